@@ -1,0 +1,333 @@
+"""Checks a report against its own records: every Δ, %, rank and bold is computed again from `cells.jsonl`.
+
+Nothing of the report's own arithmetic is used: the records are read as plain JSON, and the statistics are pandas' and
+scipy's. What is checked:
+
+* the records: one protocol version, no cell twice, identities that are the hash of their configuration, budgets and
+  ratios that follow from the counted MACs, one dense network a seed for all methods that started from it;
+* `results.csv`: figure by figure the records';
+* `tables/main.csv`: n, means, standard deviations, Δ, percentages, speedup, rank and bold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.cell import Record
+
+TOLERANCE = 1e-9
+"""Relative slack for sums in another order."""
+
+
+def audit(folder: Path | str) -> list[str]:
+    """Everything that is wrong in a report folder, one sentence each; empty where nothing is."""
+    folder = Path(folder)
+    cells: list[dict[str, Any]] = []
+    with (folder / "cells.jsonl").open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                cells.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                return [f"cells.jsonl, line {number}: not JSON ({error.msg})"]
+    findings = audit_cells(cells)
+    if len({cell["cell_id"] for cell in cells}) < len(cells) or len({cell["protocol_version"] for cell in cells}) > 1:
+        return findings  # No table can be made of these.
+    findings += _audit_results(folder / "results.csv", cells)
+    if (folder / "tables" / "main.csv").is_file():
+        findings += _audit_main(folder / "tables" / "main.csv", cells)
+    return findings
+
+
+def contradictions(records: Sequence[Record]) -> list[str]:
+    """What `audit_cells` finds in records that are not written yet."""
+    fields = {"protocol_version", "cell_id", "status", "cell", "metric_name", "dense_metrics", "final_metrics"}
+    fields |= {"macs_dense", "macs_pruned", "params_dense", "audit", "groups"}
+    return audit_cells([record.model_dump(mode="json", include=fields) for record in records])
+
+
+def audit_cells(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong in the records themselves."""
+    findings: list[str] = []
+    versions = sorted({cell["protocol_version"] for cell in cells})
+    if len(versions) > 1:
+        findings.append(f"records of protocol versions {', '.join(map(str, versions))} are mixed")
+    seen: set[str] = set()
+    dense: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for cell in cells:
+        name = cell["cell_id"]
+        if name in seen:
+            findings.append(f"cell {name} is there twice")
+        seen.add(name)
+        if (expected := _identity(cell)) != name:
+            findings.append(f"cell {name}: its configuration is that of cell {expected}")
+        if cell["status"] != "finished":
+            continue
+        findings += _audit_cell(cell)
+        network, seed = _dense_key(cell)
+        for field in ("macs_dense", "params_dense"):
+            dense[f"{field} {network}"].append((name, f"{field} {cell[field]}"))
+        if cell["cell"].get("needs_dense", True):
+            stated = ", ".join(f"{key} {value!r}" for key, value in sorted(cell["dense_metrics"].items()))
+            dense[f"{network} {seed}"].append((name, f"dense network's {stated}"))
+    for statements in dense.values():
+        counts = Counter(text for _, text in statements)
+        usual, _ = counts.most_common(1)[0]
+        for name, text in statements:
+            if text != usual:
+                findings.append(f"cell {name}: {text}; {counts[usual]} cells with the same dense network say {usual}")
+    return findings
+
+
+def _audit_cell(cell: Mapping[str, Any]) -> list[str]:
+    found = []
+    name, audit_, config = cell["cell_id"], cell.get("audit"), cell["cell"]
+    value = cell["final_metrics"].get(cell["metric_name"])
+    if value is None or not math.isfinite(value):
+        found.append(f"cell {name}: finished, but without a finite {cell['metric_name'] or 'metric'}")
+    if audit_ and cell["macs_dense"]:
+        measured = cell["macs_pruned"] / cell["macs_dense"]
+        if abs(measured - audit_["macs_ratio"]) > 1e-6:
+            found.append(
+                f"cell {name}: MACs {cell['macs_pruned']} of {cell['macs_dense']} are {measured:.6f} of the dense "
+                f"network's, recorded is {audit_['macs_ratio']:.6f}"
+            )
+        if audit_["requested"] != config["budget"]:
+            found.append(f"cell {name}: the audit's budget {audit_['requested']} is not the cell's {config['budget']}")
+        if audit_["within"] != (abs(measured - config["budget"]) <= config["tolerance"] + 1e-9):
+            found.append(f"cell {name}: recorded as {'within' if audit_['within'] else 'off'} budget at {measured:.6f}")
+    groups = cell.get("groups", [])
+    for group in groups:
+        if not 0 <= group["width"] <= group["size"]:
+            found.append(f"cell {name}: group {group['name']} keeps {group['width']} of {group['size']} channels")
+    return found
+
+
+def _identity(cell: Mapping[str, Any]) -> str:
+    config = dict(cell["cell"])
+    workload = {key: value for key, value in config.pop("workload").items() if key != "name"}
+    own = {key: value for key, value in config.items() if value is not None}
+    return _digest({"protocol_version": cell["protocol_version"], "workload": workload, **own})
+
+
+def _digest(payload: Any) -> str:
+    text = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _dense_key(cell: Mapping[str, Any]) -> tuple[str, int]:
+    workload = {k: v for k, v in cell["cell"]["workload"].items() if k not in ("name", "finetune")}
+    workload["epochs"] = workload["epochs"]["dense"]
+    return json.dumps(workload, sort_keys=True), cell["cell"]["seed"]
+
+
+def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
+    import pandas as pd
+
+    rows = []
+    for cell in cells:
+        config, ledger, audit_ = cell["cell"], cell.get("ledger") or {}, cell.get("audit") or {}
+        metric = cell["metric_name"]
+        fast, slow = cell.get("latency_pruned") or {}, cell.get("latency_dense") or {}
+        rows.append(
+            {
+                "cell_id": cell["cell_id"],
+                "status": cell["status"],
+                "method": config["method"],
+                "recovery": config["recovery"],
+                "protocol": config["protocol"],
+                "budget": config["budget"],
+                "tolerance": config["tolerance"],
+                "seed": config["seed"],
+                "higher": cell["higher_is_better"],
+                "dense_metric": cell["dense_metrics"].get(metric),
+                "pruned_metric": cell["pruned_metrics"].get(metric),
+                "final_metric": cell["final_metrics"].get(metric),
+                "macs_dense": cell["macs_dense"] or None,
+                "macs_pruned": cell["macs_pruned"] or None,
+                "params_dense": cell["params_dense"] or None,
+                "params_pruned": cell["params_pruned"] or None,
+                "macs_ratio": audit_.get("macs_ratio"),
+                "latency_dense_ms": slow.get("median_ms"),
+                "latency_pruned_ms": fast.get("median_ms"),
+                "search_seconds": ledger.get("search_seconds"),
+                "recovery_seconds": ledger.get("recovery_seconds"),
+                "dense_seconds": ledger.get("dense_seconds"),
+                "needs_dense": config.get("needs_dense", True),
+                "dense_key": hash(_dense_key(cell)[0]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _audit_results(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    import pandas as pd
+
+    if not path.is_file():
+        return ["results.csv is missing"]
+    if not cells:
+        return []
+    shown = pd.read_csv(path, keep_default_na=False, na_values=[""]).set_index("cell_id")
+    if not shown.index.is_unique or len(shown) != len(cells):
+        return [f"results.csv has {len(shown)} rows for {len(cells)} cells"]
+    frame = _frame(cells).set_index("cell_id")
+    findings = []
+    for column in frame.columns.intersection(shown.columns):
+        if frame[column].dtype == object or frame[column].dtype == bool:
+            continue
+        for cell_id, value in frame[column].items():
+            there = shown[column].get(cell_id)
+            if not _same(value, there):
+                findings.append(f"results.csv, cell {cell_id}: {column} is {there}, in the record {value}")
+    return findings
+
+
+def _same(expected: Any, shown: Any) -> bool:
+    missing = [value is None or (isinstance(value, float) and math.isnan(value)) for value in (expected, shown)]
+    if any(missing):
+        return all(missing)
+    try:
+        return math.isclose(float(expected), float(shown), rel_tol=TOLERANCE, abs_tol=1e-9)
+    except (TypeError, ValueError):
+        return str(expected) == str(shown)
+
+
+def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Match each row to its cells by the figures that identify it, and compute the row again."""
+    import pandas as pd
+
+    shown: Any = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    labels = _labels(cells)
+    frame = _frame(cells)
+    frame["workload_label"] = [labels[cell["cell_id"]][0] for cell in cells]
+    frame["method_label"] = [labels[cell["cell_id"]][1] for cell in cells]
+    frame["own"] = [cell["cell"].get("transfer") is None for cell in cells]
+    good = frame[(frame.status == "finished") & frame.final_metric.notna()].copy()
+    started = good[good.needs_dense & good.dense_metric.notna()].drop_duplicates(["workload_label", "seed"])
+    other = good[good.dense_metric.notna()].drop_duplicates(["workload_label", "seed"])
+    dense = {(r.workload_label, r.seed): r.dense_metric for r in other.itertuples()}
+    dense |= {(r.workload_label, r.seed): r.dense_metric for r in started.itertuples()}
+    good["dense_of_seed"] = [
+        own if own is not None and own == own else dense.get((workload, seed))
+        for own, workload, seed in zip(good.dense_metric, good.workload_label, good.seed, strict=True)
+    ]
+    groups = {
+        key: group.sort_values("seed")
+        for key, group in good[good.own].groupby(["workload_label", "protocol", "budget", "method_label", "recovery"])
+    }
+    findings: list[str] = []
+    for row in shown.to_dict("records"):
+        where = f"main.csv, {row['workload']}, {row['method']} at {row['budget']:g}"
+        key = tuple(_unquoted(row[name]) for name in ("workload", "protocol", "budget", "method", "recovery"))
+        group = groups.get(key)
+        if group is None:
+            if row["n"]:
+                findings.append(f"{where}: no finished cell stands behind it")
+            continue
+        for name, value in _expected(group).items():
+            if not _same(value, row[name]):
+                findings.append(f"{where}: {name} is {row[name]}, the cells give {value}")
+    return findings + _audit_ranks(shown, groups)
+
+
+def _unquoted(value: Any) -> Any:
+    """CSV texts that a spreadsheet would run are written with an apostrophe in front."""
+    return value[1:] if isinstance(value, str) and value[:1] == "'" and value[1:2] in ("=", "+", "-", "@") else value
+
+
+def _expected(group: Any) -> dict[str, Any]:
+    delta = (group.final_metric - group.dense_of_seed.astype(float)).dropna()
+    speedup = (group.latency_dense_ms.astype(float) / group.latency_pruned_ms.astype(float)).dropna()
+    ratio = group.macs_pruned.astype(float) / group.macs_dense.astype(float)
+    off = (ratio - group.budget).abs() > group.tolerance + 1e-9
+    return {
+        "n": len(group),
+        "final_mean": group.final_metric.mean(),
+        "final_std": group.final_metric.std(ddof=1),
+        "pruned_mean": group.pruned_metric.astype(float).mean(),
+        "dense_mean": group.dense_of_seed.astype(float).mean(),
+        "delta_mean": delta.mean(),
+        "delta_std": delta.std(ddof=1),
+        "macs_drop_percent": (100 * (1 - ratio)).mean(),
+        "params_drop_percent": (
+            100 * (1 - group.params_pruned.astype(float) / group.params_dense.astype(float))
+        ).mean(),
+        "speedup_mean": speedup.mean(),
+        "total_seconds_mean": (group.dense_seconds + group.search_seconds + group.recovery_seconds)
+        .astype(float)
+        .mean(),
+        "budget_misses": 0 if group.method.iloc[0] == "dense-longer" else int(off.sum()),
+    }
+
+
+def _audit_ranks(shown: Any, groups: Mapping[Any, Any]) -> list[str]:
+    from scipy import stats
+
+    findings: list[str] = []
+    for (workload, protocol, budget), rows in shown.groupby(["workload", "protocol", "budget"]):
+        where = f"main.csv, {workload} at {budget:g}"
+        contest = {}
+        for row in rows.to_dict("records"):
+            key = tuple(_unquoted(v) for v in (workload, protocol, budget, row["method"], row["recovery"]))
+            group = groups.get(key)
+            eligible = group is not None and _expected(group)["budget_misses"] == 0
+            if group is not None and eligible and group.method.iloc[0] != "dense-longer":
+                contest[row["method"]] = group
+            elif not _same(None, row["rank"]) or row["bold"]:
+                findings.append(f"{where}: {row['method']} is ranked or bold, and must not be")
+        if not contest:
+            continue
+        names = list(contest)
+        higher = bool(contest[names[0]].higher.iloc[0])
+        means = [round(contest[name].final_metric.mean(), 12) for name in names]
+        places = stats.rankdata([-m if higher else m for m in means], method="average")
+        by_name = {row["method"]: row for row in rows.to_dict("records")}
+        for name, place in zip(names, places, strict=True):
+            if not _same(place, by_name[name]["rank"]):
+                findings.append(f"{where}: {name} has rank {by_name[name]['rank']}, its mean has place {place:g}")
+        winner = _clear_winner(contest, dict(zip(names, places, strict=True)))
+        for name in names:
+            if bool(by_name[name]["bold"]) != (name == winner):
+                verb = "is bold and is not better beyond the interval" if by_name[name]["bold"] else "should be bold"
+                findings.append(f"{where}: {name} {verb}")
+    return findings
+
+
+def _clear_winner(contest: Mapping[str, Any], places: Mapping[str, float]) -> str | None:
+    """The method that beats every other in a paired t-test, Holm-corrected at 5 %."""
+    from scipy import stats
+
+    best = min(contest, key=lambda name: (places[name], name))
+    if len(contest) < 2:
+        return None
+    p_values = []
+    for name, group in contest.items():
+        if name == best:
+            continue
+        pair = (
+            contest[best]
+            .set_index("seed")
+            .final_metric.to_frame("a")
+            .join(group.set_index("seed").final_metric.rename("b"), how="inner")
+        )
+        gaps = pair.a - pair.b
+        if len(pair) < 2 or gaps.std(ddof=1) <= 1e-12 * max(1.0, abs(gaps.mean())):
+            return None
+        p_values.append(float(stats.ttest_rel(pair.a, pair.b).pvalue))
+    for step, p in enumerate(sorted(p_values)):
+        if p * (len(p_values) - step) >= 0.05:
+            return None
+    return best
+
+
+def _labels(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Names in tables are the report's to choose: only these are taken from it."""
+    from bench.report.frames import build
+    from bench.report.records import parse_payload
+
+    return build([parse_payload(cell) for cell in cells], suite="audit").labels

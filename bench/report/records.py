@@ -1,0 +1,209 @@
+"""Records in and out of files: reading, writing and joining `cells.jsonl`, and what a report refuses to be made of."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bench.cell import Cell, Record
+from bench.errors import RequestError
+
+CELLS = "cells.jsonl"
+# Two runs of one configuration on one machine differ in these and nowhere else.
+BOOKKEEPING = frozenset({"suite", "run_id", "started_at", "finished_at"})
+
+
+class ReportError(RequestError):
+    """What cannot be reported on, in one sentence."""
+
+
+def read_records(path: Path | str) -> list[Record]:
+    """The records of a `cells.jsonl`, or of a report folder that holds one."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / CELLS
+    if not path.is_file():
+        raise ReportError(f"{path}: no such file; expected a {CELLS} or a report folder that holds one")
+    records: list[Record] = []
+    with path.open(encoding="utf-8", errors="strict") as lines:
+        number = 0
+        try:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    records.append(_parse(line, f"{path}, line {number}"))
+        except UnicodeDecodeError as error:
+            raise ReportError(f"{path}, after line {number}: not UTF-8 text ({error.reason})") from None
+    return records
+
+
+def _parse(line: str, where: str) -> Record:
+    try:
+        record = Record.model_validate_json(line)
+        record.config  # noqa: B018  (validates the configuration inside)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the line"
+        raise ReportError(f"{where}: {field}: {first['msg']}") from None
+    return record
+
+
+def payload(record: Record) -> dict[str, Any]:
+    """The record as JSON values; a figure that is not finite becomes null, and leaves the metrics."""
+    plain = record.model_dump(mode="json")
+    for key in ("dense_metrics", "pruned_metrics", "final_metrics"):
+        plain[key] = {name: value for name, value in getattr(record, key).items() if math.isfinite(value)}
+    plain["reference_metrics"] = {
+        name: {key: value for key, value in metrics.items() if math.isfinite(value)}
+        for name, metrics in record.reference_metrics.items()
+    }
+    return plain
+
+
+def dump_line(record: Record) -> str:
+    """One line of `cells.jsonl`."""
+    plain = payload(record)
+    try:
+        return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(_finite(plain), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value
+
+
+def parse_payload(plain: Mapping[str, Any]) -> Record:
+    """A record from the JSON values of its line."""
+    return Record.model_validate(dict(plain))
+
+
+def sort_key(record: Record) -> tuple[Any, ...]:
+    """An order that does not depend on the order in which cells ran."""
+    cell = record.cell
+    workload = cell.get("workload", {})
+    return (
+        str(workload.get("task", "")),
+        str(workload.get("name", "")),
+        str(cell.get("protocol", "")),
+        -float(cell.get("budget", 0.0)),
+        str(cell.get("method", "")),
+        str(cell.get("recovery", "")),
+        int(cell.get("seed", 0)),
+        record.cell_id,
+    )
+
+
+def describe(record: Record) -> str:
+    """A record in a sentence: `demo l1 0.5 seed 0 (0123456789ab)`."""
+    try:
+        return f"{record.config.label} ({record.cell_id})"
+    except ValidationError:
+        return record.cell_id
+
+
+def require_one_table(records: Sequence[Record]) -> dict[str, Cell]:
+    """Refuse what must not share a table: mixed protocol versions, doubled cells, unreadable configurations.
+
+    Returns:
+        The configuration of every cell, by its id.
+    """
+    versions = sorted({record.protocol_version for record in records})
+    if len(versions) > 1:
+        counts = ", ".join(f"{sum(r.protocol_version == v for r in records)} of version {v}" for v in versions)
+        raise ReportError(f"records of different protocol versions cannot share a table: {counts}")
+    seen: dict[str, Record] = {}
+    configs: dict[str, Cell] = {}
+    for record in records:
+        try:
+            configs[record.cell_id] = record.config
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise ReportError(f"cell {record.cell_id}: configuration field {field}: {first['msg']}") from None
+        if record.cell_id in seen:
+            raise ReportError(
+                f"cell {describe(record)} is recorded twice, in runs {seen[record.cell_id].run_id} and {record.run_id}"
+            )
+        seen[record.cell_id] = record
+    return configs
+
+
+def merge_records(a: Iterable[Record], b: Iterable[Record]) -> list[Record]:
+    """Both sets of records as one.
+
+    The same cell with the same content counts once; a finished record takes the place of a failed one, since a
+    failure is no result; two results that differ are refused.
+    """
+    merged: dict[str, Record] = {}
+    for record in _chain(a, b):
+        known = merged.get(record.cell_id)
+        if known is None or (known.status == "failed" and record.status == "finished"):
+            merged[record.cell_id] = record
+        elif known.status == record.status == "finished" and (fields := _differences(known, record)):
+            raise ReportError(
+                f"cell {describe(record)} has two different results, in runs {known.run_id} and {record.run_id}: "
+                f"they differ in {', '.join(fields)}; leave one of them out"
+            )
+    records = sorted(merged.values(), key=sort_key)
+    require_one_table(records)
+    return records
+
+
+def _chain(a: Iterable[Record], b: Iterable[Record]) -> Iterator[Record]:
+    yield from a
+    yield from b
+
+
+def _differences(one: Record, other: Record) -> list[str]:
+    left, right = payload(one), payload(other)
+    for side in (left, right):
+        # The workload's name is a label; two suites may give the same cell different ones.
+        side["cell"] = {**side["cell"], "workload": {**side["cell"].get("workload", {}), "name": ""}}
+    return sorted(key for key in left if key not in BOOKKEEPING and left[key] != right[key])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    write_bytes(path, text.encode("utf-8", errors="replace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a file line by line, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+            for line in lines:
+                file.write(line + "\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def missing_label(cell: Cell) -> str:
+    """A cell that has not run, in words."""
+    extra = [cell.protocol, cell.recovery] + ([f"transfer of {cell.transfer}"] if cell.transfer else [])
+    return f"{cell.label} ({', '.join(extra)})"

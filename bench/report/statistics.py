@@ -1,0 +1,125 @@
+"""Means, intervals and comparisons: the few statistics that a table of seeds can bear.
+
+A comparison is paired by seed (the same dense network, the same data order), two-sided, and corrected by Holm for
+the number of rivals. The Nemenyi test of the critical-difference diagram is four lines over scipy's studentized
+range, so that scikit-posthocs, which brings statsmodels and seaborn, is not needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One figure over seeds. One seed has a mean and no spread."""
+
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def mean(self) -> float | None:
+        return math.fsum(self.values) / self.n if self.values else None
+
+    @cached_property
+    def std(self) -> float | None:
+        """Sample standard deviation (n − 1)."""
+        if self.n < 2 or self.mean is None:
+            return None
+        return math.sqrt(math.fsum((value - self.mean) ** 2 for value in self.values) / (self.n - 1))
+
+    @cached_property
+    def interval(self) -> float | None:
+        """Half width of the 95 % interval of the mean, by Student's t."""
+        return None if self.std is None else t_quantile(self.n - 1) * self.std / math.sqrt(self.n)
+
+
+@cache
+def t_quantile(freedom: int) -> float:
+    """Two-sided 95 % quantile of Student's t."""
+    from scipy import special
+
+    return float(special.stdtrit(freedom, 1 - ALPHA / 2))
+
+
+def paired_p(one: Mapping[int, float], other: Mapping[int, float]) -> float | None:
+    """p of a two-sided paired t-test over the seeds that both have.
+
+    None where it cannot be told: fewer than two common seeds, or differences that are all equal, which on a small
+    test split happens by chance and says nothing of the spread.
+    """
+    seeds = sorted(one.keys() & other.keys())
+    if len(seeds) < 2:
+        return None
+    gaps = Sample(tuple(one[seed] - other[seed] for seed in seeds))
+    assert gaps.mean is not None and gaps.std is not None
+    if gaps.std <= 1e-12 * max(1.0, abs(gaps.mean)):
+        return None
+    from scipy import special
+
+    t = abs(gaps.mean) / (gaps.std / math.sqrt(gaps.n))
+    return float(2 * special.stdtr(gaps.n - 1, -t))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: adjusted p-values in the order given."""
+    count = len(p_values)
+    adjusted = [0.0] * count
+    running = 0.0
+    for step, index in enumerate(sorted(range(count), key=lambda i: p_values[i])):
+        running = max(running, min(1.0, (count - step) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def average_ranks(values: Sequence[float], higher_is_better: bool) -> list[float]:
+    """Ranks from 1 (best); equal values share the mean of their places."""
+    signed = [-value if higher_is_better else value for value in values]
+    return [sum(v < value for v in signed) + (sum(v == value for v in signed) + 1) / 2 for value in signed]
+
+
+@dataclass(frozen=True)
+class RankTest:
+    """Friedman's test over blocks, and the Nemenyi critical difference of mean ranks."""
+
+    names: tuple[str, ...]
+    mean_ranks: tuple[float, ...]
+    blocks: int
+    friedman_p: float
+    critical_difference: float
+
+    def cliques(self) -> list[tuple[str, ...]]:
+        """Maximal runs of methods, by rank, whose mean ranks lie within the critical difference."""
+        order = sorted(range(len(self.names)), key=lambda i: (self.mean_ranks[i], self.names[i]))
+        runs: list[tuple[int, int]] = []
+        for start in range(len(order)):
+            stop = start
+            while (
+                stop + 1 < len(order)
+                and self.mean_ranks[order[stop + 1]] - self.mean_ranks[order[start]] <= self.critical_difference
+            ):
+                stop += 1
+            if stop > start and not (runs and runs[-1][1] >= stop):
+                runs.append((start, stop))
+        return [tuple(self.names[order[i]] for i in range(start, stop + 1)) for start, stop in runs]
+
+
+def rank_test(names: Sequence[str], ranks: Sequence[Sequence[float]]) -> RankTest:
+    """`ranks` holds one row of ranks a block; the names are its columns."""
+    from scipy import stats
+
+    blocks, methods = len(ranks), len(names)
+    columns = [[row[index] for row in ranks] for index in range(methods)]
+    p = float(stats.friedmanchisquare(*columns).pvalue)
+    q = float(stats.studentized_range.isf(ALPHA, methods, math.inf)) / math.sqrt(2)
+    difference = q * math.sqrt(methods * (methods + 1) / (6 * blocks))
+    means = tuple(math.fsum(column) / blocks for column in columns)
+    return RankTest(tuple(names), means, blocks, p if math.isfinite(p) else 1.0, difference)

@@ -1,0 +1,61 @@
+"""What a result was made with: recorded beside every cell."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench import __version__
+
+
+@cache
+def git_commit() -> str:
+    """The project's commit, with `-dirty` where files differ from it; `unknown` outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        dirty = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "bench", "methods", "tasks")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return f"{commit}-dirty" if dirty else commit
+
+
+def _git(root: Path, *command: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+@cache
+def processor() -> str:
+    """The processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def environment(device: str, precision: str) -> dict[str, str]:
+    """Versions, commit, machine, and how numbers were computed."""
+    import torch
+
+    packages = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "torch-pruning", "mlflow", "numpy")
+    found = {"prunebench": __version__, "git_commit": git_commit(), "python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    found["system"] = f"{platform.system()} {platform.machine()}"
+    found["processor"] = processor()
+    found["cores"] = str(os.cpu_count())
+    found["threads"] = str(torch.get_num_threads())
+    found["device"] = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    found["precision"] = precision
+    return found

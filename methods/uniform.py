@@ -1,0 +1,34 @@
+"""Control: a uniformly thinner network trained from scratch, for as many epochs as all the others cost together.
+
+Li et al. 2017 (section 4.4) and Liu et al., "Rethinking the Value of Network Pruning", ICLR 2019, train it as the
+baseline that pruning must beat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.adapters import Context, Found, Task
+from bench.cell import Recovery
+from bench.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.budget import Budget
+    from bench.graph import PruningGraph
+
+
+@dataclass(frozen=True)
+class UniformScratch:
+    """The same architecture at a smaller width, from a fresh initialisation."""
+
+    searches: ClassVar[bool] = False
+    needs_dense: ClassVar[bool] = False
+    recovery: ClassVar[Recovery] = "scratch"
+    standing: ClassVar[str] = "control"
+
+    def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
+        # Which channels stay is of no consequence, since every weight is drawn anew: the first ones.
+        return Found(scores={g.name: -torch.arange(g.size, dtype=torch.float32) for g in graph.groups})

@@ -1,0 +1,7 @@
+"""The catalogue of tasks: name -> module and class."""
+
+CATALOGUE = {
+    "classification": "tasks.classification:Classification",
+    "segmentation": "tasks.segmentation:Segmentation",
+    "super_resolution": "tasks.super_resolution:SuperResolution",
+}

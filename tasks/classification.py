@@ -1,0 +1,222 @@
+"""Image classification: cross-entropy, top-1 accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bench.adapters import DataInfo, Split, Splits
+from bench.cell import Recipe
+from bench.errors import RequestError, unknown
+from bench.lazy import F, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_RESNETS = (8, 20, 32, 56, 110)
+_CIFAR_STATISTICS = {
+    "cifar10": ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
+    "cifar100": ((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
+}
+_IMAGENET_STATISTICS = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Networks that map an image [C, H, W] to logits [classes]."""
+
+    dataset: str
+    model: str
+    image_size: int = 0
+    """Height and width of the input; 0: the data set's own (digits 16, CIFAR 32, image folders 224)."""
+    train_size: int = 0
+    """Use only this many samples of the training split, evenly over the classes; 0: all."""
+    val_fraction: float = 0.1
+    """Share of the training split that is held out for validation."""
+    pretrained: bool = False
+    """Start from the library's weights (torchvision, timm); they are fetched by the library on first use."""
+
+    metric: ClassVar[str] = "accuracy"
+    unit: ClassVar[str] = "%"
+    higher_is_better: ClassVar[bool] = True
+    recipe: ClassVar[Recipe] = Recipe(lr=0.1, weight_decay=5e-4, batch_size=128, warmup_epochs=0.5)
+    finetune: ClassVar[Recipe] = Recipe(lr=0.02, weight_decay=5e-4, batch_size=128)
+    trial: ClassVar[Mapping[str, Any]] = {"dataset": "digits", "model": "resnet8", "train_size": 100}
+
+    @classmethod
+    def datasets(cls) -> Mapping[str, str]:
+        return {
+            "digits": "scikit-learn's 1,797 handwritten digits, 10 classes; embedded",
+            "cifar10": "CIFAR-10, 32×32, in torchvision's layout or as parquet files",
+            "cifar100": "CIFAR-100, 32×32, in torchvision's layout or as parquet files",
+            "imagefolder:PATH": "train/CLASS/… and test/CLASS/… below PATH (absolute, or inside the data folder)",
+        }
+
+    @classmethod
+    def models(cls) -> Mapping[str, str]:
+        return {
+            **{f"resnet{d}": f"CIFAR ResNet of {d} layers, parameter-free shortcuts (He et al.)" for d in _RESNETS},
+            "torchvision:NAME": "any classification network of torchvision",
+            "timm:NAME": "any classification network of timm",
+        }
+
+    def validate(self) -> None:
+        if self.dataset not in self.datasets() and not self.dataset.startswith("imagefolder:"):
+            raise unknown("data set", self.dataset, self.datasets())
+        if self.dataset in ("imagefolder:", "imagefolder:PATH"):
+            raise RequestError("data set 'imagefolder:PATH' needs a folder's path in place of PATH")
+        library, _, name = self.model.partition(":")
+        if self.model not in self.models() and not (library in ("torchvision", "timm") and name):
+            raise unknown("model", self.model, self.models())
+        if name == "NAME":
+            raise RequestError(f"model {self.model!r} needs a network's name in place of NAME")
+        if self.image_size and not 8 <= self.image_size <= 1024:
+            raise RequestError(f"image_size = {self.image_size} is not allowed; use 8 to 1024, or 0 for the default")
+        if self.image_size and self.dataset.startswith("cifar") and self.image_size != 32:
+            raise RequestError(f"image_size = {self.image_size} is not allowed: the images of {self.dataset} are 32×32")
+        if not 0 < self.val_fraction < 1:
+            raise RequestError(f"val_fraction = {self.val_fraction} is not allowed; use a fraction between 0 and 1")
+        if self.train_size < 0:
+            raise RequestError(f"train_size = {self.train_size} is not allowed; use a positive count, or 0 for all")
+        if self.pretrained and not name:
+            raise RequestError(f"{self.model!r} has no pretrained weights; use a torchvision: or timm: network")
+
+    def load(self, root: Path | None, *, download: bool = False) -> Splits:
+        import numpy as np
+
+        from tasks.data import labelled
+        from tasks.data.images import make_split, stratified_split
+
+        padded = False
+        if self.dataset == "digits":
+            data = labelled.read_digits(self.image_size or 16)
+            statistics, margin, flip = ((78.0,), (96.0,)), (self.image_size or 16) // 8, False
+        elif self.dataset in _CIFAR_STATISTICS:
+            data = labelled.read_cifar(self.dataset, root, download=download)
+            statistics, margin, flip = _CIFAR_STATISTICS[self.dataset], 4, True
+        else:
+            size = self.image_size or 224
+            margin, flip, padded = size // 14, True, True
+            folder = (root or Path()) / self.dataset.removeprefix("imagefolder:")
+            data = labelled.read_image_folder(folder, size, margin)
+            statistics = _IMAGENET_STATISTICS
+
+        kept, held = stratified_split(data.train_labels, self.val_fraction, seed=0)
+        if self.train_size:
+            if self.train_size > len(kept):
+                raise RequestError(
+                    f"train_size = {self.train_size} is not allowed for {self.dataset}: {len(kept)} training samples "
+                    "are left beside the validation split"
+                )
+            rest, part = stratified_split(data.train_labels[kept], self.train_size / len(kept), seed=1)
+            # Rounding per class can leave the part a few samples off: fill up or cut, in a fixed order.
+            part = np.concatenate([np.random.default_rng(2).permutation(part), rest])[: self.train_size]
+            kept = np.sort(kept[part])
+        mean, std = statistics
+
+        def split(images: np.ndarray, labels: np.ndarray, augment: bool) -> Any:
+            return make_split(
+                images, labels, mean=mean, std=std, margin=margin if augment or padded else 0,
+                flip=flip and augment, padded=padded,
+            )  # fmt: skip
+
+        train = split(data.train_images[kept], data.train_labels[kept], True)
+        val = split(data.train_images[held], data.train_labels[held], False)
+        height, width = train.height, train.width
+        return Splits(
+            train=train,
+            val=val,
+            test=lambda: split(data.test_images, data.test_labels, False),
+            info=DataInfo(train.images.shape[-1], height, width, data.classes),
+            fingerprint=train.fingerprint(),
+            notes=(f"{self.dataset}: {data.note}",) if data.note else (),
+        )
+
+    def network(self, info: DataInfo) -> nn.Module:
+        library, _, name = self.model.partition(":")
+        classes = len(info.classes)
+        if not name:
+            from tasks.models.resnet import cifar_resnet
+
+            return cifar_resnet(int(self.model.removeprefix("resnet")), classes, info.channels)
+        if library == "timm":
+            import timm
+
+            if name not in timm.list_models():
+                raise RequestError(f"timm has no network {name!r}; timm.list_models() lists what it has")
+            return timm.create_model(name, pretrained=self.pretrained, num_classes=classes, in_chans=info.channels)
+        from torchvision.models import get_model, list_models
+
+        if name not in list_models():
+            raise RequestError(f"torchvision has no network {name!r}; available: {', '.join(list_models())}")
+        if info.channels != 3:
+            raise RequestError(f"torchvision's networks take 3 channels, {self.dataset} has {info.channels}; use timm:")
+        if not self.pretrained:
+            return get_model(name, weights=None, num_classes=classes)
+        return _with_head(get_model(name, weights="DEFAULT"), classes)
+
+    def example(self, info: DataInfo) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(1, info.channels, info.height, info.width, generator=generator)
+
+    def loss(self, output: Any, target: Tensor, recipe: Recipe) -> Tensor:
+        logits = _logits(output).float()
+        return F.cross_entropy(logits, target, label_smoothing=recipe.label_smoothing)
+
+    def distil(self, output: Any, teacher: Any, target: Tensor, recipe: Recipe) -> Tensor:
+        """(1 − λ)·CE + λ·T²·KL(teacher ‖ student), λ = 0.9, T = 4 (Dong & Yang 2019, section 3.3)."""
+        share, temperature = 0.9, 4.0
+        student = F.log_softmax(_logits(output).float() / temperature, 1)
+        soft = F.log_softmax(_logits(teacher).float() / temperature, 1)
+        divergence = F.kl_div(student, soft, reduction="batchmean", log_target=True)
+        return (1 - share) * self.loss(output, target, recipe) + share * temperature**2 * divergence
+
+    def evaluate(self, model: nn.Module, split: Split, device: torch.device, recipe: Recipe) -> dict[str, float]:
+        """Top-1 accuracy in percent and mean cross-entropy."""
+        from torchmetrics.classification import MulticlassAccuracy
+
+        from bench.train import evaluate_batches
+
+        accuracy, loss, count = None, 0.0, 0
+        for output, target in evaluate_batches(model, split, device, recipe):
+            logits = _logits(output).float()
+            if accuracy is None:
+                accuracy = MulticlassAccuracy(logits.shape[1], average="micro", validate_args=False).to(device)
+            accuracy.update(logits, target)
+            loss += float(F.cross_entropy(logits, target, reduction="sum"))
+            count += len(target)
+        if accuracy is None:
+            raise RequestError(f"a split of {self.dataset} is empty: there is nothing to evaluate on")
+        return {"accuracy": 100 * float(accuracy.compute()), "cross_entropy": loss / count}
+
+    def references(self, splits: Splits, test: Split) -> dict[str, dict[str, float]]:
+        """The accuracy of naming the training split's most frequent class every time."""
+        counts = torch.zeros(len(splits.info.classes), dtype=torch.long)
+        for _, target in splits.train.ordered(4096, torch.device("cpu")):
+            counts += torch.bincount(target.cpu(), minlength=len(counts))
+        right = sum(int((y == counts.argmax()).sum()) for _, y in test.ordered(4096, torch.device("cpu")))
+        return {"majority class": {"accuracy": 100 * right / len(test)}}
+
+    def pictures(
+        self, networks: Mapping[str, nn.Module], test: Split, folder: Path, device: torch.device, recipe: Recipe
+    ) -> list[str]:
+        return []
+
+
+def _logits(output: Any) -> Tensor:
+    """GoogLeNet and Inception return a named tuple with auxiliary logits while training."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _with_head(model: nn.Module, classes: int) -> nn.Module:
+    """Replace the last linear or 1×1 convolutional layer by a fresh one for `classes`."""
+    name, last = [(n, m) for n, m in model.named_modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))][-1]
+    if isinstance(last, torch.nn.Linear):
+        fresh: nn.Module = torch.nn.Linear(last.in_features, classes)
+    else:
+        fresh = torch.nn.Conv2d(last.in_channels, classes, last.kernel_size)  # pyright: ignore[reportArgumentType]
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, fresh)
+    return model

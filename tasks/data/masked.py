@@ -1,0 +1,106 @@
+"""Images with masks in memory, mirrored and zoomed together, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tasks.data.decode import fingerprint
+
+VOID = 255
+"""The label of pixels that neither train nor count."""
+
+
+class MaskedSplit:
+    """uint8 images [N, H, W, C] and masks [N, H, W] of class indices and VOID.
+
+    A training batch shows of each image a random rectangle of the same proportions, 1 / `zoom` to 1 of its sides,
+    resized back (images bilinearly, masks by nearest), and mirrored half of the time where `flip` is set. Inputs are
+    [B, C, H, W], targets [B, H, W] int64. Images move to a GPU once and stay there.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        masks: Tensor,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        zoom: float = 1.0,
+        flip: bool = False,
+    ) -> None:
+        self.images, self.masks = images, masks
+        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+        self.zoom, self.flip = zoom, flip
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def subset(self, indices: Tensor) -> MaskedSplit:
+        """The samples at `indices` [n], in that order."""
+        return MaskedSplit(
+            self.images[indices],
+            self.masks[indices],
+            mean=self.mean.tolist(),
+            std=self.std.tolist(),
+            zoom=self.zoom,
+            flip=self.flip,
+        )
+
+    def halves(self, seed: int) -> tuple[MaskedSplit, MaskedSplit]:
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        half = len(self) // 2
+        return self.subset(order[:half]), self.subset(order[half : 2 * half])
+
+    def batches(
+        self, batch_size: int, *, seed: int, epoch: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        self._move(device)
+        # Drawn on the CPU in every case, so that a seed means the same batches on every device.
+        random = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+        n = len(self)
+        order = torch.randperm(n, generator=random)
+        draws = torch.rand(4, n, generator=random)
+        side = 1 - draws[0] * (1 - 1 / self.zoom)  # of the rectangle, as a share of the image's
+        shift = (2 * draws[1:3] - 1) * (1 - side)  # of its centre, in units of half an image
+        sign = torch.where(draws[3] < 0.5, -1.0, 1.0) if self.flip else torch.ones(n)
+        order, side, shift, sign = (t.to(device) for t in (order, side, shift, sign))
+        for start in range(0, n - batch_size + 1, batch_size):
+            part = slice(start, start + batch_size)
+            x, y = self._take(order[part])
+            if self.zoom == 1:
+                mirrored = (sign[part] < 0)[:, None, None]
+                yield torch.where(mirrored[:, None], x.flip(3), x), torch.where(mirrored, y.flip(2), y)
+                continue
+            zeros = torch.zeros_like(side[part])
+            rows = (sign[part] * side[part], zeros, shift[0, part], zeros, side[part], shift[1, part])
+            grid = F.affine_grid(torch.stack(rows, 1).reshape(-1, 2, 3), list(x.shape), align_corners=False)
+            x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+            # Every float32 holds a label exactly; nearest mixes none.
+            y = F.grid_sample(y[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
+            yield x.contiguous(memory_format=torch.channels_last), y[:, 0].long()
+
+    def ordered(self, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        self._move(device)
+        for start in range(0, len(self), batch_size):
+            yield self._take(torch.arange(start, min(start + batch_size, len(self)), device=device))
+
+    def _take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        return ((self.images[index].float() - self.mean) / self.std).permute(0, 3, 1, 2), self.masks[index].long()
+
+    def _move(self, device: torch.device) -> None:
+        if self.images.device != device:
+            self.images, self.masks = self.images.to(device), self.masks.to(device)
+            self.mean, self.std = self.mean.to(device), self.std.to(device)
+
+    def fingerprint(self) -> str:
+        """Digest of the images and masks."""
+        return fingerprint(self.images.cpu().numpy(), self.masks.cpu().numpy())
+
+    def class_counts(self, classes: int) -> Tensor:
+        """Pixels of each class over the split, [classes]; VOID is left out."""
+        return torch.from_numpy(np.bincount(self.masks.cpu().numpy().ravel(), minlength=VOID + 1)[:classes])

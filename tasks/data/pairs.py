@@ -1,0 +1,135 @@
+"""Readers for super-resolution: folders of photographs, test sets in the usual layout, scikit-image's photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.errors import DataError
+from tasks.data import bicubic, photographs
+from tasks.data.decode import MEMORY_LIMIT, in_parallel, list_images, read_image, read_rgb
+from tasks.data.patches import Photo
+
+
+def find_folder(root: Path | None, names: Sequence[str], what: str) -> Path:
+    """The first of `names` that is a folder below `root` or below its `sr` or `benchmark`.
+
+    Raises:
+        DataError: there is none.
+    """
+    if root is None:
+        raise DataError(f"{what} needs a data folder: give --data DIR or set PRUNEBENCH_DATA")
+    if not root.is_dir():
+        raise DataError(f"data folder {root} does not exist; give an existing one with --data DIR or PRUNEBENCH_DATA")
+    places = [root / middle / name for name in names for middle in ("", "sr", "benchmark")]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise DataError(f"{what} is not below {root}; looked for {', '.join(str(p.relative_to(root)) for p in places)}")
+    return found
+
+
+def read_embedded(names: Sequence[str], scale: int) -> list[Photo]:
+    """Photographs of scikit-image by file name."""
+    return [make_photo(name, photographs.read_photograph(name), scale) for name in names]
+
+
+def read_folder(files: Sequence[Path], scale: int, patch: int) -> list[Photo]:
+    """Training photographs, their low-resolution versions made here.
+
+    Raises:
+        DataError: a file is unreadable or smaller than a patch, or all would not fit in memory.
+    """
+    side = scale * patch
+    sizes = [0] * len(files)
+
+    def read(index: int) -> Photo:
+        image = read_rgb(files[index])
+        if min(image.shape[:2]) < side:
+            height, width = image.shape[:2]
+            raise DataError(
+                f"{files[index]} is {height}×{width}, smaller than the {side}×{side} crop of patch = {patch} at "
+                f"×{scale}; lower patch or take the file away"
+            )
+        sizes[index] = image.size
+        if sum(sizes) > MEMORY_LIMIT / 2:  # once here, once in the table that patches are taken from
+            raise DataError(
+                f"{files[0].parent} takes more than {MEMORY_LIMIT / 2**30:.0f} GiB of memory when decoded; "
+                "lower train_size"
+            )
+        return make_photo(files[index].name, image, scale)
+
+    return in_parallel(read, range(len(files)))
+
+
+def make_photo(name: str, image: np.ndarray, scale: int) -> Photo:
+    """A pair from one image, uint8 [H, W, C], cut to a multiple of `scale` and shrunk by antialiased bicubic."""
+    height, width = (side - side % scale for side in image.shape[:2])
+    high = image[:height, :width]
+    return Photo(name, _tensor(_rgb(bicubic.resize(high, 1 / scale))), _tensor(high))
+
+
+def read_test_set(folder: Path, scale: int) -> list[Photo]:
+    """`HR/*` and, where it is there, the matching `LR_bicubic_X2/*` (or `LR_bicubic/X2/*`, names ending in x2).
+
+    Raises:
+        DataError: a part is missing or unreadable, or the sizes of a pair do not go together.
+    """
+    layout = "HR/ with the images and, if wanted, LR_bicubic_X2/ (X3, X4) with the small ones"
+    files = list_images(folder / "HR", layout)
+    lows = next((f for f in (folder / f"LR_bicubic_X{scale}", folder / "LR_bicubic" / f"X{scale}") if f.is_dir()), None)
+    small = {path.stem: path for path in list_images(lows, layout)} if lows else {}
+
+    def read(path: Path) -> Photo:
+        high = read_image(path)
+        if lows is None:
+            return make_photo(path.name, high, scale)
+        match = small.get(path.stem) or small.get(f"{path.stem}x{scale}")
+        if match is None:
+            raise DataError(f"{path} has no partner in {lows}; needed: {path.stem} or {path.stem}x{scale}")
+        low = read_rgb(match)
+        fits = all(
+            large // scale <= s <= -(-large // scale) for s, large in zip(low.shape, high.shape[:2], strict=False)
+        )
+        if not fits:
+            raise DataError(
+                f"{match} is {low.shape[0]}×{low.shape[1]}, not 1/{scale} of the {high.shape[0]}×{high.shape[1]} "
+                f"of {path}"
+            )
+        # Where a side is no multiple, the partner may reach one pixel further than the photograph.
+        height, width = (min(s, large // scale) for s, large in zip(low.shape, high.shape[:2], strict=False))
+        return Photo(path.name, _tensor(low[:height, :width]), _tensor(high[: scale * height, : scale * width]))
+
+    return in_parallel(read, files)
+
+
+def centre(photo: Photo, scale: int, side: int) -> Photo:
+    """The middle of a photograph, at most `side` high-resolution pixels each way."""
+    height, width = photo.low.shape[:2]
+    rows, columns = min(height, side // scale), min(width, side // scale)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    high = photo.high[scale * top : scale * (top + rows), scale * left : scale * (left + columns)]
+    return Photo(photo.name, photo.low[top : top + rows, left : left + columns], high)
+
+
+def refuse_shared(train: Sequence[Photo], test: Sequence[Photo]) -> None:
+    """Refuse a photograph that both trains and tests, whatever the files are called.
+
+    Raises:
+        DataError: naming both.
+    """
+    known = {(photo.low.shape, photo.low.numpy().tobytes()): photo.name for photo in train}
+    for photo in test:
+        name = known.get((photo.low.shape, photo.low.numpy().tobytes()))
+        if name is not None:
+            raise DataError(f"{photo.name} of the test set is the same photograph as {name} of the training set")
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+
+def _tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image))

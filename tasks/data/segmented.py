@@ -1,0 +1,163 @@
+"""Readers of images with masks: CamVid in SegNet's layout, Pascal VOC 2012 and Oxford-IIIT Pet through torchvision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.errors import DataError
+from tasks.data.decode import MEMORY_LIMIT, in_parallel, list_images, read_labels, read_rgb, refuse_leaks
+from tasks.data.masked import VOID
+
+CAMVID = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist",
+)  # fmt: skip
+VOC = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table",
+    "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv monitor",
+)  # fmt: skip
+PET = ("background", "pet")
+
+Pairs = list[tuple[Path, Path]]
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Files:
+    """A data set as files: (image, mask) pairs of each part, and what label values mean."""
+
+    train: Pairs
+    test: Pairs
+    labels: Mapping[int, int]
+    """Value in the mask -> class index, or VOID."""
+    classes: tuple[str, ...]
+    val: Pairs | None = None
+    """None: to be held out of `train`."""
+
+
+def find_camvid(root: Path | None) -> Files:
+    """`camvid/{train,val,test}/*.jpg|png` and `…annot/*.png` of the same names; label 11 is void.
+
+    Raises:
+        DataError: a folder is missing, or an image has no mask.
+    """
+    base = _existing(root, "camvid")
+    folder = next((f for f in (base / "camvid", base / "CamVid", base) if (f / "train").is_dir()), base / "camvid")
+    parts: dict[str, Pairs] = {}
+    for part in ("train", "val", "test"):
+        layout = "camvid/train, val and test, and trainannot, valannot and testannot with masks of the same names"
+        images = list_images(folder / part, layout)
+        masks = {path.stem: path for path in list_images(folder / f"{part}annot", layout)}
+        bare = next((path for path in images if path.stem not in masks), None)
+        if bare is not None:
+            raise DataError(f"{bare} has no mask {folder / f'{part}annot' / bare.stem}.png")
+        parts[part] = [(path, masks[path.stem]) for path in images]
+    labels = {i: i for i in range(len(CAMVID))} | {len(CAMVID): VOID}
+    return Files(parts["train"], parts["test"], labels, CAMVID, parts["val"])
+
+
+def find_voc(root: Path | None, *, download: bool) -> Files:
+    """Pascal VOC 2012 as torchvision lays it out. Its `val` list is the test split: that of its `test` is not public.
+
+    Raises:
+        DataError: it is not there.
+    """
+    from torchvision.datasets import VOCSegmentation
+
+    base = _existing(root, "voc2012")
+    try:
+        train, test = (
+            VOCSegmentation(str(base), year="2012", image_set=part, download=download) for part in ("train", "val")
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        raise DataError(
+            f"no Pascal VOC 2012 below {base}: needed is VOCdevkit/VOC2012 as torchvision lays it out; --download "
+            "fetches it"
+        ) from error
+    labels = {i: i for i in range(len(VOC))} | {255: VOID}
+    return Files(_pairs(train.images, train.masks), _pairs(test.images, test.masks), labels, VOC)
+
+
+def find_pet(root: Path | None, *, download: bool) -> Files:
+    """Oxford-IIIT Pet as torchvision lays it out: pet and background; the trimap's outline ("not classified") is void.
+
+    Raises:
+        DataError: it is not there.
+    """
+    from torchvision.datasets import OxfordIIITPet
+
+    base = _existing(root, "oxford-pet")
+    try:
+        train, test = (
+            OxfordIIITPet(str(base), split=part, target_types="segmentation", download=download)
+            for part in ("trainval", "test")
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        raise DataError(
+            f"no Oxford-IIIT Pet below {base}: needed are oxford-iiit-pet/images and annotations as torchvision lays "
+            "them out; --download fetches them"
+        ) from error
+    labels = {1: 1, 2: 0, 3: VOID}
+    return Files(_pairs(train._images, train._segs), _pairs(test._images, test._segs), labels, PET)
+
+
+def read_pairs(files: Files, parts: Mapping[str, Pairs], height: int, width: int) -> Arrays:
+    """Images uint8 [N, H, W, 3] and masks uint8 [N, H, W] of each part: resized to cover H × W, the centre kept.
+
+    Raises:
+        DataError: a file is unreadable, a mask has another size than its image or a label that is not known, a file's
+            content stands in two parts, or all would not fit in memory.
+    """
+    need = sum(map(len, parts.values())) * height * width * 4
+    if need > MEMORY_LIMIT:
+        raise DataError(
+            f"the images would take {need / 2**30:.1f} GiB at {height}×{width}, more than the "
+            f"{MEMORY_LIMIT / 2**30:.0f} GiB that is held in memory; lower image_size"
+        )
+    table = np.full(2**16, -1, np.int64)
+    for value, index in files.labels.items():
+        table[value] = index
+    known = ", ".join(str(v) for v in sorted(files.labels))
+
+    def read(pair: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray]:
+        image, mask = read_rgb(pair[0]), read_labels(pair[1])
+        if mask.shape != image.shape[:2]:
+            raise DataError(
+                f"{pair[1]} is {mask.shape[0]}×{mask.shape[1]}, its image {pair[0]} is "
+                f"{image.shape[0]}×{image.shape[1]}; a mask must have its image's size"
+            )
+        if mask.min() < 0 or mask.max() >= len(table) or (table[mask] < 0).any():
+            strange = sorted(set(np.unique(mask).tolist()) - set(files.labels))
+            raise DataError(f"{pair[1]} holds the unknown label {strange[0]}; known: {known}")
+        return _fit(image, height, width, nearest=False), _fit(
+            table[mask].astype(np.uint8), height, width, nearest=True
+        )
+
+    refuse_leaks({part: [image for image, _ in pairs] for part, pairs in parts.items()})
+    arrays: Arrays = {}
+    for part, pairs in parts.items():
+        decoded = in_parallel(read, pairs)
+        arrays[part] = np.stack([image for image, _ in decoded]), np.stack([mask for _, mask in decoded])
+    return arrays
+
+
+def _fit(pixels: np.ndarray, height: int, width: int, *, nearest: bool) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    method = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
+    return np.asarray(ImageOps.fit(Image.fromarray(pixels), (width, height), method))
+
+
+def _existing(root: Path | None, name: str) -> Path:
+    if root is None:
+        raise DataError(f"data set {name!r} needs a data folder: give --data DIR or set PRUNEBENCH_DATA")
+    if not root.is_dir():
+        raise DataError(f"data folder {root} does not exist; give an existing one with --data DIR or PRUNEBENCH_DATA")
+    return root
+
+
+def _pairs(images: Sequence[str | Path], masks: Sequence[str | Path]) -> Pairs:
+    return [(Path(image), Path(mask)) for image, mask in zip(images, masks, strict=True)]

@@ -1,0 +1,281 @@
+"""Semantic segmentation: cross-entropy (and Dice), mean intersection over union."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bench.adapters import DataInfo, Split, Splits
+from bench.cell import Recipe
+from bench.errors import RequestError, unknown
+from bench.lazy import F, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tasks.data.masked import MaskedSplit
+
+VOID = 255
+"""As in `tasks.data.masked`, which needs torch."""
+_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+_SIZES = {"scattered-digits": (64, 64), "camvid": (352, 480), "voc2012": (320, 320), "oxford-pet": (192, 192)}
+_ARCHITECTURES = (
+    "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "pan", "upernet",
+    "segformer", "dpt",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Networks that map an image [3, H, W] to logits [classes, H, W].
+
+    Colours are brought to ImageNet's mean and deviation. Masks are resized with the images, so figures are those of the
+    size in `image_size`.
+    """
+
+    dataset: str
+    model: str
+    image_size: tuple[int, int] = (0, 0)
+    """Height and width, multiples of 32; 0, 0: the data set's own (scattered-digits 64×64, camvid 352×480,
+    voc2012 320×320, oxford-pet 192×192)."""
+    train_size: int = 0
+    """Use only this many training images; 0: all (of scattered-digits: 400)."""
+    test_size: int = 0
+    """Images that scattered-digits makes for the test split; 0: 200. The other data sets have their own."""
+    val_fraction: float = 0.1
+    """Share of the training images that is held out, where a data set has no validation split of its own."""
+    zoom: float = 1.5
+    """Training shows rectangles of 1 / zoom to 1 of an image's sides; 1: whole images only."""
+    dice: float = 0.0
+    """Weight of the Dice loss that is added to cross-entropy."""
+    encoder_weights: str = ""
+    """Weights that the encoder starts from ("imagenet"); they are fetched by the library on first use."""
+
+    metric: ClassVar[str] = "miou"
+    unit: ClassVar[str] = "%"
+    higher_is_better: ClassVar[bool] = True
+    recipe: ClassVar[Recipe] = Recipe(optimizer="adam", lr=1e-3, weight_decay=0.0, batch_size=16, warmup_epochs=0.5)
+    finetune: ClassVar[Recipe] = Recipe(optimizer="adam", lr=5e-4, weight_decay=0.0, batch_size=16)
+    trial: ClassVar[Mapping[str, Any]] = {
+        "dataset": "scattered-digits",
+        "model": "smp:unet/tu-test_resnet",
+        "train_size": 20,
+        "test_size": 10,
+    }
+
+    @classmethod
+    def datasets(cls) -> Mapping[str, str]:
+        return {
+            "scattered-digits": "handwritten digits on photographs, 10 classes and background; embedded",
+            "camvid": "CamVid, 11 classes of street scenes, in SegNet's layout",
+            "voc2012": "Pascal VOC 2012, 21 classes, in torchvision's layout",
+            "oxford-pet": "Oxford-IIIT Pet, pet and background, in torchvision's layout",
+        }
+
+    @classmethod
+    def models(cls) -> Mapping[str, str]:
+        return {
+            "smp:ARCH/ENCODER": f"segmentation-models-pytorch: {', '.join(_ARCHITECTURES)} with any of its encoders"
+        }
+
+    def validate(self) -> None:
+        if self.dataset not in self.datasets():
+            raise unknown("data set", self.dataset, self.datasets())
+        match = re.fullmatch(r"smp:([^/]+)/(.+)", self.model)
+        if match is None or self.model == "smp:ARCH/ENCODER":
+            raise RequestError(f"unknown model {self.model!r}; write smp:ARCH/ENCODER, for instance smp:unet/resnet18")
+        if match[1] not in _ARCHITECTURES:
+            raise unknown("architecture", match[1], _ARCHITECTURES)
+        if any(self.image_size) and any(side % 32 or not 32 <= side <= 2048 for side in self.image_size):
+            raise RequestError(
+                f"image_size = {list(self.image_size)} is not allowed; use height and width in multiples of 32 up to "
+                "2048, or [0, 0] for the default"
+            )
+        for name in ("train_size", "test_size"):
+            if getattr(self, name) < 0:
+                raise RequestError(f"{name} = {getattr(self, name)} is not allowed; use a positive count, or 0")
+        if self.test_size and self.dataset != "scattered-digits":
+            raise RequestError(
+                f"test_size = {self.test_size} is not allowed: {self.dataset} has a test split of its own"
+            )
+        if not 0 < self.val_fraction < 1:
+            raise RequestError(f"val_fraction = {self.val_fraction} is not allowed; use a fraction between 0 and 1")
+        if not 1 <= self.zoom <= 8:
+            raise RequestError(f"zoom = {self.zoom} is not allowed; use 1 to 8")
+        if not 0 <= self.dice <= 100:
+            raise RequestError(f"dice = {self.dice} is not allowed; use 0 to 100")
+
+    def load(self, root: Path | None, *, download: bool = False) -> Splits:
+        import numpy as np
+
+        from tasks.data import scattered, segmented
+
+        height, width = self.image_size if any(self.image_size) else _SIZES[self.dataset]
+        digits, notes = self.dataset == "scattered-digits", ()
+        if digits:
+            counts = {"train": self.train_size or 400, "val": 100, "test": self.test_size or 200}
+            arrays = {part: scattered.scatter(part, count, height, width) for part, count in counts.items()}
+            classes = scattered.CLASSES
+        else:
+            if self.dataset == "camvid":
+                files = segmented.find_camvid(root)
+            elif self.dataset == "voc2012":
+                files = segmented.find_voc(root, download=download)
+            else:
+                files = segmented.find_pet(root, download=download)
+            train, val = files.train, files.val
+            if val is None:
+                order = np.random.default_rng(0).permutation(len(train))
+                held = max(1, round(self.val_fraction * len(train)))
+                train, val = ([train[i] for i in np.sort(part)] for part in (order[held:], order[:held]))
+            if self.train_size > len(train) or not train:
+                raise RequestError(
+                    f"train_size = {self.train_size} is not allowed for {self.dataset}: {len(train)} training images "
+                    "are left beside the validation split"
+                )
+            if self.train_size:
+                order = np.random.default_rng(1).permutation(len(train))[: self.train_size]
+                train = [train[i] for i in np.sort(order)]
+            arrays = segmented.read_pairs(files, {"train": train, "val": val, "test": files.test}, height, width)
+            classes, notes = files.classes, (f"{self.dataset}: images and masks resized to {height}×{width}",)
+        split = self._split(arrays["train"], zoom=self.zoom, flip=not digits)
+        return Splits(
+            train=split,
+            val=self._split(arrays["val"]),
+            test=lambda: self._split(arrays["test"]),
+            info=DataInfo(3, height, width, classes),
+            fingerprint=split.fingerprint(),
+            notes=notes,
+        )
+
+    def _split(self, arrays: tuple[Any, Any], zoom: float = 1.0, flip: bool = False) -> MaskedSplit:
+        from tasks.data.masked import MaskedSplit
+
+        images, masks = (torch.from_numpy(array) for array in arrays)
+        return MaskedSplit(images, masks, mean=_MEAN, std=_STD, zoom=zoom, flip=flip)
+
+    def network(self, info: DataInfo) -> nn.Module:
+        import segmentation_models_pytorch as smp
+
+        arch, _, encoder = self.model.removeprefix("smp:").partition("/")
+        try:
+            return smp.create_model(
+                arch,
+                encoder_name=encoder,
+                encoder_weights=self.encoder_weights or None,
+                in_channels=info.channels,
+                classes=len(info.classes),
+            )
+        except (KeyError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error.args[0] if error.args else error).split())[:200]
+            raise RequestError(f"segmentation-models-pytorch cannot build {self.model!r}: {reason}") from error
+
+    def example(self, info: DataInfo) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(1, info.channels, info.height, info.width, generator=generator)
+
+    def loss(self, output: Any, target: Tensor, recipe: Recipe) -> Tensor:
+        """Mean cross-entropy over the pixels that are not void, plus `dice` times the Dice loss."""
+        logits = output.float()
+        total = F.cross_entropy(
+            logits, target, ignore_index=VOID, label_smoothing=recipe.label_smoothing, reduction="sum"
+        ) / (target != VOID).sum().clamp(min=1)  # a batch that is all void has loss 0, not 0 / 0
+        if self.dice:
+            from segmentation_models_pytorch.losses import DiceLoss
+
+            total = total + self.dice * DiceLoss("multiclass", ignore_index=VOID)(logits, target)
+        return total
+
+    def distil(self, output: Any, teacher: Any, target: Tensor, recipe: Recipe) -> Tensor:
+        """Half the loss, half KL(teacher ‖ student) per pixel (Liu et al., CVPR 2019, section 3.1), void left out."""
+        counted = target != VOID
+        student, soft = F.log_softmax(output.float(), 1), F.log_softmax(teacher.float(), 1)
+        divergence = F.kl_div(student, soft, reduction="none", log_target=True).sum(1)  # [N, H, W]
+        mean = (divergence * counted).sum() / counted.sum().clamp(min=1)
+        return 0.5 * self.loss(output, target, recipe) + 0.5 * mean
+
+    def evaluate(self, model: nn.Module, split: Split, device: torch.device, recipe: Recipe) -> dict[str, float]:
+        """`scores` of the predicted classes, and the mean cross-entropy."""
+        from torchmetrics.classification import MulticlassConfusionMatrix
+
+        from bench.train import evaluate_batches
+
+        matrix, loss, pixels = None, 0.0, 0
+        for output, target in evaluate_batches(model, split, device, recipe, batch_size=16):
+            logits = output.float()
+            if matrix is None:
+                matrix = MulticlassConfusionMatrix(logits.shape[1], ignore_index=VOID, validate_args=False).to(device)
+            matrix.update(logits.argmax(1), target)
+            loss += float(F.cross_entropy(logits, target, ignore_index=VOID, reduction="sum"))
+            pixels += int((target != VOID).sum())
+        if matrix is None:
+            raise RequestError(f"a split of {self.dataset} is empty: there is nothing to evaluate on")
+        return {**scores(matrix.compute(), self._classes()), "cross_entropy": loss / max(1, pixels)}
+
+    def _classes(self) -> tuple[str, ...]:
+        from tasks.data import scattered, segmented
+
+        known = {"camvid": segmented.CAMVID, "voc2012": segmented.VOC, "oxford-pet": segmented.PET}
+        return known.get(self.dataset, scattered.CLASSES)
+
+    def references(self, splits: Splits, test: Split) -> dict[str, dict[str, float]]:
+        """The figures of naming the training split's most frequent class for every pixel."""
+        classes = len(splits.info.classes)
+        cpu = torch.device("cpu")
+        count = torch.zeros(2, classes, dtype=torch.long)
+        for row, split in enumerate((splits.train, test)):
+            for _, target in split.ordered(64, cpu):
+                count[row] += torch.bincount(target[target != VOID].cpu(), minlength=classes)[:classes]
+        matrix = torch.zeros(classes, classes)
+        matrix[:, count[0].argmax()] = count[1].float()
+        return {"majority class": scores(matrix, splits.info.classes)}
+
+    def pictures(
+        self, networks: Mapping[str, nn.Module], test: Split, folder: Path, device: torch.device, recipe: Recipe
+    ) -> list[str]:
+        """One strip for each of three test images spread over the split: image, truth, each network's classes."""
+        from bench.train import autocast, to_device
+        from tasks.data.strips import overlay, save_strip
+
+        shown = [len(test) * place // 6 for place in (1, 3, 5)]
+        batches = {i: pair for i, pair in enumerate(test.ordered(1, torch.device("cpu"))) if i in shown}
+        names = []
+        for number, index in enumerate(sorted(batches), 1):
+            image, truth = batches[index]
+            mean, std = torch.tensor(_MEAN)[:, None, None], torch.tensor(_STD)[:, None, None]
+            pixels = (image[0].float().cpu() * std + mean).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+            mask = truth[0].cpu().numpy()
+            panels = [(pixels, "image"), (overlay(pixels, mask), "truth")]
+            for name, network in networks.items():
+                to_device(network, device).eval()
+                with torch.inference_mode(), autocast(recipe, device):
+                    predicted = network(image.to(device)).argmax(1)[0].cpu().numpy()
+                right = 100 * float((predicted == mask)[mask != VOID].mean()) if (mask != VOID).any() else 0.0
+                panels.append((overlay(pixels, predicted), f"{name}: {right:.1f}% of pixels"))
+            names.append(f"sample-{number}.png")
+            save_strip(panels, folder / names[-1], enlarge=max(1, 256 // pixels.shape[1]))
+        return names
+
+
+def scores(matrix: Tensor, classes: tuple[str, ...]) -> dict[str, float]:
+    """Figures in percent from pixel counts [classes, classes], rows true and columns predicted, without void pixels.
+
+    The IoU of a class is TP / (TP + FP + FN) over all pixels of the split together; `miou` is the plain mean over the
+    classes that are present in the truth or in the prediction (as scikit-learn's macro `jaccard_score`), and absent
+    ones have no `iou.…` entry. `pixel_accuracy` is the share of right pixels.
+    """
+    counts = matrix.double()
+    right = counts.diagonal()
+    union = counts.sum(0) + counts.sum(1) - right
+    present = union > 0
+    if not present.any():
+        return {"miou": 0.0, "pixel_accuracy": 0.0}
+    iou = 100 * right / union.clamp(min=1)
+    return {
+        "miou": float(iou[present].mean()),
+        "pixel_accuracy": float(100 * right.sum() / counts.sum()),
+        **{f"iou.{name}": float(iou[i]) for i, name in enumerate(classes) if present[i]},
+    }

@@ -1,0 +1,49 @@
+"""Shared by all tests: no network, one thread a worker, and where the real data sets are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+for name in ("MLFLOW_TRACKING_URI", "PRUNEBENCH_WORK"):
+    os.environ.pop(name, None)
+
+import pytest  # noqa: E402 - what it imports must see the settings above
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real data sets; tests that need it skip where it is absent."""
+    root = os.environ.get("PRUNEBENCH_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("PRUNEBENCH_DATA names no folder of real data sets")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from bench.tracking import Tracker
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Tracker(f"sqlite:///{path}", "unused")
+    return path
+
+
+@pytest.fixture
+def store(_empty_store: Path, tmp_path: Path) -> str:
+    """The test's own MLflow store, `mlflow.db` in its folder: making one from nothing takes seconds."""
+    shutil.copy(_empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cuda"):
+                item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU on this machine"))

@@ -1,0 +1,248 @@
+"""GDP: gate and proximal step by hand, exact extraction, planted blocks, budgets without a cliff, resuming, cost."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from torch import Tensor, nn
+
+from bench.adapters import Context, Found
+from bench.blocks import Shortcut
+from bench.budget import Budget, Fitted
+from bench.cell import Recipe
+from bench.graph import PruningGraph
+from bench.surgery import Pruning, prune
+from bench.train import Search
+from methods.gdp import GDP, Cost, gate, gate_slope, prox, zero_lowest
+from tasks.models.edsr import sr_network
+from tasks.models.resnet import cifar_resnet
+from tests.methods import searching
+
+
+def test_gate_by_hand() -> None:
+    """Equation (1): exact zeros, one half at φ² = ε, and a slope that vanishes at 0 and for large φ."""
+    phi = torch.tensor([0.0, 0.1, -0.1, 3.0], dtype=torch.float64, requires_grad=True)
+    g = gate(phi, 0.01)
+    assert g.tolist() == pytest.approx([0, 0.5, 0.5, 9 / 9.01])
+    (slope,) = torch.autograd.grad(g.sum(), phi)
+    assert slope.tolist() == pytest.approx([0, 5, -5, 0.06 / 9.01**2])
+    assert torch.allclose(gate_slope(phi.detach(), 0.01), slope)
+
+
+def test_proximal_operator_by_hand() -> None:
+    """Equation (4)."""
+    phi = torch.tensor([-0.5, 0.05, 0.3, 0.0, -0.1])
+    assert prox(phi, 0.1).tolist() == pytest.approx([-0.4, 0, 0.2, 0, 0])
+
+
+@functools.cache
+def chain() -> Cost:
+    """conv(1 -> n) and conv(n -> 2), 3×3 on 4×4: R = 9·16·n + 9·16·2n = 432 n, with n = 4 in the dense network."""
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1))
+    return Cost(PruningGraph.trace(net, torch.randn(1, 1, 4, 4)))
+
+
+def test_proximal_step_by_hand() -> None:
+    """Equation (5): all φ = 1 at ε = 1, so g = 1/2, g' = 1/2 and R = 864; the strongest gate is exempt."""
+    cost, method = chain(), GDP()
+    assert cost.dense == 1728
+    phi = torch.tensor([1.2, 1.0, 1.0, 1.0])
+    R = 432 * (1.44 / 2.44 + 1.5)
+    assert float(cost.R(gate(phi, 1.0))) == pytest.approx(R)
+    step, refused = method.proximal_step(phi, 1.0, cost, R - 64, 400.0, cap=1.0)
+    expected = 64 / (3 * 432 * 0.5)
+    assert (step, refused) == (pytest.approx(expected), False)
+    assert phi.tolist() == pytest.approx([1.2, *[1 - expected] * 3])
+
+
+def test_proximal_step_is_capped_and_rests_below_its_target() -> None:
+    cost, method = chain(), GDP()
+    phi = torch.tensor([1.2, 1.0, 1.0, 1.0])
+    assert method.proximal_step(phi, 1.0, cost, 0.0, 400.0, cap=0.01)[0] == 0.01
+    rested = phi.clone()
+    assert method.proximal_step(phi, 1.0, cost, 1728.0, 400.0, cap=0.01) == (0.0, False)
+    assert torch.equal(phi, rested)
+
+
+def test_no_zero_takes_the_macs_below_the_budget() -> None:
+    cost, method = chain(), GDP(band=0.01)
+    phi = torch.tensor([0.5, 0.001, 0.002, 1.0])
+    _, refused = method.proximal_step(phi, 1e-6, cost, 0.0, F=3 * 432, cap=0.01)
+    assert refused
+    assert (phi == 0).tolist() == [False, True, False, False]  # the lowest went, the next would have been too much
+    zero_lowest(phi, torch.ones(4, dtype=torch.bool), cost, F=2 * 432, band=0.01)
+    assert (phi == 0).tolist() == [False, True, True, False]
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "resnet": (lambda: cifar_resnet(20), (2, 3, 32, 32)),
+    "mobilenetv2": (lambda: timm.create_model("mobilenetv2_050", num_classes=10), (2, 3, 64, 64)),
+    "unet": (lambda: smp.Unet("resnet18", encoder_weights=None, classes=3), (2, 3, 64, 64)),
+    "deeplabv3plus": (lambda: smp.DeepLabV3Plus("resnet18", encoder_weights=None, classes=3), (2, 3, 64, 64)),
+    "edsr": (lambda: sr_network("edsr-tiny", 2), (2, 3, 24, 24)),
+}
+
+
+@torch.no_grad()
+def lively(model: nn.Module) -> nn.Module:
+    """Norms with statistics and shifts of their own, so that a zeroed channel would show."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low in ((module.weight, 0.5), (module.running_var, 0.5), (module.bias, -0.5)):
+                assert tensor is not None
+                tensor.uniform_(low, low + 1)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_extraction_is_exact(name: str) -> None:
+    """What the gated network computes, the extracted one computes: zeros, middling gates and a block included."""
+    build, shape = NETWORKS[name]
+    torch.manual_seed(0)
+    model, x = lively(build()), torch.randn(shape)
+    graph = PruningGraph.trace(model, x[:1])
+    outputs: list[Tensor] = []
+
+    @torch.no_grad()
+    def look(gated: nn.Module, search: Search) -> None:
+        assert search.before is not None
+        search.before(0.0)
+        outputs.append(gated(x))
+        (phi, *_) = search.state["gates"].parameters()  # pyright: ignore[reportAttributeAccessIssue]
+        cost = Cost(graph)
+        phi.uniform_(1e-4, 1e-2)
+        phi[(torch.rand(len(phi)) < 0.4) & ~cost.strongest(phi, 0.2, cost.dense)] = 0
+        phi[cost.channels :] = 0.01
+        if graph.blocks:
+            phi[-1] = 0
+        search.before(1.0)
+        outputs.append(gated(x))
+
+    ctx = searching.digits().context(1, kind=searching.Watched, look=look)
+    found = GDP().search(copy.deepcopy(model), graph, ctx.task, Budget(0.5), ctx)
+    with torch.no_grad():
+        dense = model(x)
+    start, before = outputs
+    assert (start - dense).abs().max() <= 1e-4 * dense.abs().max()  # the search starts from the dense function
+    assert found.keep is not None and found.model is not None
+    small = prune(found.model.eval(), graph, Pruning(found.keep, found.drop_blocks))
+    assert (len(found.drop_blocks) == 1) == bool(graph.blocks)
+    removed = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in small.parameters())
+    assert removed > 0.4 * sum(p.numel() for p in model.parameters())
+    with torch.no_grad():
+        after = small(x)
+    assert (after - before).abs().max() <= 1e-4 * before.abs().max()
+    assert (before - dense).abs().max() > 1e-2 * dense.abs().max()  # the gates did something
+
+
+def test_a_planted_useless_block_goes_whole_and_exactly() -> None:
+    bench = searching.digits("resnet20", 1)
+    model = copy.deepcopy(bench.model)
+    block = model.get_submodule("layer2.1")
+    with torch.no_grad():
+        for name, p in block.named_parameters():
+            p.requires_grad_(False)
+            if name.startswith("bn2"):
+                p.zero_()
+    found = GDP().search(model, bench.graph, bench.task, Budget(0.5), bench.context(5))
+    assert "layer2.1" in found.drop_blocks
+    assert found.model is not None and found.keep is not None
+    small = prune(found.model.eval(), bench.graph, Pruning(found.keep, found.drop_blocks))
+    assert isinstance(small.get_submodule("layer2.1"), Shortcut)
+    x = torch.randn(8, 1, 16, 16)
+    with torch.no_grad():
+        whole, cut = found.model(x), small(x)
+    assert (whole - cut).abs().max() <= 1e-4 * whole.abs().max()
+
+
+class Traced(Context):
+    """Notes R(g) over the dense MACs after every iteration."""
+
+    def train(self, model: nn.Module, search: Search | None = None, *, recipe: Recipe | None = None) -> nn.Module:
+        assert search is not None and search.after is not None and search.metrics is not None
+        self.steps: list[float] = []
+        after, metrics = search.after, search.metrics
+
+        def trace(progress: float) -> None:
+            after(progress)
+            self.steps.append(metrics()["expected_macs_ratio"])
+
+        search.after = trace
+        return super().train(model, search, recipe=recipe)
+
+
+@functools.cache
+def searched(ratio: float, seed: int) -> tuple[Found, Fitted, Any]:
+    bench = searching.digits()
+    # A fall of 0.75 within 0.55 of the steps must take longer than one of 0.25.
+    ctx = bench.context(12 if ratio < 0.5 else 8, seed, kind=Traced)
+    return (*bench.search(GDP(), ratio, ctx), ctx)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("ratio", [0.75, 0.5, 0.25])
+def test_budgets_are_met_without_a_collapse(ratio: float, seed: int) -> None:
+    bench = searching.digits()
+    found, fitted, ctx = searched(ratio, seed)
+    last = ctx.trajectory[-1]
+    assert fitted.native_macs_ratio == pytest.approx(ratio, rel=0.02)
+    assert last["nonzero_macs_ratio"] == pytest.approx(fitted.native_macs_ratio)
+    assert last["exact_zeros"] > 0.1 and last["decided"] > 0.9
+    assert min(fitted.native_widths[g.name] / g.size for g in bench.graph.groups) > 0.12
+    # The surviving gates are in the weights: extraction needs no recovery.
+    assert found.model is not None
+    small = prune(found.model, bench.graph, fitted.pruning)
+    accuracy = bench.task.evaluate(small, bench.data.val, searching.CPU, bench.recipe)["accuracy"]
+    assert accuracy > (60 if fitted.fitted_channels else last["val_accuracy"] - 0.01)
+    assert accuracy > 60
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("ratio", [0.75, 0.5, 0.25])
+def test_no_run_falls_off_a_cliff(ratio: float, seed: int) -> None:
+    steps = searched(ratio, seed)[2].steps
+    assert max(a - b for a, b in zip(steps, steps[20:], strict=False)) <= 0.1
+
+
+@pytest.mark.parametrize("ratio", [0.75, 0.5, 0.25])
+@pytest.mark.parametrize("name", ["segmentation", "super_resolution"])
+def test_other_tasks_meet_their_budget(name: str, ratio: float) -> None:
+    bench = getattr(searching, name)()
+    ctx = bench.context(3)
+    _, fitted = bench.search(GDP(), ratio, ctx)
+    assert fitted.native_macs_ratio == pytest.approx(ratio, rel=0.02)
+    assert min(fitted.native_widths[g.name] / g.size for g in bench.graph.groups) >= 0.1
+    assert ctx.trajectory[-1]["exact_zeros"] > 0.05
+
+
+def test_the_trajectory_says_what_happened() -> None:
+    _, _, ctx = searched(0.5, 0)
+    assert {"expected_macs_ratio", "nonzero_macs_ratio", "epsilon", "lambda", "decided"} <= set(ctx.trajectory[0])
+    graph = searching.digits().graph
+    entries = sum(g.size for g in graph.groups) + len(graph.blocks)
+    assert all(len(row["values"]) == entries for row in ctx.snapshots["gates"])
+    assert all(len(row["values"]) == len(graph.groups) for row in ctx.snapshots["widths"])
+    widths = torch.tensor([row["values"] for row in ctx.snapshots["widths"]])
+    assert (widths.diff(dim=0) <= 0).all()  # zeros absorb
+
+
+def test_resuming_is_exact(tmp_path: Path) -> None:
+    (expected, rows), (found, again) = searching.resumed_and_not(searching.digits(), GDP(), 0.5, tmp_path)
+    searching.assert_same_found(expected, found)
+    assert rows == again
+
+
+def test_a_search_step_costs_what_a_dense_step_costs() -> None:
+    bench = searching.digits("resnet20", 1)
+    ctx = bench.context(5, kind=searching.Cost, recipe=bench.recipe.model_copy(update={"batch_size": 128}))
+    bench.search(GDP(), 0.5, ctx)
+    assert ctx.memory <= 1.1
+    assert ctx.time <= 1.25

@@ -1,0 +1,134 @@
+"""Image classification: networks, losses and metrics against hand-computed values."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from bench.adapters import DataInfo
+from bench.cell import Recipe
+from bench.counting import count_macs
+from bench.errors import RequestError
+from tasks.classification import Classification
+from tasks.models.resnet import DEPTHS, cifar_resnet
+
+CPU = torch.device("cpu")
+RGB = DataInfo(3, 32, 32, tuple("0123456789"))
+
+
+def closed_form_macs(depth: int) -> int:
+    """Σ k²·H·W·n_in·n_out: the stem, two convolutions a block, the classifier."""
+    n = (depth - 2) // 6
+    macs = 9 * 32 * 32 * 3 * 16
+    for stage, (width, size) in enumerate(((16, 32), (32, 16), (64, 8))):
+        first = width if stage == 0 else width // 2
+        macs += 9 * size * size * (first * width + width * width) + (n - 1) * 2 * 9 * size * size * width * width
+    return macs + 64 * 10
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_resnets_cost_what_the_formula_says(depth: int) -> None:
+    assert count_macs(cifar_resnet(depth), torch.randn(1, 3, 32, 32)) == closed_form_macs(depth)
+
+
+def test_resnet20_is_the_papers() -> None:
+    model = cifar_resnet(20)
+    assert count_macs(model, torch.randn(1, 3, 32, 32)) == 40_551_040  # 40.6 M
+    assert sum(p.numel() for p in model.parameters()) == 269_722  # He et al.: 0.27 M
+    assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in model.modules()) == 20
+
+
+def test_the_shortcut_appends_zeros() -> None:
+    block = cifar_resnet(8).layer2[0].eval()  # pyright: ignore
+    for p in block.parameters():
+        nn.init.zeros_(p)
+    x = torch.rand(1, 16, 8, 8)
+    y = block(x)
+    assert torch.equal(y[:, :16], x[:, :, ::2, ::2]) and not y[:, 16:].any()
+
+
+def test_an_unknown_depth_is_refused() -> None:
+    with pytest.raises(ValueError, match="available: 8, 20, 32, 56, 110"):
+        cifar_resnet(18)
+
+
+def test_networks_of_the_libraries_take_the_classes_and_channels() -> None:
+    for name in ("torchvision:resnet18", "torchvision:squeezenet1_1", "timm:resnet10t"):
+        model = Classification("cifar10", name).network(RGB).eval()
+        assert model(torch.randn(1, 3, 32, 32)).shape == (1, 10)
+    grey = DataInfo(1, 32, 32, ("a", "b"))
+    assert Classification("digits", "timm:resnet10t").network(grey).eval()(torch.randn(1, 1, 32, 32)).shape == (1, 2)
+    with pytest.raises(RequestError, match="take 3 channels, digits has 1; use timm:"):
+        Classification("digits", "torchvision:resnet18").network(grey)
+    with pytest.raises(RequestError, match="torchvision has no network 'resnet19'"):
+        Classification("cifar10", "torchvision:resnet19").network(RGB)
+
+
+def test_pretrained_networks_get_a_new_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision
+
+    asked = []
+    real = torchvision.models.get_model
+
+    def offline(name: str, weights: str | None = None, **config: int) -> nn.Module:
+        asked.append(weights)
+        return real(name, weights=None, **config)
+
+    monkeypatch.setattr(torchvision.models, "get_model", offline)
+    for name, classes in (("resnet18", 10), ("squeezenet1_1", 10), ("mobilenet_v2", 10)):
+        model = Classification("cifar10", f"torchvision:{name}", pretrained=True).network(RGB).eval()
+        assert model(torch.randn(1, 3, 64, 64)).shape == (1, classes)
+    assert asked == ["DEFAULT"] * 3
+
+
+def test_the_loss_is_cross_entropy_with_smoothing() -> None:
+    task = Classification("digits", "resnet8")
+    logits, target = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])
+    log_z = math.log(math.exp(2) + 2)
+    assert float(task.loss(logits, target, Recipe())) == pytest.approx(log_z - 2)
+    smoothed = 0.9 * (log_z - 2) + 0.1 * (log_z - 2 / 3)
+    assert float(task.loss(logits, target, Recipe(label_smoothing=0.1))) == pytest.approx(smoothed)
+
+
+def test_distillation_is_the_papers_formula() -> None:
+    """(1 − λ)·CE + λ·T²·KL with λ = 0.9 and T = 4, by hand."""
+    task = Classification("digits", "resnet8")
+    student, teacher, target = torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 0.0]]), torch.tensor([1])
+
+    def softmax(row: list[float]) -> list[float]:
+        total = sum(math.exp(v / 4) for v in row)
+        return [math.exp(v / 4) / total for v in row]
+
+    p, q = softmax([2.0, 0.0]), softmax([1.0, 3.0])
+    divergence = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    expected = 0.1 * math.log(1 + math.exp(-2)) + 0.9 * 16 * divergence
+    assert float(task.distil(student, teacher, target, Recipe())) == pytest.approx(expected, rel=1e-5)
+
+
+def test_accuracy_counts_what_is_right() -> None:
+    task = Classification("digits", "resnet8")
+    data = task.load(None)
+
+    class Always3(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.eye(10)[3].expand(len(x), 10)
+
+    test = data.test()
+    labels = torch.cat([y for _, y in test.ordered(64, CPU)])
+    figures = task.evaluate(Always3(), test, CPU, Recipe(precision="fp32"))
+    assert figures["accuracy"] == pytest.approx(100 * float((labels == 3).float().mean()))
+    log_z = math.log(9 + math.e)
+    right = float((labels == 3).float().mean())
+    assert figures["cross_entropy"] == pytest.approx(log_z - right, rel=1e-5)
+
+
+def test_the_majority_class_is_the_training_splits() -> None:
+    task = Classification("digits", "resnet8")
+    data = task.load(None)
+    counts = torch.bincount(torch.cat([y for _, y in data.train.ordered(64, CPU)]))
+    labels = torch.cat([y for _, y in data.test().ordered(64, CPU)])
+    expected = 100 * float((labels == counts.argmax()).float().mean())
+    assert task.references(data, data.test()) == {"majority class": {"accuracy": pytest.approx(expected)}}

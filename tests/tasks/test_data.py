@@ -1,0 +1,275 @@
+"""Labelled images: what is read, how it is augmented, and what is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+import torch
+from PIL import Image
+
+from bench.errors import DataError, RequestError
+from tasks.classification import Classification
+from tasks.data.images import ImageSplit, make_split, stratified_split
+from tasks.data.labelled import read_digits
+
+CPU = torch.device("cpu")
+
+
+def split(n: int = 12, margin: int = 2, flip: bool = True) -> ImageSplit:
+    images = np.random.default_rng(0).integers(0, 256, (n, 6, 5, 3), np.uint8)
+    return make_split(images, np.arange(n), mean=(10.0,) * 3, std=(2.0,) * 3, margin=margin, flip=flip)
+
+
+def hashes(images: torch.Tensor) -> set[str]:
+    return {hashlib.sha256(i.numpy().tobytes()).hexdigest() for i in images}
+
+
+def test_every_augmented_image_is_a_crop_of_its_padded_original_or_its_mirror() -> None:
+    data = split()
+    for x, y in data.batches(4, seed=1, epoch=0, device=CPU):
+        assert x.shape == (4, 3, 6, 5) and x.is_contiguous(memory_format=torch.channels_last)
+        for image, label in zip(x, y, strict=True):
+            padded = ((data.images[label].float() - 10) / 2).permute(2, 0, 1)  # [3, 10, 9]
+            crops = [padded[:, t : t + 6, s : s + 5] for t in range(5) for s in range(5)]
+            assert any(torch.equal(image, c) or torch.equal(image, c.flip(2)) for c in crops)
+
+
+def test_shifts_and_flips_all_occur_and_can_be_off() -> None:
+    data = split(n=400)
+    x, y = next(iter(data.batches(400, seed=0, epoch=0, device=CPU)))
+    centre = ((data.images[y][:, 2:8, 2:7].float() - 10) / 2).permute(0, 3, 1, 2)
+    untouched = (x == centre).flatten(1).all(1).float().mean()
+    assert 0.005 < untouched < 0.06  # 1 in 50
+    plain = split(margin=0, flip=False)
+    x, y = next(iter(plain.batches(12, seed=0, epoch=0, device=CPU)))
+    assert torch.equal(x, ((plain.images[y].float() - 10) / 2).permute(0, 3, 1, 2))
+
+
+def test_an_epoch_depends_on_seed_and_epoch_alone() -> None:
+    data = split()
+
+    def epoch(seed: int, number: int) -> torch.Tensor:
+        return torch.cat([x for x, _ in data.batches(4, seed=seed, epoch=number, device=CPU)])
+
+    first = epoch(0, 0)
+    epoch(0, 1)
+    assert torch.equal(first, epoch(0, 0))
+    assert not torch.equal(first, epoch(0, 1)) and not torch.equal(first, epoch(1, 0))
+
+
+def test_an_epoch_holds_every_sample_once_but_for_a_partial_batch() -> None:
+    labels = torch.cat([y for _, y in split().batches(5, seed=0, epoch=0, device=CPU)])
+    assert len(labels) == 10 == len(set(labels.tolist()))
+    ordered = torch.cat([y for _, y in split().ordered(5, CPU)])
+    assert ordered.tolist() == list(range(12))
+
+
+def test_halves_are_disjoint_and_complete() -> None:
+    a, b = split().halves(3)
+    assert len(a) == len(b) == 6
+    assert set(a.labels.tolist()) | set(b.labels.tolist()) == set(range(12))
+
+
+def test_a_stratified_split_takes_every_class() -> None:
+    labels = np.repeat(np.arange(5), [40, 20, 10, 4, 2])
+    kept, held = stratified_split(labels, 0.1, seed=0)
+    assert np.bincount(labels[held]).tolist() == [4, 2, 1, 1, 1]
+    assert sorted([*kept, *held]) == list(range(76))
+
+
+def test_digits_are_complete_and_their_splits_disjoint() -> None:
+    data = Classification("digits", "resnet8").load(None)
+    train, val, test = data.train, data.val, data.test()
+    assert isinstance(train, ImageSplit) and isinstance(val, ImageSplit) and isinstance(test, ImageSplit)
+    assert len(train) + len(val) + len(test) == 1797
+    core = train.images[:, train.margin : -train.margin, train.margin : -train.margin]
+    sets = [hashes(core), hashes(val.images), hashes(test.images)]
+    assert not sets[0] & sets[1] and not sets[0] & sets[2] and not sets[1] & sets[2]
+    assert data.info.height == data.info.width == 16 and len(data.info.classes) == 10
+
+
+def test_digits_enlarge() -> None:
+    assert read_digits(8).train_images.max() == 255
+    assert read_digits(32).test_images.shape[1:] == (32, 32, 1)
+
+
+def test_a_training_size_is_met_exactly_and_evenly() -> None:
+    data = Classification("digits", "resnet8", train_size=333).load(None)
+    assert isinstance(data.train, ImageSplit)
+    counts = torch.bincount(data.train.labels)
+    assert len(data.train) == 333 and counts.max() - counts.min() <= 8
+    with pytest.raises(RequestError, match="train_size = 5000 is not allowed for digits: 1213 training samples"):
+        Classification("digits", "resnet8", train_size=5000).load(None)
+
+
+# CIFAR, in both layouts
+
+
+def jpeg(seed: int, size: int = 32, kind: str = "JPEG") -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write_parquet(path: Path, blobs: list[bytes], labels: list[int], image: str = "img", label: str = "label") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = {image: [{"bytes": b, "path": None} for b in blobs], label: labels}
+    parquet.write_table(pa.table(table), path)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Path:
+    for part, start in (("train", 0), ("test", 1000)):
+        blobs = [jpeg(start + i, kind="PNG") for i in range(40)]
+        write_parquet(tmp_path / "cifar10" / f"{part}.parquet", blobs, [i % 10 for i in range(40)])
+    return tmp_path
+
+
+def test_cifar_from_parquet(hub: Path) -> None:
+    data = Classification("cifar10", "resnet20").load(hub)
+    assert isinstance(data.train, ImageSplit)
+    assert len(data.train) == 30 and len(data.val) == 10 and len(data.test()) == 40
+    first = np.random.default_rng(1000).integers(0, 256, (32, 32, 3), np.uint8)
+    test = data.test()
+    assert isinstance(test, ImageSplit)
+    assert np.array_equal(test.images[0].numpy(), first)  # PNG keeps every pixel
+    assert data.info.classes[3] == "cat" and data.notes == ()
+
+
+def test_jpeg_is_noted(hub: Path) -> None:
+    write_parquet(hub / "cifar10" / "test.parquet", [jpeg(i) for i in range(10)], list(range(10)))
+    assert Classification("cifar10", "resnet20").load(hub).notes == ("cifar10: re-encoded as JPEG",)
+
+
+def test_cifar_in_torchvisions_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / CIFAR10.base_folder
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+
+    def write(name: str, content: Any) -> tuple[str, str]:
+        (folder / name).write_bytes(pickle.dumps(content))
+        return name, hashlib.md5((folder / name).read_bytes()).hexdigest()
+
+    def batch(n: int) -> dict[str, Any]:
+        return {"data": rng.integers(0, 256, (n, 3072), np.uint8), "labels": [i % 10 for i in range(n)]}
+
+    names = {"label_names": [f"c{i}" for i in range(10)]}
+    train, test, meta = write("data_batch_1", batch(40)), write("test_batch", batch(20)), write("batches.meta", names)
+    monkeypatch.setattr(CIFAR10, "train_list", [train])
+    monkeypatch.setattr(CIFAR10, "test_list", [test])
+    monkeypatch.setattr(CIFAR10, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
+    data = Classification("cifar10", "resnet20").load(tmp_path)
+    assert len(data.train) + len(data.val) == 40 and len(data.test()) == 20
+    assert data.info.classes[:2] == ("c0", "c1")
+    # One changed byte fails the checksum, so a foreign pickle is never opened.
+    (folder / "data_batch_1").write_bytes(b"\x80" + (folder / "data_batch_1").read_bytes()[1:] + b"x")
+    with pytest.raises(DataError, match="checksums"):
+        Classification("cifar10", "resnet20").load(tmp_path)
+
+
+def test_a_data_folder_is_asked_for() -> None:
+    with pytest.raises(DataError, match="give --data DIR or set PRUNEBENCH_DATA"):
+        Classification("cifar10", "resnet20").load(None)
+
+
+def test_a_missing_folder_or_data_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data folder .*absent does not exist"):
+        Classification("cifar10", "resnet20").load(tmp_path / "absent")
+    with pytest.raises(DataError, match=r"no complete cifar100 below .*cifar-100-python"):
+        Classification("cifar100", "resnet20").load(tmp_path)
+
+
+def test_truncated_and_foreign_parquet_files_are_named(hub: Path) -> None:
+    path = hub / "cifar10" / "train.parquet"
+    whole = path.read_bytes()
+    task = Classification("cifar10", "resnet20")
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"train\.parquet is not a readable parquet file"):
+        task.load(hub)
+    path.write_bytes(b"hello")
+    with pytest.raises(DataError, match=r"train\.parquet is not a readable parquet file"):
+        task.load(hub)
+    write_parquet(path, [jpeg(0)], [0], image="picture")
+    with pytest.raises(DataError, match=r"has columns picture, label; needed: img \(or image\) and label"):
+        task.load(hub)
+    write_parquet(path, [jpeg(0), jpeg(1)[:200]], [0, 1])
+    with pytest.raises(DataError, match=r"train\.parquet, row 1, is not a readable image"):
+        task.load(hub)
+    write_parquet(path, [jpeg(0), jpeg(1, size=16)], [0, 1])
+    with pytest.raises(DataError, match="images of 2 sizes"):
+        task.load(hub)
+    write_parquet(path, [jpeg(0), jpeg(1)], [0, 10])
+    with pytest.raises(DataError, match="labels 0 to 10, not the 0 to 9"):
+        task.load(hub)
+
+
+@pytest.mark.data
+def test_the_real_cifar10(data_root: Path) -> None:
+    data = Classification("cifar10", "resnet20").load(data_root)
+    assert (len(data.train), len(data.val), len(data.test())) == (45_000, 5_000, 10_000)
+    assert data.notes == ("cifar10: re-encoded as JPEG",)
+    test = data.test()
+    assert isinstance(data.train, ImageSplit) and isinstance(test, ImageSplit) and isinstance(data.val, ImageSplit)
+    train = hashes(data.train.images[:, 4:-4, 4:-4])
+    assert not train & hashes(data.val.images) and not train & hashes(test.images)
+    assert torch.bincount(test.labels).tolist() == [1000] * 10
+
+
+# Folders of images
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for part in ("train", "test"):
+        for label, name in enumerate(("cat", "dog")):
+            for i in range(10):
+                path = tmp_path / "pets" / part / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shade = np.full((20 + i, 30, 3), 100 * label + i + (50 if part == "test" else 0), np.uint8)
+                Image.fromarray(shade).save(path)
+    return tmp_path
+
+
+def test_an_image_folder(folder: Path) -> None:
+    data = Classification("imagefolder:pets", "timm:resnet10t", image_size=16).load(folder)
+    assert data.info.classes == ("cat", "dog")
+    assert (len(data.train), len(data.val), len(data.test())) == (18, 2, 20)
+    x, _ = next(iter(data.train.batches(4, seed=0, epoch=0, device=CPU)))
+    assert x.shape == (4, 3, 16, 16)
+    test = data.test()
+    assert isinstance(test, ImageSplit)
+    shades = {int(i.float().mean()) - 50 - 100 * int(y) for i, y in zip(test.images, test.labels, strict=True)}
+    assert shades == set(range(10))
+
+
+def test_image_folders_that_cannot_be_used_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Classification("imagefolder:pets", "timm:resnet10t", image_size=16)
+    with pytest.raises(DataError, match="absent does not exist"):
+        Classification("imagefolder:absent", "timm:resnet10t").load(folder)
+    monkeypatch.setattr("tasks.data.labelled.MEMORY_LIMIT", 1000)
+    with pytest.raises(DataError, match=r"more than the .* held in memory; lower image_size"):
+        task.load(folder)
+    monkeypatch.undo()
+    cut = folder / "pets/train/cat/3.png"
+    cut.write_bytes(cut.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"3\.png is not a readable image"):
+        task.load(folder)
+    cut.unlink()
+    (folder / "pets/train/cat/notes.txt").write_text("x")
+    with pytest.raises(DataError, match=r"notes\.txt is not an image; allowed: \.jpg"):
+        task.load(folder)
+    (folder / "pets/train/cat/notes.txt").unlink()
+    (folder / "pets/test/bird").mkdir()
+    with pytest.raises(DataError, match="different classes"):
+        task.load(folder)

@@ -6,7 +6,7 @@ READY := .venv/.ready
 .PHONY: demo test lint format clean
 
 demo: $(READY)
-	$(BIN)/prunebench run demo
+	$(BIN)/prunebench run demo --jobs 2
 	@echo "open reports/demo/index.html"
 
 test: $(READY)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format readme clean
 
 demo: $(READY)
 	$(BIN)/prunebench run demo --jobs 2
@@ -16,6 +16,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+readme: $(READY)
+	$(BIN)/python -m bench.report.readme README.md reports/demo
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

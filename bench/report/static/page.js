@@ -255,6 +255,8 @@
     const reference = y === "final" ? workload.dense : y === "delta" ? 0 : null;
     const low = Math.min(...points.map((p) => p.y - p.reach), reference ?? Infinity), high = Math.max(...points.map((p) => p.y + p.reach), reference ?? -Infinity);
     const margin = 0.06 * (high - low) || 0.5;
+    const left = Math.min(...points.map((p) => p.x)), right = Math.max(...points.map((p) => p.x));
+    const range = right > left ? {} : { domain: [left - 0.02 * (Math.abs(left) || 1), left + 0.02 * (Math.abs(left) || 1)] };
     const sample = [...new Set(points.map((p) => p.row.entry.m))];
     const open = (p) => p.row.entry.method.control;
     const marks = [
@@ -269,7 +271,7 @@
     ];
     const svg = Plot.plot({
       width: 392, height: 270, marginLeft: 52, marginRight: 14, marginBottom: 38, marginTop: 16, style: { fontSize: "11px", background: "transparent" },
-      x: { label: AXES[x], labelAnchor: "center", labelArrow: "none", ticks: 5, nice: true, inset: 8 },
+      x: { label: AXES[x], labelAnchor: "center", labelArrow: "none", ticks: 5, nice: true, inset: 8, ...range },
       y: { label: `${workload.metric}${workload.unit ? ", " + workload.unit : ""}${workload.higher ? " ↑" : " ↓"}`, labelArrow: "none", domain: [low - margin, high + margin], ticks: 6 },
       symbol: { domain: sample, range: sample.map((m) => data.methods[m].symbol) },
       marks: marks.filter((mark) => mark !== null),

@@ -99,11 +99,13 @@ class Processes:
     workers: int
 
     def run(self, jobs: Sequence[Job], settings: Settings, emit: Emit) -> Iterator[Outcome]:
-        context = multiprocessing.get_context("spawn")
+        # Torch is imported once, by a server that forks the workers before anything runs in it.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["bench.runner"])
         threads = settings.threads or max(1, (os.cpu_count() or 1) // self.workers)
         settings = replace(settings, threads=threads)
         manager = SyncManager(ctx=context)
-        manager.start(_die_with, (os.getpid(),))
+        manager.start(_die_with_parent)
         with manager:
             events = manager.Queue()
             stop = threading.Event()
@@ -113,7 +115,7 @@ class Processes:
             try:
                 while left:
                     done: set[str] = set()
-                    with ProcessPoolExecutor(self.workers, context, _die_with, (os.getpid(),)) as pool:
+                    with ProcessPoolExecutor(self.workers, context, _die_with_parent) as pool:
                         futures = {pool.submit(_in_worker, job, settings, events): job for job in left}
                         for future in as_completed(futures):
                             try:
@@ -133,7 +135,7 @@ class Processes:
 
     @staticmethod
     def _alone(job: Job, settings: Settings, events: Any, context: Any) -> Iterator[Outcome]:
-        with ProcessPoolExecutor(1, context, _die_with, (os.getpid(),)) as pool:
+        with ProcessPoolExecutor(1, context, _die_with_parent) as pool:
             try:
                 yield pool.submit(_in_worker, job, settings, events).result()
             except BrokenProcessPool:
@@ -142,11 +144,12 @@ class Processes:
                 yield Outcome(job.id, job.label, kind, "failed", reason)
 
 
-def _die_with(parent: int) -> None:
-    """End this worker when the process that started it is gone: its cell is then free to be taken up again."""
+def _die_with_parent() -> None:
+    """End this worker when the process that asked for it is gone: its cell is then free to be taken up again."""
+    parent = multiprocessing.parent_process()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while parent is not None and parent.is_alive():
             time.sleep(1)
         os._exit(1)
 

@@ -379,9 +379,9 @@ def _search(
             },
             "weights": found.model.state_dict() if found.model is not None else None,
             "seconds": seconds,
-            "rows": ctx.trajectory,
-            "snapshots": ctx.snapshots,
-            "notes": ctx.notes,
+            "rows": list(ctx.trajectory),
+            "snapshots": dict(ctx.snapshots),
+            "notes": list(ctx.notes),
         }
         save_state(folder / "found.pt", saved)
     ctx.trajectory[:] = saved["rows"]

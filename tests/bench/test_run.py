@@ -122,6 +122,22 @@ def test_a_matrix_runs_is_recorded_and_is_not_run_again(place: Path, monkeypatch
     assert (place / "reports/tiny/index.html").read_bytes() == page
 
 
+def test_a_records_pictures_of_the_search_reach_the_report(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = SUITE.replace('["l1"]', '["gdp"]').replace("budgets = [0.5, 0.3]", "budgets = [0.5]")
+    (place / "tiny.toml").write_text(
+        text.replace('["random", "uniform-scratch"]', "[]").replace("search = 1", "search = 2")
+    )
+    assert prunebench(monkeypatch, "run", "tiny.toml") == 0
+    (record,) = records(place)
+    assert {name: [row["epoch"] for row in rows] for name, rows in record.snapshots.items()} == {
+        "gates": [1, 2],
+        "widths": [1, 2],
+    }
+    phases = [row["phase"] for row in record.trajectory]
+    assert phases == ["dense"] * 2 + ["search"] * 2 + ["recovery"]
+    assert (place / "reports" / "tiny" / "figures" / "gate_histograms.png").stat().st_size > 1000
+
+
 def test_artifacts_hold_a_loadable_model_a_log_and_a_picture(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -217,8 +217,12 @@ class GDP:
         free[cost.channels :] &= slope[cost.channels :] <= room  # a block goes whole or not at all
         step = min(cap, excess / max(float((slope * gate_slope(phi, epsilon))[free].sum()), 1e-30))
         shrunk = torch.where(free, prox(phi, step), phi)
-        while step > cap / 1000 and float(cost.R(gate(shrunk, epsilon))) < target - excess / 10:
-            step /= 2  # the first order is not enough where many gates stand at the edge
+        while step > cap / 1000:
+            # The first order is not enough where many gates stand at the edge; but one may always go, however dear.
+            going = slope * (g.detach() - gate(shrunk, epsilon))
+            if float(cost.R(gate(shrunk, epsilon))) >= target - max(excess / 10, float(going.max())):
+                break
+            step /= 2
             shrunk = torch.where(free, prox(phi, step), phi)
         dying = (shrunk == 0) & (phi > 0)
         phi.copy_(torch.where(dying, phi, shrunk))

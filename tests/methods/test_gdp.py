@@ -212,6 +212,26 @@ def test_no_run_falls_off_a_cliff(ratio: float, seed: int) -> None:
     assert max(a - b for a, b in zip(steps, steps[20:], strict=False)) <= 0.1
 
 
+def test_a_unet_falls_off_no_cliff() -> None:
+    bench = searching.segmentation()
+    ctx = bench.context(16, kind=Traced)
+    _, fitted = bench.search(GDP(), 0.5, ctx)
+    assert fitted.native_macs_ratio == pytest.approx(0.5, rel=0.02)
+    assert max(a - b for a, b in zip(ctx.steps, ctx.steps[20:], strict=False)) <= 0.1
+
+
+def test_one_gate_may_fall_where_all_are_dear() -> None:
+    """Two gates at the edge, each a quarter of the MACs: an excess of a hundredth takes one of them."""
+    cost, method = chain(), GDP(floor=0.0)
+    phi = torch.tensor([0.02, 0.0201, 1.0, 1.2])
+    R = float(cost.R(gate(phi, 1e-4)))
+    for _ in range(50):
+        before = phi.clone()
+        method.proximal_step(phi, 1e-4, cost, R - 20, 400.0, cap=0.02)
+        assert float(cost.R(gate(before, 1e-4)) - cost.R(gate(phi, 1e-4))) <= 432 + 2
+    assert float(cost.R(gate(phi, 1e-4))) <= R - 18
+
+
 @pytest.mark.parametrize("ratio", [0.75, 0.5, 0.25])
 @pytest.mark.parametrize("name", ["segmentation", "super_resolution"])
 def test_other_tasks_meet_their_budget(name: str, ratio: float) -> None:

@@ -463,6 +463,48 @@ def gate_histograms(matrix: Matrix) -> Iterator[Drawing]:
         )
 
 
+def widths_over_time(matrix: Matrix) -> Iterator[Drawing]:
+    """The share of each group that a search keeps, epoch by epoch, from snapshots `widths`: one value a group."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    def recorded(record: Record) -> bool:
+        rows = [flat(row.get("values")) for row in record.snapshots.get("widths", [])]
+        return bool(rows and record.groups) and all(len(row) == len(record.groups) for row in rows)
+
+    for index, ((name, protocol), entries) in enumerate(
+        _by_workload(matrix, lambda e: any(recorded(r) for r in e.records))
+    ):
+        if index == deep(matrix):
+            return
+        budget = min(entry.budget for entry in entries)
+        shown = [entry for entry in entries if entry.budget == budget][:4]
+        records = [next(r for r in entry.records if recorded(r)) for entry in shown]
+        layers = [group.name for group in records[0].groups]
+        figure = style.new_figure(2.1 + 1.9 * len(shown), 0.19 * len(layers) + 1.0)
+        axes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+        for axis, entry, record in zip(axes, shown, records, strict=True):
+            rows = record.snapshots["widths"]
+            sizes = [max(1, group.size) for group in record.groups]
+            image = [[flat(row.get("values"))[i] / size for row in rows] for i, size in enumerate(sizes)]
+            axis.imshow(image, aspect="auto", cmap=style.HEAT, vmin=0, vmax=1, interpolation="nearest")
+            axis.set_title(style.label(entry.method, 22))
+            axis.set_xticks(range(len(rows)), [str(row.get("epoch", i + 1)) for i, row in enumerate(rows)])
+            axis.set_xlabel("search epoch")
+            axis.grid(False)
+        figure.colorbar(
+            ScalarMappable(Normalize(0, 1), style.HEAT), ax=list(axes), label="share kept", fraction=0.03, pad=0.02
+        )
+        axes[0].set_yticks(range(len(layers)), [style.label(layer, 24) for layer in layers])
+        yield Drawing(
+            "widths_over_time" if index == 0 else f"widths_over_time_{index + 1}",
+            f"Widths over time: {name}, protocol {protocol}, budget {budget:g}",
+            "Share of each group's channels that the search keeps, or expects to keep, at the end of each epoch; seed "
+            f"{', '.join(sorted({str(r.cell['seed']) for r in records}))}.",
+            figure,
+        )
+
+
 def sensitivity(matrix: Matrix) -> Iterator[Drawing]:
     """The metric as one layer at a time is thinned, from records that hold such a scan.
 
@@ -728,5 +770,6 @@ FIGURES: tuple[Callable[[Matrix], Iterator[Drawing]], ...] = (
     widths_per_layer,
     trajectories,
     gate_histograms,
+    widths_over_time,
     sensitivity,
 )

@@ -135,7 +135,8 @@ def test_a_records_pictures_of_the_search_reach_the_report(place: Path, monkeypa
     }
     phases = [row["phase"] for row in record.trajectory]
     assert phases == ["dense"] * 2 + ["search"] * 2 + ["recovery"]
-    assert (place / "reports" / "tiny" / "figures" / "gate_histograms.png").stat().st_size > 1000
+    for name in ("gate_histograms", "widths_over_time"):
+        assert (place / "reports" / "tiny" / "figures" / f"{name}.png").stat().st_size > 1000
 
 
 def test_artifacts_hold_a_loadable_model_a_log_and_a_picture(

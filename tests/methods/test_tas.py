@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from bench.widths import ExpectedMacs
 from methods.tas import TAS, interpolation, padding, sample, settle
 from tasks.models.resnet import CifarResNet, cifar_resnet
 from tests.methods import searching
+from tests.speed.tas_step import timed_rounds
 
 CPU = torch.device("cpu")
 
@@ -309,29 +309,7 @@ def test_a_killed_search_resumes_exactly(tmp_path: Path) -> None:
 
 def test_a_weight_step_and_the_pair_cost_what_they_should() -> None:
     """Asked: 1.3 of a dense step, and 1.2 of two for the pair. docs/methods.md has the figures of an idle machine."""
-    torch.manual_seed(0)
-    dense = cifar_resnet(20).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    graph = PruningGraph.trace(dense, torch.randn(1, 3, 32, 32))
-    model, tas = copy.deepcopy(dense), TAS()
-    net = Supernet(model, graph, {g.name: tas.widths(g.bundles) for g in graph.groups}, True, interpolation)
-    alpha = [nn.Parameter(torch.zeros(n)) for n in net.candidates]
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(32, 3, 32, 32).to(memory_format=torch.channels_last)
-    y = torch.arange(32) % 10
-
-    def step(network: nn.Module, parameters: list[Any], architecture: bool) -> float:
-        start = time.process_time()
-        if network is model:
-            drawn = [sample(a, 1.0, "two", generator) for a in alpha]
-            net.use(drawn if architecture else [(i, w.detach()) for i, w in drawn])
-        torch.autograd.grad(F.cross_entropy(network(x), y), parameters, allow_unused=True)
-        return time.process_time() - start
-
-    own = [p for p in model.parameters() if p.requires_grad]
-    times = [
-        (step(dense, list(dense.parameters()), False), step(model, own, False), step(model, alpha, True))
-        for _ in range(7)
-    ]
+    times = timed_rounds(32, 7)
     plain, weights, architecture = (min(t[i] for t in times) for i in range(3))
     assert weights <= 1.5 * plain  # slack for a machine that does other things as well
     assert weights + architecture <= 1.4 * 2 * plain

@@ -25,12 +25,8 @@ from methods.tas import TAS, interpolation, sample
 from tasks.models.resnet import cifar_resnet
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=25)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+def timed_rounds(batch: int, count: int) -> list[tuple[float, float, float]]:
+    """Seconds of processor time of a dense step, a weight step and an architecture step, taken in turn."""
     torch.manual_seed(0)
     dense = cifar_resnet(20).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     graph = PruningGraph.trace(dense, torch.randn(1, 3, 32, 32))
@@ -38,8 +34,8 @@ def main() -> None:
     net = Supernet(model, graph, {g.name: tas.widths(g.bundles) for g in graph.groups}, True, interpolation)
     alpha = [nn.Parameter(torch.zeros(n)) for n in net.candidates]
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(options.batch, 3, 32, 32).to(memory_format=torch.channels_last)
-    y = torch.arange(options.batch) % 10
+    x = torch.randn(batch, 3, 32, 32).to(memory_format=torch.channels_last)
+    y = torch.arange(batch) % 10
 
     def step(network: nn.Module, parameters: list[Any], architecture: bool) -> float:
         start = time.process_time()
@@ -50,10 +46,19 @@ def main() -> None:
         return time.process_time() - start
 
     own = [p for p in model.parameters() if p.requires_grad]
-    rounds = [
+    return [
         (step(dense, list(dense.parameters()), False), step(model, own, False), step(model, alpha, True))
-        for _ in range(options.rounds + 2)
-    ][2:]
+        for _ in range(count)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=25)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rounds = timed_rounds(options.batch, options.rounds + 2)[2:]
     plain, weights, architecture = (statistics.median(r[i] for r in rounds) for i in range(3))
     figures = {
         "dense_step_ms": plain * 1000,

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
 from bench.blocks import ACTIVATIONS
 from bench.channels import BATCH_NORMS
@@ -59,8 +60,9 @@ class Supernet:
         self.candidates = [len(w) for w in self.widths] + [len(d) for d in self.depths]
         self._handles: list[Any] = []
         self._norms: list[tuple[Any, torch.Tensor]] = []
-        self._maps: dict[bytes, torch.Tensor] = {}
+        self._maps: dict[bytes, tuple[torch.Tensor, torch.Tensor]] = {}
         self._index = self._weight = self._stage_weight = torch.empty(0)
+        self._used_depths: list[list[int]] = []
         parts: dict[str, list[tuple[int, Member]]] = {}
         for number, group in enumerate(self.groups):
             for member in group.gates:
@@ -89,8 +91,9 @@ class Supernet:
             self._weight = torch.stack([*(w for _, w in groups), whole]).to(device)
         spread = [torch.zeros(len(d)).scatter(0, i, w) for d, (i, w) in zip(self.depths, stages, strict=True)]
         self._stage_weight = torch.cat(spread).to(device) if spread else torch.empty(0)
-        for layers, depths, w in zip(self._layers, self.depths, spread, strict=True):
-            deepest = max(d for d, present in zip(depths, (w.detach() > 0).tolist(), strict=True) if present)
+        self._used_depths = [[k for k, share in enumerate(w.tolist()) if share > 0] for w in spread]
+        for layers, depths, used in zip(self._layers, self.depths, self._used_depths, strict=True):
+            deepest = depths[used[-1]]
             for depth, layer in enumerate(layers, start=1):
                 if depth > deepest:  # nothing reads it
                     layer.__dict__["forward"] = _skipped
@@ -167,37 +170,43 @@ class Supernet:
                 own.requires_grad_(False).fill_(1.0 if name == "weight" else 0.0)
             self._norms.append((layer, owner))
 
+        one = members[0][0] if len(members) == 1 and (owner == members[0][0]).all() else None
+
         def hook(module: nn.Module, args: Any, x: torch.Tensor) -> torch.Tensor:
-            w = self._weight[owner].T  # [S, size]
             if key not in self._maps:
-                self._maps[key] = self._blocks_of(members, size).to(x.device)
-            maps = self._maps[key] * w[:, :, None]  # [S, size, size]
-            bias = None
-            if affine:
-                index = self._index[owner].T.to(x.device)
-                gamma, beta = (
-                    getattr(module, f"{name}_of_width").view(-1, size).gather(0, index) for name in ("weight", "bias")
-                )
-                bias = torch.einsum("soi,si->o", maps, beta)
-                maps = maps * gamma[:, None]
-            return _mapped(module, x, maps.sum(0), bias)
+                self._maps[key] = self._maps_of(members, owner, x.device)
+            maps, index = self._maps[key]
+            w = self._weight[owner].T if one is None else self._weight[one][:, None]  # [S, size] or [S, 1]
+            if not affine:
+                return _mapped(module, x, (maps * w).sum(1), None)
+            gamma, beta = (
+                w * getattr(module, f"{name}_of_width").view(-1, size).gather(0, index) for name in ("weight", "bias")
+            )
+            return _mapped(module, x, (maps * gamma).sum(1), maps.flatten(1) @ beta.flatten())
 
         self._handles.append(layer.register_forward_hook(hook))
 
     @torch.no_grad()
-    def _blocks_of(self, members: Sequence[tuple[int, Member]], size: int) -> torch.Tensor:
-        """A_s of every channel of a layer, [S, size, size]: block diagonal over its groups."""
-        cpu, count = torch.device("cpu"), self._index.shape[1]
-        maps = torch.eye(size).repeat(count, 1, 1)
+    def _maps_of(
+        self, members: Sequence[tuple[int, Member]], owner: torch.Tensor, device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A_s of every channel of a layer, [size, S, size], and its candidates, [S, size].
+
+        A_s is block diagonal over the layer's groups.
+        """
+        size, index = len(owner), self._index[owner].T
+        maps = torch.eye(size)[:, None].repeat(1, len(index), 1)
         for number, member in members:
             widths = [self.widths[number][k] for k in self._index[number].tolist()]
             bundles = len(member.rows)
-            for s, n in enumerate(widths):
-                resized = self.resize(bundles, n, max(widths), cpu)
-                for rows in np.ascontiguousarray(member.rows.T):  # one channel of each bundle
+            resized = torch.stack([self.resize(bundles, n, max(widths), torch.device("cpu")) for n in widths], 1)
+            for rows in np.ascontiguousarray(member.rows.T):  # one channel of each bundle
+                if len(rows) == size and (np.diff(rows) == 1).all():
+                    maps = resized
+                else:
                     at = torch.as_tensor(rows)
-                    maps[s, at[:, None], at] = resized
-        return maps
+                    maps[at[:, None], :, at] = resized.movedim(1, -1)
+        return maps.to(device), index.to(device)
 
     def _mix_depths(self, number: int) -> None:
         stage, layers = self.stages[number], self._layers[number]
@@ -213,12 +222,11 @@ class Supernet:
                 outputs[depth] = x
                 if depth < len(stage):
                     return None
-                weight = self._stage_weight[offset : offset + len(depths)]
-                total = sum(
-                    weight[k] * _without(stage[d:], outputs[d]) for k, d in enumerate(depths) if weight[k].detach() > 0
-                )
+                used = self._used_depths[number]
+                weights = self._stage_weight[[offset + k for k in used]]
+                total = _Mixture.apply(weights, *(_without(stage[depths[k] :], outputs[depths[k]]) for k in used))
                 outputs.clear()
-                return total  # pyright: ignore[reportReturnType]
+                return total
 
             return hook
 
@@ -247,12 +255,43 @@ def _skipped(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
 
 def _without(blocks: Sequence[Block], x: torch.Tensor) -> torch.Tensor:
     """What is left of `blocks` when they are dropped: their activations, once where twice is the same."""
-    names = [block.activation for block in blocks]
-    for i, name in enumerate(names):
-        if name == "identity" or (name in ("relu", "relu6") and name in names[:i]):
+    seen = {"relu"} if x.grad_fn is not None and x.grad_fn.name() == "ReluBackward0" else set()
+    for name in (block.activation for block in blocks):
+        if name == "identity" or (name in ("relu", "relu6") and name in seen):
             continue
         x = ACTIVATIONS[name](x)
+        seen.add(name)
     return x
+
+
+def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Σ a b, in the order of channels_last so that neither is copied."""
+    return torch.dot(_pixels(a).flatten(), _pixels(b).flatten()).float()
+
+
+class _Mixture(torch.autograd.Function):
+    """Σ_k w_k x_k in as few passes over the x_k as there are: (weights [S], S tensors of one shape) -> one of them."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(weights, *(tensors if weights.requires_grad else ()))
+        total = tensors[0] * weights[0]
+        for x, w in zip(tensors[1:], weights[1:], strict=True):
+            total.addcmul_(x, w)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (slope,), (weights, *tensors) = slopes, ctx.saved_tensors
+        of_weights = torch.stack([_dot(slope, x) for x in tensors]) if ctx.needs_input_grad[0] else None
+        of_tensors = (slope * w if n else None for w, n in zip(weights, ctx.needs_input_grad[1:], strict=True))
+        return of_weights, *of_tensors
+
+
+def _pixels(x: torch.Tensor) -> torch.Tensor:
+    """[N, C, H, W] -> [N·H·W, C], a view of what is in channels_last."""
+    return x.movedim(1, -1).flatten(0, -2)
 
 
 def _mapped(module: nn.Module, x: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

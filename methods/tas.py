@@ -127,8 +127,11 @@ class TAS:
             if self.sign == "argmax":
                 weight, macs, low, high = self.cost_weight, net.macs(argmax()), (1 - self.band) * R, R
             else:
-                # The gradient through equation (3) grows as 1 / τ, and would leave the cost behind: it must win.
-                weight, macs = self.cost_weight / min(1.0, tau) ** 2, float(cost.detach())
+                # The gradient through equation (3) grows as 1 / τ, and would leave the cost behind: it must win, the
+                # sooner the farther E is off, or E stays where the distributions settle.
+                macs = float(cost.detach())
+                miss = max(1.0, abs(math.log(macs / R)) / self.band) if self.band else 1.0
+                weight = self.cost_weight * (miss / min(1.0, tau)) ** 2
                 low, high = (1 - self.band / 10) * R, (1 + self.band / 10) * R
             return weight * ((macs > high) - (macs < low)) * torch.log(cost / R)
 

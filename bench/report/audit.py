@@ -111,7 +111,8 @@ def _audit_cell(cell: Mapping[str, Any]) -> list[str]:
 def _identity(cell: Mapping[str, Any]) -> str:
     config = dict(cell["cell"])
     workload = {key: value for key, value in config.pop("workload").items() if key != "name"}
-    own = {key: value for key, value in config.items() if value is not None}
+    adapter = config.pop("base", None) or config["method"]  # A variant's label is not part of its identity.
+    own = {key: value for key, value in config.items() if value is not None} | {"method": adapter}
     return _digest({"protocol_version": cell["protocol_version"], "workload": workload, **own})
 
 

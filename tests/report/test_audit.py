@@ -116,6 +116,15 @@ def test_a_configuration_that_is_not_the_cells_is_caught():
     assert any("its configuration is that of cell" in finding for finding in contradictions(records))
 
 
+def test_a_variant_is_the_cell_of_its_adapter():
+    """`[method.tas-pad] base = "tas"`: the label is not part of the identity, the adapter is."""
+    variant = synthetic.cell(synthetic.workload(), "tas-pad", 0.5, 0, base="tas", searches=True)
+    record = synthetic.record(variant)
+    assert contradictions([record]) == []
+    record.cell["base"] = "dcss"
+    assert any("its configuration is that of cell" in finding for finding in contradictions([record]))
+
+
 def test_a_budget_that_the_macs_do_not_give_is_caught():
     records = synthetic.matrix(methods=("l1",), budgets=(0.5,))
     records[0].macs_pruned += records[0].macs_dense // 10

@@ -1,16 +1,21 @@
 """L1-norm filter pruning (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, arXiv 1608.08710).
 
 Section 3.1: the filters of a layer are ranked by the sum of their absolute weights, s_j = Σ|W_j|, and the smallest
-are removed together with their feature maps and the next layer's kernels.
+are removed together with their feature maps and the next layer's kernels. Section 3.2: layers differ in how much of
+this they bear, which a scan shows: each layer alone is pruned to several shares and the network evaluated.
 
-Published: the score, the ranking within a layer, one-shot pruning followed by retraining.
-Reconstructed: the paper sets pruning ratios by hand from a sensitivity scan; here one ratio for all groups is solved
-to the budget. Channels that must go together are scored by the sum over all their filters, where the paper leaves
-layers joined by a shortcut unpruned. `scope = "global"` is a common variant and not the paper's.
+Published: the score, the ranking within a layer, the sensitivity scan, one-shot pruning followed by retraining.
+Reconstructed: the paper sets ratios by hand after looking at the scan; here one ratio for all groups is solved to the
+budget (`scope = "layer"`), or the ratios are read off the scan at one loss that is allowed to every group, and that
+loss is solved to the budget (`scope = "sensitivity"`). Channels that must go together are scored by the sum over all
+their filters, where the paper leaves layers joined by a shortcut unpruned. `scope = "global"` is a common variant and
+not the paper's.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -18,18 +23,24 @@ from bench.adapters import Context, Found, Task
 from bench.cell import Recovery
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from bench.budget import Budget
     from bench.graph import PruningGraph
+
+SHARES = (0.9, 0.7, 0.5, 0.3, 0.1)
+"""Kept shares of a group's channels that the scan tries."""
+SLOPE = 0.01
+"""Loss that thinning costs at least, as a share of the dense metric: shares out among groups that lose nothing."""
 
 
 @dataclass(frozen=True)
 class L1:
     """Remove the filters with the smallest L1 norms."""
 
-    scope: Literal["layer", "global"] = "layer"
-    """`layer`: one ratio for all groups; `global`: one threshold over scores divided by their group's mean."""
+    scope: Literal["layer", "global", "sensitivity"] = "layer"
+    """`layer`: one ratio for all groups; `global`: one threshold over scores divided by their group's mean;
+    `sensitivity`: ratios from a scan on the validation split (section 3.2)."""
 
     searches: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = True
@@ -37,4 +48,93 @@ class L1:
     standing: ClassVar[str] = "published; the ratio per layer is solved to the budget instead of set by hand"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
-        return Found(scores=graph.channel_scores(model, p=1), scope=self.scope)
+        scores = graph.channel_scores(model, p=1)
+        if self.scope != "sensitivity":
+            return Found(scores=scores, scope=self.scope)
+        dense, scan = sensitivity(model, graph, scores, task, ctx)
+        losses = {
+            name: [dense - value if task.higher_is_better else value - dense for value in metrics]
+            for name, metrics in scan.items()
+        }
+        return Found(scores=scores, widths=widths_by_loss(graph, losses, abs(dense), budget.ratio))
+
+
+def sensitivity(
+    model: nn.Module, graph: PruningGraph, scores: Mapping[str, Tensor], task: Task, ctx: Context
+) -> tuple[float, dict[str, list[float]]]:
+    """The scan of section 3.2: the validation metric, in its unit, as one group at a time keeps its best channels.
+
+    Returns the dense network's metric and, per group, one value for each of `SHARES`. Recorded as the snapshot
+    `sensitivity`, from which the report draws.
+    """
+    from bench.gates import Gates
+
+    gates = Gates(model.to(ctx.device), graph)
+    whole = {g.name: scores[g.name].new_ones(g.size) for g in graph.groups}
+    rows = ctx.snapshots.setdefault("sensitivity", [])
+    scan: dict[str, list[float]] = {}
+    steps = len(SHARES) * len(graph.groups)
+
+    def evaluated(thinned: Mapping[str, Tensor]) -> float:
+        gates.set({name: mask.to(ctx.device) for name, mask in {**whole, **thinned}.items()})
+        return task.evaluate(model, ctx.data.val, ctx.device, ctx.recipe)[task.metric]
+
+    try:
+        dense = evaluated({})
+        for group in graph.groups:
+            values = scan[group.name] = []
+            rows.append({"group": group.name, "kept": 1.0, "metric": dense})
+            for share in SHARES:
+                value = evaluated({group.name: _best(scores[group.name], group.bundle, share)})
+                values.append(value)
+                rows.append({"group": group.name, "kept": share, "metric": value})
+                if ctx.progress is not None:
+                    done = len(SHARES) * (len(scan) - 1) + len(values)
+                    ctx.progress("search", done, steps, abs(dense - value))
+    finally:
+        gates.remove()
+    ctx.note(f"L1: the sensitivity scan evaluated the validation split {steps + 1} times, which no epoch counts")
+    return dense, scan
+
+
+def _best(scores: Tensor, bundle: int, share: float) -> Tensor:
+    """A mask [C_g] of the highest scores, in whole bundles."""
+    strength = scores.view(-1, bundle).sum(1)
+    mask = strength.new_zeros(strength.numel())
+    mask[strength.topk(width_at(scores.numel(), bundle, share) // bundle).indices] = 1
+    return mask.repeat_interleave(bundle)
+
+
+def widths_by_loss(graph: PruningGraph, losses: Mapping[str, list[float]], most: float, ratio: float) -> dict[str, int]:
+    """Each group's width at the loss, one for all groups, that brings the MACs to `ratio` of the dense network's.
+
+    Args:
+        losses: per group, what the metric lost at each of `SHARES`; between them losses are interpolated.
+        most: the loss of a group without channels.
+    """
+    import numpy as np
+
+    shares = np.array([1.0, *SHARES, 0.0])
+    curves = {}
+    for name, lost in losses.items():
+        finite = [loss if math.isfinite(loss) else most for loss in lost]
+        # A thinner group cannot be worth more: what the scan says otherwise is noise.
+        worst = np.maximum.accumulate([0.0, *finite, max(most, *finite)])
+        curves[name] = worst + SLOPE * most * (1 - shares)
+
+    def at(loss: float) -> dict[str, int]:
+        return {
+            g.name: width_at(g.size, g.bundle, float(np.interp(loss, curves[g.name], shares))) for g in graph.groups
+        }
+
+    target = ratio * int(graph.macs())
+    low, high = 0.0, max(float(curve[-1]) for curve in curves.values())
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if int(graph.macs(at(middle))) >= target else (low, middle)
+    return min((at(low), at(high)), key=lambda widths: abs(int(graph.macs(widths)) - target))
+
+
+def width_at(size: int, bundle: int, share: float) -> int:
+    """Channels in whole bundles, at least one."""
+    return max(1, round(share * size / bundle)) * bundle

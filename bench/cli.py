@@ -78,7 +78,7 @@ def run(
     from bench.report import write_report
 
     readme = write_report(
-        records, folder, suite=loaded.name, missing=missing, tracking_uri=_public(uri), pictures=_pictures(tracker)
+        records, folder, suite=loaded.name, missing=missing, runs=tracker.runs_page, pictures=_pictures(tracker)
     )
     failures = [o for o in outcomes if o.status == "failed" and o.kind == "cell"]
     taken = [o for o in outcomes if o.status == "taken"]
@@ -258,7 +258,7 @@ def report(
         tracker = _open(uri, loaded.name)
         records, missing = collect(tracker, loaded.cells)
         readme = write_report(
-            records, folder, suite=loaded.name, missing=missing, tracking_uri=_public(uri), pictures=_pictures(tracker)
+            records, folder, suite=loaded.name, missing=missing, runs=tracker.runs_page, pictures=_pictures(tracker)
         )
     typer.echo(f"{len(records)} of {len(loaded.cells)} cells recorded; report: {readme}")
 
@@ -459,11 +459,13 @@ def find_cell(prefix: str, uri: str) -> tuple[Tracker, RunState]:
 
 def describe(record: Record, tracker: Tracker) -> str:
     """A cell in words."""
+    from bench.status import redacted
+
     cell, audit, ledger = record.config, record.audit, record.ledger
     lines = [
         f"cell       {record.cell_id}  {cell.label}",
         f"status     {record.status}",
-        f"MLflow     run {record.run_id} in experiment {tracker.suite!r} of {_public(tracker.uri) or tracker.uri}",
+        f"MLflow     run {record.run_id} in experiment {tracker.suite!r} of {redacted(tracker.uri)}",
     ]
     if record.status == "finished" and audit and ledger:
         name, unit = record.metric_name, record.metric_unit
@@ -528,13 +530,6 @@ def _open(uri: str, suite: str) -> Tracker:
     from bench.tracking import Tracker
 
     return Tracker(uri, suite)
-
-
-def _public(uri: str) -> str:
-    """What a report may say of the store: a server's address without its password; a local path stays private."""
-    from bench.status import redacted
-
-    return redacted(uri) if uri.startswith(("http://", "https://")) else ""
 
 
 def _pictures(tracker: Tracker) -> Any:

@@ -5,7 +5,9 @@ A SQLite store is read directly, a server through MLflow's REST interface.
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import sqlite3
 import urllib.error
 import urllib.parse
@@ -135,10 +137,12 @@ def ask_server(uri: str, call: str, body: Any = None, timeout: float = 10.0) -> 
         FileNotFoundError: the server says that there is no such thing.
         RequestError: the server cannot be reached, or does not speak MLflow.
     """
+    parts = urllib.parse.urlsplit(uri)
+    server = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
     request = urllib.request.Request(
-        f"{uri.rstrip('/')}/api/2.0/mlflow/{call}",
+        f"{server}/api/2.0/mlflow/{call}",
         data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": "application/json", **_authorization(parts)},
     )
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
@@ -174,3 +178,14 @@ def redacted(uri: str) -> str:
     if "@" not in parts.netloc:
         return uri
     return urllib.parse.urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+
+
+def _authorization(uri: urllib.parse.SplitResult) -> dict[str, str]:
+    """The header that MLflow's own client would send: a user name and password of the address or of the environment,
+    or the environment's token."""
+    user = urllib.parse.unquote(uri.username or "") or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+    password = urllib.parse.unquote(uri.password or "") or os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
+    if user and password:
+        return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -19,6 +19,9 @@ from typing import Any, TypeVar
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+# Beside a live display, lines of MLflow's own would be in the way.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
@@ -70,6 +73,16 @@ class Tracker:
         except (MlflowException, SQLAlchemyError, OSError) as error:
             reason = str(error).strip().splitlines()[0][:200]
             raise RequestError(f"tracking store {redacted(uri)} cannot be used: {reason}") from error
+
+    @property
+    def runs_page(self) -> str:
+        """Address of a run's page on the tracking server, up to the run's id; "" where the store is no server."""
+        parts = urllib.parse.urlsplit(self.uri)
+        if parts.scheme not in ("http", "https"):
+            return ""
+        # Reports are passed on: the user name and password stay here.
+        server = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return f"{server.rstrip('/')}/#/experiments/{self.experiment}/runs/"
 
     @staticmethod
     def suites(uri: str) -> list[str]:

@@ -23,7 +23,7 @@ def write_report(
     suite: str,
     missing: Sequence[Cell] = (),
     now: str | None = None,
-    tracking_uri: str = "",
+    runs: str = "",
     controls: Collection[str] | None = None,
     pictures: PictureSource | None = None,
 ) -> Path:
@@ -34,7 +34,8 @@ def write_report(
     Args:
         suite: title of the report.
         missing: cells of the suite that have no record yet; named as missing.
-        tracking_uri: where the MLflow runs are; an http address is linked to.
+        runs: http address of the MLflow runs' pages, up to a run's id (`Tracker.runs_page`); without one, run ids are
+            shown and not linked.
         controls: methods that are baselines; by default the built-in ones.
         pictures: where `Record.pictures` are: a folder, holding them by run id or directly, or a function from
             record and path to a file or its bytes.
@@ -50,7 +51,7 @@ def write_report(
         suite=suite,
         missing=missing,
         now=now,
-        tracking_uri=tracking_uri,
+        runs=runs,
         controls=controls,
         pictures=pictures,
     )

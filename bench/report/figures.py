@@ -239,13 +239,18 @@ def metric_vs_macs(matrix: Matrix) -> Iterator[Drawing]:
 
 
 def widths_per_layer(matrix: Matrix) -> Iterator[Drawing]:
-    """Kept share of every channel group: rows are methods, columns are layers, one panel a budget."""
+    """Kept share of every channel group: rows are methods, columns are layers, one panel a budget.
+
+    A pruning that was searched elsewhere stands below the method's own.
+    """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     pages = 0
     for (name, protocol), entries in matrix.groups().items():
-        usable = [e for e in entries if any(r.groups for r in e.records) and e.base_method not in UNPRUNED]
+        moved = [e for e in matrix.entries if e.source and (e.workload, e.protocol) == (name, protocol)]
+        both = sorted([*entries, *moved], key=lambda e: (e.control, e.method, e.source))
+        usable = [e for e in both if any(r.groups for r in e.records) and e.base_method not in UNPRUNED]
         if not usable or pages == deep(matrix):
             continue
         pages += 1
@@ -267,7 +272,8 @@ def widths_per_layer(matrix: Matrix) -> Iterator[Drawing]:
                                 column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6, color=colour
                             )
             axis.imshow(image, aspect="auto", cmap=style.HEAT, vmin=0, vmax=1, interpolation="nearest")
-            axis.set_yticks(range(len(group)), [style.label(e.method, 28) for e in group])
+            labels = [f"{e.method}, from {e.source}" if e.source else e.method for e in group]
+            axis.set_yticks(range(len(group)), [style.label(label, 28) for label in labels])
             axis.set_title(f"budget {budget:g}")
             axis.grid(False)
             axis.tick_params(length=0)
@@ -308,6 +314,7 @@ def metric_vs_latency(matrix: Matrix) -> Iterator[Drawing]:
         if workload.latency_dense.mean is not None:
             axis.axvline(workload.latency_dense.mean, color=style.INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
         scatter(axis, matrix, entries, workload, "latency", bars=True)
+        axis.set_xlim(left=max(0.0, axis.get_xlim()[0]))  # An interval of few seeds can reach below zero.
         axis.set_xlabel("measured latency (ms)")
         return True
 

@@ -118,12 +118,7 @@ class Pool:
         return self._index[key]
 
 
-def run_link(tracking_uri: str) -> str:
-    """Address of a run in the tracking server's own page, up to the run's id; empty where there is none."""
-    return tracking_uri.rstrip("/") + "/#/experiments/0/runs/" if re.match(r"https?://", tracking_uri) else ""
-
-
-def page_data(matrix: Matrix, *, tracking_uri: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def page_data(matrix: Matrix, *, runs: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the page's tables and figures are drawn from, and every cell's details."""
     looks = method_looks(matrix)
     methods = matrix.methods() + sorted({e.method for e in matrix.entries} - set(matrix.methods()))
@@ -174,7 +169,7 @@ def page_data(matrix: Matrix, *, tracking_uri: str) -> tuple[dict[str, Any], dic
         cells.append([cell.id, find(workload, method, cell), cell.seed, 2, *[None] * 10, ""])
     data = {
         "suite": matrix.suite,
-        "runs": run_link(tracking_uri),
+        "runs": runs if re.match(r"https?://", runs) else "",
         "methods": [
             {"name": name, "control": name in {e.method for e in matrix.entries if e.control}}
             | {"symbol": SYMBOLS.get(looks[name].marker, "plus") if name in looks else "plus"}
@@ -349,14 +344,14 @@ def page_html(
     overview: Sequence[tuple[str, str]],
     findings: Sequence[str] = (),
     when: str,
-    tracking_uri: str,
+    runs: str,
     thumbnails: Mapping[str, list[tuple[str, str]]] | None = None,
 ) -> str:
     """The whole page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    data, more = page_data(matrix, tracking_uri=tracking_uri)
+    data, more = page_data(matrix, runs=runs)
     data["thumbnails"] = thumbnails or {}
     ids = entry_ids(matrix)
     scripts = [_asset(f"vendor/{name}") for name in VENDOR] + [_asset("page.js")]

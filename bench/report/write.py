@@ -42,7 +42,7 @@ def write(
     suite: str,
     missing: Sequence[Cell],
     now: str | None,
-    tracking_uri: str,
+    runs: str,
     controls: Collection[str] | None,
     pictures: PictureSource | None,
 ) -> Path:
@@ -79,7 +79,7 @@ def write(
         overview=overview(matrix),
         findings=findings[:LISTED],
         when=when,
-        tracking_uri=tracking_uri,
+        runs=runs,
         thumbnails=thumbnails(matrix, load) if load else None,
     )
     write_text(out / "index.html", page)
@@ -124,8 +124,8 @@ def thumbnails(matrix: Matrix, load: Callable[[Record, str], bytes | None]) -> d
                 continue
             picture.thumbnail((900 if picture.width > 2 * picture.height else 240, 240))
             stream = io.BytesIO()
-            picture.save(stream, "PNG", optimize=True)
-            uri = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+            picture.save(stream, "WEBP", quality=90, method=6)
+            uri = "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
             found.setdefault(record.cell_id, []).append((path, uri))
             left -= 1
     return found

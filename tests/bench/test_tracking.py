@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import http.server
+import json
 import os
+import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -12,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli import main
 from bench.errors import RequestError
-from bench.status import RunState, best_of, read_states, redacted, sqlite_path
+from bench.status import RunState, ask_server, best_of, read_states, redacted, sqlite_path
 from bench.tracking import TAG, Taken, Tracker
 
 
@@ -199,3 +205,79 @@ def test_a_server_works_the_same_way(server: str, tmp_path: Path) -> None:
     assert {i: s.status for i, s in read_states(server, "s").items()} == {"aaa": "finished", "bbb": "failed"}
     assert tracker.read_text(run_id, "record.json") == '{"über": 1}'
     assert Tracker.suites(server) == ["s", "Default"] or set(Tracker.suites(server)) == {"s", "Default"}
+
+
+SERVED = """
+name = "served"
+methods = ["l1"]
+controls = ["dense-longer"]
+budgets = [0.5]
+seeds = [0]
+
+[[workloads]]
+task = "super_resolution"
+dataset = "photographs"
+model = "edsr-tiny"
+patch = 16
+crops = 2
+epochs = { dense = 1, recovery = 1 }
+"""
+
+
+def test_a_suite_runs_on_a_server_and_its_page_leads_back_there(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("served.toml").write_text(SERVED)
+    for command in ("run", "report"):
+        monkeypatch.setattr(
+            sys, "argv", ["prunebench", command, "served.toml", "--tracking-uri", server, "--out", command]
+        )
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0
+    page = Path("report/index.html").read_text("utf-8")
+    assert page == Path("run/index.html").read_text("utf-8")
+    assert re.search(r'"thumbnails":\{"[0-9a-f]{12}"', page)  # The pictures came from the server.
+    (base,) = re.findall(r'"runs":"([^"]*)"', page)
+    experiment = re.fullmatch(re.escape(server) + r"/#/experiments/(\d+)/runs/", base)
+    assert experiment
+    for line in Path("report/cells.jsonl").read_text("utf-8").splitlines():
+        run_id = json.loads(line)["run_id"]
+        with urllib.request.urlopen(f"{server}/api/2.0/mlflow/runs/get?run_id={run_id}") as answer:
+            info = json.load(answer)["run"]["info"]
+        assert (info["experiment_id"], info["status"]) == (experiment[1], "FINISHED")
+
+
+def test_a_password_is_not_passed_on_with_a_page(server: str) -> None:
+    plain = Tracker(server, "s")
+    assert Tracker(server.replace("//", "//user:secret@"), "s").runs_page == plain.runs_page
+    assert plain.runs_page.startswith(server)
+
+
+def test_plan_signs_in_as_mlflow_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str | None] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        here = f"127.0.0.1:{listener.server_port}"
+        ask_server(f"http://{here}", "x")
+        ask_server(f"http://user:p%40ss@{here}", "x")
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0")
+        ask_server(f"http://{here}", "x")
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "user")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "p@ss")
+        ask_server(f"http://{here}", "x")
+        listener.shutdown()
+    basic = "Basic " + base64.b64encode(b"user:p@ss").decode()
+    assert sent == [None, basic, "Bearer t0", basic]

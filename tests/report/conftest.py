@@ -45,14 +45,21 @@ def picture(record: Record, path: str) -> bytes | None:
 def report(cells: tuple[list[Record], list[Cell]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     records, missing = cells
     out = tmp_path_factory.mktemp("report")
-    write_report(records, out, suite="demo", missing=missing, pictures=picture, tracking_uri="http://127.0.0.1:5000")
+    write_report(
+        records,
+        out,
+        suite="demo",
+        missing=missing,
+        pictures=picture,
+        runs="http://127.0.0.1:5000/#/experiments/7/runs/",
+    )
     return out
 
 
 @pytest.fixture(scope="session")
 def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("hostile")
-    write_report(synthetic.hostile(), out, suite=synthetic.HOSTILE[1], tracking_uri="javascript:alert(1)")
+    write_report(synthetic.hostile(), out, suite=synthetic.HOSTILE[1], runs="javascript:alert(1)")
     return out
 
 

@@ -156,7 +156,7 @@ def test_every_row_leads_to_its_cells_and_their_runs(page: Any, cells: tuple[lis
     record = next(r for r in cells[0] if r.cell_id in text)
     assert record.run_id in text and record.environment["git_commit"] in text
     href = page.locator("#detail a[href^=http]").first.get_attribute("href")
-    assert href == f"http://127.0.0.1:5000/#/experiments/0/runs/{record.run_id}"
+    assert href == f"http://127.0.0.1:5000/#/experiments/7/runs/{record.run_id}"
     assert "Budget" in text and "Widths" in text and "left whole" in text.lower()
 
 

@@ -289,13 +289,13 @@
   let widthsReady = false;
   function drawWidths() {
     if (!widthsReady) return;
-    const usable = rows.filter((row) => row.n && row.entry.main && row.group.some((c) => details().cells[c.id]?.gw));
+    const usable = rows.filter((row) => row.n && (row.entry.main || row.entry.s) && row.group.some((c) => details().cells[c.id]?.gw));
     $("widths").hidden = !usable.length;
     if (!usable.length) return;
     fill($("widths-workload"), [...new Set(usable.map((row) => row.entry.workload.name))]);
     const here = usable.filter((row) => row.entry.workload.name === $("widths-workload").value);
     fill($("widths-budget"), [...new Set(here.map((row) => String(row.entry.b)))].sort((a, b) => a - b));
-    const shown = here.filter((row) => String(row.entry.b) === $("widths-budget").value).sort((a, b) => a.entry.m - b.entry.m);
+    const shown = here.filter((row) => String(row.entry.b) === $("widths-budget").value).sort((a, b) => a.entry.m - b.entry.m || Boolean(a.entry.s) - Boolean(b.entry.s));
     const tiles = [], names = [];
     for (const row of shown) {
       const total = new Map();

@@ -160,6 +160,14 @@ def test_every_row_leads_to_its_cells_and_their_runs(page: Any, cells: tuple[lis
     assert "Budget" in text and "Widths" in text and "left whole" in text.lower()
 
 
+def test_a_pruning_that_was_searched_elsewhere_stands_among_the_widths(page: Any):
+    page.wait_for_selector("#widths-plot svg")
+    page.select_option("#widths-workload", "textures-edsr")
+    page.select_option("#widths-budget", "0.25")
+    rows = page.locator("#widths-plot svg [aria-label='y-axis tick label'] text").all_text_contents()
+    assert rows == ["gdp", "gdp (finetune, from cifar10…", "l1", "random", "uniform-scratch"]
+
+
 def test_a_failed_cell_shows_its_traceback(page: Any):
     page.locator("#problems a[href^='#cell=']").first.click()
     page.wait_for_selector("dialog[open]")

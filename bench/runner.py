@@ -32,6 +32,7 @@ from bench.environment import environment
 from bench.errors import CellError, RequestError
 from bench.graph import PruningGraph
 from bench.latency import Latency, measure_latency, peak_memory
+from bench.quiet import quiet, waited
 from bench.recovery import fresh_network, recipe_of, recover, thinner_initialisation
 from bench.surgery import Pruning, prune, save_pruned
 from bench.tracking import Taken, TrackedRun, Tracker
@@ -278,9 +279,11 @@ def _measure(cell: Cell, settings: Settings, run: TrackedRun, folder: Path, emit
         final = before
     references = task.references(data, test)
     drawn = task.pictures({"dense": dense.model, "pruned": final}, test, folder / "pictures", device, recipe)
-    latency = [
-        measure_latency(m, example.to(device), min_seconds=0.2) for m in (dense.model.to(device), final.to(device))
-    ]
+    networks = (dense.model.to(device), final.to(device))
+    with quiet() as alone:
+        latency = [measure_latency(m, example.to(device), min_seconds=0.2) for m in networks]
+    if not alone:
+        ctx.note("latency was measured while other cells ran beside: they could not be made to hold still")
     memory = [peak_memory(m, example.to(device)) for m in (dense.model, final)]
     record = Record(
         suite=settings.suite,
@@ -355,7 +358,7 @@ def _search(
     """What the method found, fitted to the budget: (network to cut, fit, seconds). Kept across restarts."""
     saved = load_state(folder / "found.pt")
     if saved is None:
-        start = time.perf_counter()
+        start = time.perf_counter() - waited()
         if cell.transfer is not None:
             source = _source(cell, settings)
             found, said = transferred(source.groups, source.dropped_blocks, dense, graph, budget)
@@ -365,7 +368,7 @@ def _search(
             found = method.search(copy.deepcopy(dense), graph, ctx.task, budget, ctx)
         fitted = budgets.fit(graph, found, budget, round_to=cell.round_to)
         # A resumed search's earlier epochs are in its trajectory; the clock saw only this process.
-        seconds = max(time.perf_counter() - start, seconds_in(ctx.trajectory, "search"))
+        seconds = max(time.perf_counter() - waited() - start, seconds_in(ctx.trajectory, "search"))
         saved = {
             "pruning": fitted.pruning.to_dict(),
             "fitted": {

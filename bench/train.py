@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from bench import quiet
 from bench.adapters import Split, Task
 from bench.cell import Recipe
 from bench.errors import CellError
@@ -196,7 +197,7 @@ def train(
     first = _restore(checkpoint, stateful, trajectory, snapshots, phase)
 
     for epoch in range(first, epochs):
-        start = time.perf_counter()
+        start = time.perf_counter() - quiet.waited()
         torch.manual_seed(stage_seed(seed, phase, "epoch", epoch))
         model.train()
         total = torch.zeros((), device=device)
@@ -207,28 +208,29 @@ def train(
         ]
         for index in range(steps_per_epoch):
             step = epoch * steps_per_epoch + index
-            if search and search.before:
-                search.before(step / steps)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, step, steps, steps_per_epoch)
-            loss = loss_of(*next(streams[0]))
-            optimizer.zero_grad(set_to_none=True)
-            if search and not search.bilevel:
-                search.optimizer.zero_grad(set_to_none=True)
-                (loss if search.penalty is None else loss + search.penalty()).backward()
-            elif search:
-                # The architecture's gradient of this step would be thrown away: do not compute it.
-                for p, g in zip(weights, torch.autograd.grad(loss, weights, materialize_grads=True), strict=True):
-                    p.grad = g
-            else:
-                loss.backward()
-            if recipe.grad_clip:
-                nn.utils.clip_grad_norm_(weights, recipe.grad_clip)
-            optimizer.step()
-            if search:
-                _architecture_step(search, architecture, loss_of, streams, step / steps)
-                if search.after:
-                    search.after((step + 1) / steps)
+            with quiet.step():
+                if search and search.before:
+                    search.before(step / steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(recipe, step, steps, steps_per_epoch)
+                loss = loss_of(*next(streams[0]))
+                optimizer.zero_grad(set_to_none=True)
+                if search and not search.bilevel:
+                    search.optimizer.zero_grad(set_to_none=True)
+                    (loss if search.penalty is None else loss + search.penalty()).backward()
+                elif search:
+                    # The architecture's gradient of this step would be thrown away: do not compute it.
+                    for p, g in zip(weights, torch.autograd.grad(loss, weights, materialize_grads=True), strict=True):
+                        p.grad = g
+                else:
+                    loss.backward()
+                if recipe.grad_clip:
+                    nn.utils.clip_grad_norm_(weights, recipe.grad_clip)
+                optimizer.step()
+                if search:
+                    _architecture_step(search, architecture, loss_of, streams, step / steps)
+                    if search.after:
+                        search.after((step + 1) / steps)
             total += loss.detach()
             if index % 10 == 9 or index == steps_per_epoch - 1:
                 loss_value = float(total) / (index + 1)
@@ -248,7 +250,7 @@ def train(
         if search and search.snapshot:
             for name, values in search.snapshot().items():
                 snapshots.setdefault(name, []).append({"phase": phase, "epoch": epoch + 1, "values": values})
-        row["seconds"] = time.perf_counter() - start
+        row["seconds"] = time.perf_counter() - quiet.waited() - start
         trajectory.append(row)
         if checkpoint is not None:
             _save(checkpoint, stateful, trajectory, snapshots, phase, epoch + 1)
@@ -337,7 +339,9 @@ def evaluate_batches(
     try:
         with torch.inference_mode(), autocast(recipe, device):
             for x, y in split.ordered(batch_size, device):
-                yield model(x), y
+                with quiet.step():
+                    output = model(x)
+                yield output, y
     finally:
         model.train(training)
 
@@ -362,7 +366,8 @@ def recalibrate(
     stream = split.batches(min(recipe.batch_size, len(split)), seed=stage_seed(seed, "bn"), epoch=0, device=device)
     with torch.no_grad(), autocast(recipe, device):
         for _, (x, _y) in zip(range(batches), stream, strict=False):
-            model(x)
+            with quiet.step():
+                model(x)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.train(training)

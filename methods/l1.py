@@ -32,6 +32,9 @@ SHARES = (0.9, 0.7, 0.5, 0.3, 0.1)
 """Kept shares of a group's channels that the scan tries."""
 SLOPE = 0.01
 """Loss that thinning costs at least, as a share of the dense metric: shares out among groups that lose nothing."""
+SCANNED = 1000
+"""Validation samples that are enough for the scan, which passes over them for every share of every group: of twice as
+many and more it takes a random half until they are fewer."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class L1:
 def sensitivity(
     model: nn.Module, graph: PruningGraph, scores: Mapping[str, Tensor], task: Task, ctx: Context
 ) -> tuple[float, dict[str, list[float]]]:
-    """The scan of section 3.2: the validation metric, in its unit, as one group at a time keeps its best channels.
+    """The scan of section 3.2: the metric on validation samples as one group at a time keeps its best channels.
 
     Returns the dense network's metric and, per group, one value for each of `SHARES`. Recorded as the snapshot
     `sensitivity`, from which the report draws.
@@ -71,13 +74,16 @@ def sensitivity(
 
     gates = Gates(model.to(ctx.device), graph)
     whole = {g.name: scores[g.name].new_ones(g.size) for g in graph.groups}
+    seen = ctx.data.val
+    while len(seen) >= 2 * SCANNED:
+        seen, _ = seen.halves(ctx.seed)
     rows = ctx.snapshots.setdefault("sensitivity", [])
     scan: dict[str, list[float]] = {}
     steps = len(SHARES) * len(graph.groups)
 
     def evaluated(thinned: Mapping[str, Tensor]) -> float:
         gates.set({name: mask.to(ctx.device) for name, mask in {**whole, **thinned}.items()})
-        return task.evaluate(model, ctx.data.val, ctx.device, ctx.recipe)[task.metric]
+        return task.evaluate(model, seen, ctx.device, ctx.recipe)[task.metric]
 
     try:
         dense = evaluated({})
@@ -93,7 +99,9 @@ def sensitivity(
                     ctx.progress("search", done, steps, abs(dense - value))
     finally:
         gates.remove()
-    ctx.note(f"L1: the sensitivity scan evaluated the validation split {steps + 1} times, which no epoch counts")
+    ctx.note(
+        f"L1: the sensitivity scan evaluated {len(seen)} validation samples {steps + 1} times, which no epoch counts"
+    )
     return dense, scan
 
 

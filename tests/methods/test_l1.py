@@ -51,7 +51,7 @@ def test_the_ratios_meet_the_budget_and_follow_the_scan() -> None:
     hurt = {g.name: rows[g.name, 1.0] - rows[g.name, 0.3] for g in bench.graph.groups}
     most, least = max(hurt, key=hurt.__getitem__), min(hurt, key=hurt.__getitem__)
     assert hurt[most] > hurt[least] and share[most] > share[least]
-    assert any("evaluated the validation split" in note for note in ctx.notes)
+    assert any("validation samples" in note for note in ctx.notes)
 
 
 class Two(nn.Module):
@@ -87,6 +87,21 @@ def test_a_metric_that_is_not_finite_is_lost() -> None:
     broken = {names[0]: [0.0] * 5, names[1]: [float("nan")] * 5}
     widths = widths_by_loss(graph, broken, 100.0, 40 / 120)
     assert widths[names[1]] == 10 and widths[names[0]] == 3
+
+
+def test_the_scan_is_satisfied_with_a_part_of_a_large_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = digits()
+    count = len(bench.data.val)
+    monkeypatch.setattr("methods.l1.SCANNED", count // 4)
+    ctx = bench.context(0)
+    bench.search(L1(scope="sensitivity"), RATIO, ctx)
+    (note,) = ctx.notes
+    seen = int(note.split("evaluated ")[1].split()[0])
+    assert count // 4 <= seen < count // 2
+    # Accuracies in multiples of one sample of those.
+    for row in ctx.snapshots["sensitivity"]:
+        right = row["metric"] / 100 * seen
+        assert right == pytest.approx(round(right), abs=1e-3)
 
 
 def test_the_network_is_left_as_it_was() -> None:

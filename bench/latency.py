@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import statistics
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,34 +44,54 @@ def measure_latency(
         min_seconds: measure for at least this long, and at least ten times.
         threads: CPU threads; None: as many as torch is set to use.
     """
+    return compare_latencies([model], example, min_seconds=min_seconds, threads=threads)[0]
+
+
+def compare_latencies(
+    models: Sequence[nn.Module], example: torch.Tensor, *, min_seconds: float = 0.5, threads: int | None = None
+) -> list[Latency]:
+    """Latencies of several models as `measure_latency` gives them, measured in turn, a few runs each.
+
+    A processor's pace changes from second to second; in turn it changes for all alike, and their ratios hold.
+    """
     threads = torch.get_num_threads() if threads is None else threads
-    with evaluating(model):
-        if example.device.type == "cuda":
-            times = _cuda_times(model, example, min_seconds)
-        else:
-            timer = Timer("model(example)", globals={"model": model, "example": example}, num_threads=threads)
-            once = timer.timeit(2).median  # also the warm-up
-            block = max(1, round(0.002 / once))  # at least 2 ms a measurement
-            times = []
-            while len(times) < 10 or sum(times) * block < 1e3 * min_seconds:
-                times.append(1e3 * timer.timeit(block).median)
-    low, _, high = statistics.quantiles(times, n=4)
-    return Latency(statistics.median(times), high - low, threads, _name(example.device), len(times))
+    timers = [_cuda_timer(m, example) if example.device.type == "cuda" else _timer(m, example, threads) for m in models]
+    times: list[list[float]] = [[] for _ in models]
+    with ExitStack() as stack:
+        for model in models:
+            stack.enter_context(evaluating(model))
+        blocks = [max(1, round(0.002 / timer(2))) for timer in timers]  # at least 2 ms a measurement; also the warm-up
+        spent = [0.0] * len(models)
+        while min(map(len, times)) < 10 or min(spent) < min_seconds:
+            for i, timer in enumerate(timers):
+                times[i].append(1e3 * timer(blocks[i]))
+                spent[i] += times[i][-1] * blocks[i] / 1e3
+    found = []
+    for own in times:
+        low, _, high = statistics.quantiles(own, n=4)
+        found.append(Latency(statistics.median(own), high - low, threads, _name(example.device), len(own)))
+    return found
 
 
-def _cuda_times(model: nn.Module, example: torch.Tensor, min_seconds: float) -> list[float]:
-    for _ in range(5):
-        model(example)
-    torch.cuda.synchronize(example.device)
-    times: list[float] = []
-    while len(times) < 10 or sum(times) < 1e3 * min_seconds:
+def _timer(model: nn.Module, example: torch.Tensor, threads: int) -> Callable[[int], float]:
+    """Seconds of one run, the mean over so many."""
+    timer = Timer("model(example)", globals={"model": model, "example": example}, num_threads=threads)
+    return lambda runs: timer.timeit(runs).median
+
+
+def _cuda_timer(model: nn.Module, example: torch.Tensor) -> Callable[[int], float]:
+    def timed(runs: int) -> float:
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
         model(example)
+        torch.cuda.synchronize(example.device)
+        start.record()
+        for _ in range(runs):
+            model(example)
         end.record()
         end.synchronize()
-        times.append(start.elapsed_time(end))
-    return times
+        return start.elapsed_time(end) / 1e3 / runs
+
+    return timed
 
 
 def peak_memory(model: nn.Module, example: torch.Tensor) -> int:

@@ -31,7 +31,7 @@ from bench.counting import count_macs, count_params
 from bench.environment import environment
 from bench.errors import CellError, RequestError
 from bench.graph import PruningGraph
-from bench.latency import Latency, measure_latency, peak_memory
+from bench.latency import Latency, compare_latencies, peak_memory
 from bench.quiet import quiet, waited
 from bench.recovery import fresh_network, recipe_of, recover, thinner_initialisation
 from bench.surgery import Pruning, prune, save_pruned
@@ -281,7 +281,7 @@ def _measure(cell: Cell, settings: Settings, run: TrackedRun, folder: Path, emit
     drawn = task.pictures({"dense": dense.model, "pruned": final}, test, folder / "pictures", device, recipe)
     networks = (dense.model.to(device), final.to(device))
     with quiet() as alone:
-        latency = [measure_latency(m, example.to(device), min_seconds=0.2) for m in networks]
+        latency = compare_latencies(networks, example.to(device), min_seconds=0.2)
     if not alone:
         ctx.note("latency was measured while other cells ran beside: they could not be made to hold still")
     memory = [peak_memory(m, example.to(device)) for m in (dense.model, final)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn as nn
 
-from bench.latency import measure_latency, peak_memory
+from bench.latency import compare_latencies, measure_latency, peak_memory
 from tasks.models.resnet import cifar_resnet
 
 
@@ -15,6 +15,23 @@ def test_a_larger_network_takes_longer() -> None:
     small, large = (measure_latency(cifar_resnet(d), x, min_seconds=0.1, threads=1) for d in (8, 56))
     assert 0 < small.median_ms < large.median_ms
     assert small.iqr_ms >= 0 and small.threads == 1 and small.runs >= 10 and small.device
+
+
+class Logged(nn.Module):
+    def __init__(self, name: str, log: list[str]) -> None:
+        super().__init__()
+        self.name, self.log = name, log
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.log.append(self.name)
+        return x
+
+
+def test_models_are_measured_in_turn() -> None:
+    log: list[str] = []
+    both = compare_latencies([Logged("a", log), Logged("b", log)], torch.zeros(1), min_seconds=0.0, threads=1)
+    turns = "".join(name for i, name in enumerate(log) if i == 0 or log[i - 1] != name)
+    assert turns == "ab" * (1 + both[0].runs) and [m.runs for m in both] == [10, 10]
 
 
 def test_measuring_leaves_the_network_and_the_threads_alone() -> None:

@@ -18,7 +18,7 @@ from bench.adapters import Found
 from bench.budget import Budget, fit
 from bench.counting import count_macs
 from bench.graph import PruningGraph
-from bench.latency import measure_latency
+from bench.latency import compare_latencies
 from bench.surgery import Pruning, load_pruned, mask, prune, save_pruned
 from tests.bench.networks import (
     NETWORKS,
@@ -114,7 +114,7 @@ def test_pain_07_latency_is_measured_and_widths_can_be_multiples_of_eight() -> N
     assert all(width % 8 == 0 or width == structure.group(g).size for g, width in widths.items())
     smaller = prune(network(name), structure, rounded.pruning)
     assert abs(count_macs(smaller, x) / structure.macs() - 0.5) <= 0.005
-    pairs = [[measure_latency(m, x, min_seconds=0.1, threads=1) for m in (network(name), smaller)] for _ in range(3)]
+    pairs = [compare_latencies((network(name), smaller), x, min_seconds=0.1, threads=1) for _ in range(3)]
     dense, pruned = (min(pair[i].median_ms for pair in pairs) for i in (0, 1))
     assert 0 < pruned < dense
 

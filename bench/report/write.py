@@ -124,7 +124,7 @@ def thumbnails(matrix: Matrix, load: Callable[[Record, str], bytes | None]) -> d
                 continue
             picture.thumbnail((900 if picture.width > 2 * picture.height else 240, 240))
             stream = io.BytesIO()
-            picture.save(stream, "WEBP", quality=90, method=6)
+            picture.save(stream, "WEBP", quality=80, method=6)
             uri = "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
             found.setdefault(record.cell_id, []).append((path, uri))
             left -= 1

@@ -2,6 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Imported once at set-up, so that it is compiled also where Python is told to write no bytecode: every call, worker and
+# test starts faster. The logger would announce that a CUDA toolkit without a GPU is of no use.
+WARM := import logging; logging.getLogger('torch.utils.cpp_extension').setLevel('ERROR'); \
+	import bench.cli, bench.runner, bench.report.write, bench.executors, bench.display, torchvision, timm, \
+	segmentation_models_pytorch, torchmetrics.classification, torch_pruning, sklearn.datasets, skimage.data
 
 .PHONY: demo test lint format readme clean
 
@@ -28,6 +33,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore -c "$(WARM)"
 	touch $(READY)
 
 clean:

@@ -137,12 +137,10 @@ def ask_server(uri: str, call: str, body: Any = None, timeout: float = 10.0) -> 
         FileNotFoundError: the server says that there is no such thing.
         RequestError: the server cannot be reached, or does not speak MLflow.
     """
-    parts = urllib.parse.urlsplit(uri)
-    server = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
     request = urllib.request.Request(
-        f"{server}/api/2.0/mlflow/{call}",
+        f"{server_address(uri)}/api/2.0/mlflow/{call}",
         data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json", **_authorization(parts)},
+        headers={"Content-Type": "application/json", **_authorization(urllib.parse.urlsplit(uri))},
     )
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
@@ -178,6 +176,12 @@ def redacted(uri: str) -> str:
     if "@" not in parts.netloc:
         return uri
     return urllib.parse.urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+
+
+def server_address(uri: str) -> str:
+    """The address as others may have it: no user name, no password, no slash at the end."""
+    parts = urllib.parse.urlsplit(uri)
+    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
 
 def _authorization(uri: urllib.parse.SplitResult) -> dict[str, str]:

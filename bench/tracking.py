@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bench.cell import Record
 from bench.errors import RequestError
-from bench.status import TAG, RunState, ask_server, best_of, redacted, run_state, sqlite_path
+from bench.status import TAG, RunState, ask_server, best_of, redacted, run_state, server_address, sqlite_path
 
 STALE_AFTER = 15 * 60
 """Seconds without a sign of life after which another machine's run is taken for dead."""
@@ -77,12 +77,9 @@ class Tracker:
     @property
     def runs_page(self) -> str:
         """Address of a run's page on the tracking server, up to the run's id; "" where the store is no server."""
-        parts = urllib.parse.urlsplit(self.uri)
-        if parts.scheme not in ("http", "https"):
+        if urllib.parse.urlsplit(self.uri).scheme not in ("http", "https"):
             return ""
-        # Reports are passed on: the user name and password stay here.
-        server = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        return f"{server.rstrip('/')}/#/experiments/{self.experiment}/runs/"
+        return f"{server_address(self.uri)}/#/experiments/{self.experiment}/runs/"
 
     @staticmethod
     def suites(uri: str) -> list[str]:

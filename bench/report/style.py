@@ -116,7 +116,7 @@ def render(figure: Figure, formats: Sequence[str] = FORMATS) -> dict[str, bytes]
     if engine is not None:
         figure.set_dpi(dpi)
         engine.execute(figure)
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # "none" would leave a placeholder, for which savefig draws twice
     for name in formats:
         stream = io.BytesIO()
         figure.savefig(stream, format=name, dpi=dpi, metadata=metadata[name])

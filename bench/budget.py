@@ -341,9 +341,12 @@ def _keep_highest(
 
     keep: dict[str, Tensor] = {}
     for g in graph.groups:
-        count = widths[g.name] // g.bundle
-        best = np.argsort(-ranks[g.name], kind="stable")[:count]
-        units = torch.zeros(g.size // g.bundle, dtype=torch.bool)
-        units[torch.from_numpy(best.copy())] = True
-        keep[g.name] = units.repeat_interleave(g.bundle)
+        keep[g.name] = highest(ranks[g.name], g.bundle, widths[g.name])
     return Pruning(keep=keep, drop_blocks=drop_blocks)
+
+
+def highest(units: np.ndarray, bundle: int, width: int) -> Tensor:
+    """A mask, bool [C_g], of the `width` channels whose bundles have the highest scores `units` [C_g / bundle]."""
+    kept = torch.zeros(len(units), dtype=torch.bool)
+    kept[torch.from_numpy(np.argsort(-units, kind="stable")[: width // bundle].copy())] = True
+    return kept.repeat_interleave(bundle)

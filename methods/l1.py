@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bench.adapters import Context, Found, Task
 from bench.cell import Recovery
+from bench.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -70,10 +71,10 @@ def sensitivity(
     Returns the dense network's metric and, per group, one value for each of `SHARES`. Recorded as the snapshot
     `sensitivity`, from which the report draws.
     """
+    from bench.budget import highest
     from bench.gates import Gates
 
     gates = Gates(model.to(ctx.device), graph)
-    whole = {g.name: scores[g.name].new_ones(g.size) for g in graph.groups}
     seen = ctx.data.val
     while len(seen) >= 2 * SCANNED:
         seen, _ = seen.halves(ctx.seed)
@@ -81,17 +82,19 @@ def sensitivity(
     scan: dict[str, list[float]] = {}
     steps = len(SHARES) * len(graph.groups)
 
-    def evaluated(thinned: Mapping[str, Tensor]) -> float:
-        gates.set({name: mask.to(ctx.device) for name, mask in {**whole, **thinned}.items()})
+    def evaluated(masks: Mapping[str, Tensor]) -> float:
+        gates.set(masks)
         return task.evaluate(model, seen, ctx.device, ctx.recipe)[task.metric]
 
     try:
         dense = evaluated({})
         for group in graph.groups:
             values = scan[group.name] = []
+            units = scores[group.name].double().cpu().view(-1, group.bundle).sum(1).numpy()
             rows.append({"group": group.name, "kept": 1.0, "metric": dense})
             for share in SHARES:
-                value = evaluated({group.name: _best(scores[group.name], group.bundle, share)})
+                mask = highest(units, group.bundle, width_at(group.size, group.bundle, share))
+                value = evaluated({group.name: mask.to(ctx.device, torch.float32)})
                 values.append(value)
                 rows.append({"group": group.name, "kept": share, "metric": value})
                 if ctx.progress is not None:
@@ -103,14 +106,6 @@ def sensitivity(
         f"L1: the sensitivity scan evaluated {len(seen)} validation samples {steps + 1} times, which no epoch counts"
     )
     return dense, scan
-
-
-def _best(scores: Tensor, bundle: int, share: float) -> Tensor:
-    """A mask [C_g] of the highest scores, in whole bundles."""
-    strength = scores.view(-1, bundle).sum(1)
-    mask = strength.new_zeros(strength.numel())
-    mask[strength.topk(width_at(scores.numel(), bundle, share) // bundle).indices] = 1
-    return mask.repeat_interleave(bundle)
 
 
 def widths_by_loss(graph: PruningGraph, losses: Mapping[str, list[float]], most: float, ratio: float) -> dict[str, int]:

@@ -16,30 +16,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.budget import Budget as Budget
-    from bench.counting import count_macs as count_macs
-    from bench.counting import count_params as count_params
-    from bench.graph import ChannelGroup as ChannelGroup
-    from bench.graph import PruningGraph as PruningGraph
-    from bench.latency import measure_latency as measure_latency
-    from bench.surgery import Pruning as Pruning
-    from bench.surgery import load_pruned as load_pruned
-    from bench.surgery import prune as prune
-    from bench.surgery import save_pruned as save_pruned
+    from bench.interface.method import Budget as Budget
+    from bench.structure.graph import ChannelGroup as ChannelGroup
+    from bench.structure.graph import PruningGraph as PruningGraph
+    from bench.structure.measure import count_macs as count_macs
+    from bench.structure.measure import count_params as count_params
+    from bench.structure.measure import measure_latency as measure_latency
+    from bench.structure.surgery import Pruning as Pruning
+    from bench.structure.surgery import load_pruned as load_pruned
+    from bench.structure.surgery import prune as prune
+    from bench.structure.surgery import save_pruned as save_pruned
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Budget": "bench.budget",
-    "ChannelGroup": "bench.graph",
-    "Pruning": "bench.surgery",
-    "PruningGraph": "bench.graph",
-    "count_macs": "bench.counting",
-    "count_params": "bench.counting",
-    "load_pruned": "bench.surgery",
-    "measure_latency": "bench.latency",
-    "prune": "bench.surgery",
-    "save_pruned": "bench.surgery",
+    "Budget": "bench.interface.method",
+    "ChannelGroup": "bench.structure.graph",
+    "Pruning": "bench.structure.surgery",
+    "PruningGraph": "bench.structure.graph",
+    "count_macs": "bench.structure.measure",
+    "count_params": "bench.structure.measure",
+    "load_pruned": "bench.structure.surgery",
+    "measure_latency": "bench.structure.measure",
+    "prune": "bench.structure.surgery",
+    "save_pruned": "bench.structure.surgery",
 }
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 

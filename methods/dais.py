@@ -31,15 +31,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from bench.adapters import Context, Found, Task
-from bench.cell import Recovery
+from bench.interface.cell import Recovery
+from bench.interface.method import Context, Found
+from bench.interface.task import Task
 from bench.lazy import nn, no_grad, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.budget import Budget
-    from bench.graph import ChannelGroup, PruningGraph
+    from bench.interface.method import Budget
+    from bench.structure.graph import ChannelGroup, PruningGraph
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ class DAIS:
     )
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
-        from bench.gates import Gates
-        from bench.train import Search, recalibrate
+        from bench.interface.method import Search
+        from bench.search.gates import Gates
+        from bench.training.evaluate import recalibrate
 
         dense = int(graph.macs())
         F = budget.ratio * dense

@@ -28,15 +28,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.adapters import Context, Found, Task
-from bench.cell import Recovery
+from bench.interface.cell import Recovery
+from bench.interface.method import Context, Found
+from bench.interface.task import Task
 from bench.lazy import nn, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.budget import Budget
-    from bench.graph import ChannelGroup, PruningGraph
+    from bench.interface.method import Budget
+    from bench.structure.graph import ChannelGroup, PruningGraph
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,10 @@ class DCSS:
     standing: ClassVar[str] = "published idea; candidates, cost, rates and discretisation reconstructed"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
-        from bench.gates import Gates
-        from bench.surgery import permute
-        from bench.train import Search
-        from bench.widths import ExpectedMacs, by_l1
+        from bench.interface.method import Search
+        from bench.search.gates import Gates
+        from bench.search.widths import ExpectedMacs, by_l1
+        from bench.structure.surgery import permute
 
         dense = int(graph.macs())
         R = budget.ratio * dense

@@ -34,15 +34,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from bench.adapters import Context, Found, Task
-from bench.cell import Recovery
+from bench.interface.cell import Recovery
+from bench.interface.method import Context, Found
+from bench.interface.task import Task
 from bench.lazy import nn, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.budget import Budget
-    from bench.graph import PruningGraph
+    from bench.interface.method import Budget
+    from bench.structure.graph import PruningGraph
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class GDP:
     standing: ClassVar[str] = "published idea; gate second-hand; proximal step, controller and schedules reconstructed"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
-        from bench.gates import Gates
-        from bench.train import Search
+        from bench.interface.method import Search
+        from bench.search.gates import Gates
 
         cost = Cost(graph)
         F = budget.ratio * cost.dense

@@ -19,15 +19,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from bench.adapters import Context, Found, Task
-from bench.cell import Recovery
+from bench.interface.cell import Recovery
+from bench.interface.method import Context, Found
+from bench.interface.task import Task
 from bench.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.budget import Budget
-    from bench.graph import PruningGraph
+    from bench.interface.method import Budget
+    from bench.structure.graph import PruningGraph
 
 SHARES = (0.9, 0.7, 0.5, 0.3, 0.1)
 """Kept shares of a group's channels that the scan tries."""
@@ -71,8 +72,8 @@ def sensitivity(
     Returns the dense network's metric and, per group, one value for each of `SHARES`. Recorded as the snapshot
     `sensitivity`, from which the report draws.
     """
-    from bench.budget import highest
-    from bench.gates import Gates
+    from bench.search.fit import highest
+    from bench.search.gates import Gates
 
     gates = Gates(model.to(ctx.device), graph)
     seen = ctx.data.val

@@ -35,15 +35,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.adapters import Context, Found, Task
-from bench.cell import Recovery
+from bench.interface.cell import Recovery
+from bench.interface.method import Context, Found
+from bench.interface.task import Task
 from bench.lazy import nn, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.budget import Budget
-    from bench.graph import PruningGraph
+    from bench.interface.method import Budget
+    from bench.structure.graph import PruningGraph
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,11 @@ class TAS:
     standing: ClassVar[str] = "published, with code; one distribution a group and the rates of short searches are ours"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
-        from bench.supernet import Supernet
-        from bench.surgery import permute
-        from bench.train import Search, stage_seed
-        from bench.widths import ExpectedMacs, by_l1
+        from bench.interface.method import Search
+        from bench.search.supernet import Supernet
+        from bench.search.widths import ExpectedMacs, by_l1
+        from bench.structure.surgery import permute
+        from bench.training.device import stage_seed
 
         dense = int(graph.macs())
         R = budget.ratio * dense

@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.adapters import Context, Found, Task
-from bench.cell import Recovery
+from bench.interface.cell import Recovery
+from bench.interface.method import Context, Found
+from bench.interface.task import Task
 from bench.lazy import torch
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from bench.budget import Budget
-    from bench.graph import PruningGraph
+    from bench.interface.method import Budget
+    from bench.structure.graph import PruningGraph
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.adapters import DataInfo, Split, Splits
-from bench.cell import Recipe
 from bench.errors import RequestError, unknown
+from bench.interface.cell import Recipe
+from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Classification:
         """Top-1 accuracy in percent and mean cross-entropy."""
         from torchmetrics.classification import MulticlassAccuracy
 
-        from bench.train import evaluate_batches
+        from bench.training.evaluate import evaluate_batches
 
         accuracy, loss, count = None, 0.0, 0
         for output, target in evaluate_batches(model, split, device, recipe):

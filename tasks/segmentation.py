@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.adapters import DataInfo, Split, Splits
-from bench.cell import Recipe
 from bench.errors import RequestError, unknown
+from bench.interface.cell import Recipe
+from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Segmentation:
         """`scores` of the predicted classes, and the mean cross-entropy."""
         from torchmetrics.classification import MulticlassConfusionMatrix
 
-        from bench.train import evaluate_batches
+        from bench.training.evaluate import evaluate_batches
 
         matrix, loss, pixels = None, 0.0, 0
         for output, target in evaluate_batches(model, split, device, recipe, batch_size=16):
@@ -237,7 +237,7 @@ class Segmentation:
         self, networks: Mapping[str, nn.Module], test: Split, folder: Path, device: torch.device, recipe: Recipe
     ) -> list[str]:
         """One strip for each of three test images spread over the split: image, truth, each network's classes."""
-        from bench.train import autocast, to_device
+        from bench.training.device import autocast, to_device
         from tasks.data.strips import overlay, save_strip
 
         shown = [len(test) * place // 6 for place in (1, 3, 5)]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.adapters import DataInfo, Split, Splits
-from bench.cell import Recipe
 from bench.errors import RequestError, unknown
+from bench.interface.cell import Recipe
+from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class SuperResolution:
 
         Computed in fp32 whatever the recipe's precision: an output in bf16 is off by up to a grey level.
         """
-        from bench.train import evaluate_batches
+        from bench.training.evaluate import evaluate_batches
 
         exact = recipe.model_copy(update={"precision": "fp32"})
         scores = [
@@ -208,7 +208,7 @@ class SuperResolution:
         self, networks: Mapping[str, nn.Module], test: Split, folder: Path, device: torch.device, recipe: Recipe
     ) -> list[str]:
         """One strip for each of the first three test photographs: the crop richest in detail, and PSNR."""
-        from bench.train import evaluate_batches
+        from bench.training.evaluate import evaluate_batches
         from tasks.data.luma import luma_of
         from tasks.data.strips import busiest, save_strip
 

@@ -26,7 +26,7 @@ def data_root() -> Path:
 
 @pytest.fixture(scope="session")
 def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from bench.tracking import Tracker
+    from bench.tracking.mlflow_store import Tracker
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     Tracker(f"sqlite:///{path}", "unused")

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from bench.cell import Cell, Record
+from bench.interface.cell import Cell
+from bench.interface.record import Record
 from bench.report.records import ReportError, merge_records, read_records
 
 __all__ = ["ReportError", "merge_records", "read_records", "write_report"]

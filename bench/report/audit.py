@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cell import Record
+from bench.interface.record import Record
 
 TOLERANCE = 1e-9
 """Relative slack for sums in another order."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from bench.cell import Record
+from bench.interface.record import Record
 from bench.report import style
 from bench.report.frames import UNPRUNED, Entry, Matrix, Workload, pareto, rank_summaries
 

@@ -19,7 +19,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.cell import RECOVERIES, Cell, Record
+from bench.interface.cell import RECOVERIES, Cell
+from bench.interface.record import Record
 from bench.report.records import require_one_table, sort_key
 from bench.report.statistics import ALPHA, RankTest, Sample, average_ranks, holm, paired_p, rank_test
 

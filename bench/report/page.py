@@ -19,7 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.cell import Cell, Record
+from bench.interface.cell import Cell
+from bench.interface.record import Record
 from bench.report.figures import method_looks
 from bench.report.frames import Entry, Matrix, dense_of, drop, figure, final_of, seed_of, speedup_of, within
 from bench.report.records import missing_label

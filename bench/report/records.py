@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.cell import Cell, Record
 from bench.errors import RequestError
+from bench.interface.cell import Cell
+from bench.interface.record import Record
 
 CELLS = "cells.jsonl"
 # Two runs of one configuration on one machine differ in these and nowhere else.

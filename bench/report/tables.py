@@ -12,18 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.cell import RECOVERIES
-from bench.report.frames import (
-    MIN_BLOCKS,
-    UNPRUNED,
-    Entry,
-    Matrix,
-    Workload,
-    figure,
-    final_of,
-    rank_summaries,
-    within,
-)
+from bench.interface.cell import RECOVERIES
+from bench.report.frames import MIN_BLOCKS, UNPRUNED, Entry, Matrix, Workload, figure, final_of, rank_summaries, within
 from bench.report.statistics import ALPHA, Sample, holm, paired_p
 
 DASH = "–"

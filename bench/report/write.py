@@ -9,20 +9,14 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cell import Cell, Record
+from bench.interface.cell import Cell
+from bench.interface.record import Record
 from bench.report import figures, tables
 from bench.report.audit import contradictions
 from bench.report.frames import CONTROLS, Matrix, build
 from bench.report.latex import to_latex
 from bench.report.page import Image, page_html
-from bench.report.records import (
-    CELLS,
-    dump_line,
-    missing_label,
-    write_bytes,
-    write_lines,
-    write_text,
-)
+from bench.report.records import CELLS, dump_line, missing_label, write_bytes, write_lines, write_text
 
 if TYPE_CHECKING:
     from bench.report import PictureSource

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.adapters import Context, Found, Method, Splits, Task
-from bench.budget import Budget, Fitted, fit
-from bench.cell import Recipe
-from bench.graph import PruningGraph
-from bench.train import Search, train
+from bench.interface.cell import Recipe
+from bench.interface.method import Budget, Context, Found, Method, Search
+from bench.interface.task import Splits, Task
+from bench.search.fit import Fitted, fit
+from bench.structure.graph import PruningGraph
+from bench.training.loop import train
 from tasks.classification import Classification
 from tasks.segmentation import Segmentation
 from tasks.super_resolution import SuperResolution

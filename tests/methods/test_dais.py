@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from bench.adapters import Context, Found
-from bench.budget import Fitted
-from bench.gates import Gates
-from bench.train import recalibrate
+from bench.interface.method import Context, Found
+from bench.search.fit import Fitted
+from bench.search.gates import Gates
+from bench.training.evaluate import recalibrate
 from methods.dais import DAIS, flops_loss, same_stage, settle, sparsity_loss, symmetry_loss
 from tests.methods import searching
 

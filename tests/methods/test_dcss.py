@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.adapters import Context, Found
-from bench.budget import Fitted
-from bench.gates import Gates
-from bench.graph import PruningGraph
-from bench.surgery import permute
-from bench.widths import ExpectedMacs, by_l1
+from bench.interface.method import Context, Found
+from bench.search.fit import Fitted
+from bench.search.gates import Gates
+from bench.search.widths import ExpectedMacs, by_l1
+from bench.structure.graph import PruningGraph
+from bench.structure.surgery import permute
 from methods.dcss import DCSS, cost, soft_mask
 from tests.methods import searching
 

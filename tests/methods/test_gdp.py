@@ -14,13 +14,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from bench.adapters import Context, Found
-from bench.blocks import Shortcut
-from bench.budget import Budget, Fitted
-from bench.cell import Recipe
-from bench.graph import PruningGraph
-from bench.surgery import Pruning, prune
-from bench.train import Search
+from bench.interface.cell import Recipe
+from bench.interface.method import Budget, Context, Found, Search
+from bench.search.fit import Fitted
+from bench.structure.blocks import Shortcut
+from bench.structure.graph import PruningGraph
+from bench.structure.surgery import Pruning, prune
 from methods.gdp import GDP, Cost, gate, gate_slope, prox, zero_lowest
 from tasks.models.edsr import sr_network
 from tasks.models.resnet import cifar_resnet

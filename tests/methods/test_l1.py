@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.budget import Budget
-from bench.graph import PruningGraph
-from bench.surgery import Pruning, prune
+from bench.interface.method import Budget
+from bench.structure.graph import PruningGraph
+from bench.structure.surgery import Pruning, prune
 from methods.l1 import L1, SHARES, width_at, widths_by_loss
 from tests.methods.searching import CPU, Workbench, digits
 

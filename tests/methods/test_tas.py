@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
-from bench.adapters import Context, Found
-from bench.budget import Budget, Fitted
-from bench.graph import PruningGraph
-from bench.supernet import Supernet
-from bench.surgery import Pruning, prune
-from bench.widths import ExpectedMacs
+from bench.interface.method import Budget, Context, Found
+from bench.search.fit import Fitted
+from bench.search.supernet import Supernet
+from bench.search.widths import ExpectedMacs
+from bench.structure.graph import PruningGraph
+from bench.structure.surgery import Pruning, prune
 from methods.tas import TAS, interpolation, padding, sample, settle
 from tasks.models.resnet import CifarResNet, cifar_resnet
 from tests.methods import searching
@@ -175,7 +175,7 @@ def test_one_choice_is_the_pruned_network_and_its_cost_is_counted() -> None:
     small = prune(model, graph, Pruning(keep, dropped))
     with torch.no_grad():
         assert torch.allclose(small(x), mixed, atol=1e-5)
-    from bench.counting import count_macs
+    from bench.structure.measure import count_macs
 
     assert net.macs(choice) == count_macs(small, x[:1])
 
@@ -208,7 +208,7 @@ def test_settling_changes_what_costs_the_least_probability() -> None:
 @pytest.mark.parametrize(("depth", "published"), [(20, 40.81), (32, 69.12), (56, 125.75), (110, 253.15)])
 def test_the_dense_networks_count_as_the_paper_reports_them_but_for_its_shortcuts(depth: int, published: float) -> None:
     """TAS's ResNets have 1×1 convolutions where a stage begins: 16·32·16² + 32·64·8² = 262,144 multiply-adds."""
-    from bench.counting import count_macs
+    from bench.structure.measure import count_macs
 
     macs = count_macs(cifar_resnet(depth), torch.randn(1, 3, 32, 32))
     assert round((macs + 16 * 32 * 16**2 + 32 * 64 * 8**2) / 1e6, 2) == published
@@ -242,7 +242,7 @@ def test_the_trajectory_shows_the_distributions_settling() -> None:
 
 
 def test_protocol_paper_puts_the_published_choices_back() -> None:
-    from bench.suite import suite_from_table
+    from bench.runs.suite import suite_from_table
 
     table: dict[str, Any] = {
         "name": "t",

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench.graph import PruningGraph
-from bench.supernet import Supernet
+from bench.search.supernet import Supernet
+from bench.structure.graph import PruningGraph
 from methods.tas import TAS, interpolation, sample
 from tasks.models.resnet import cifar_resnet
 

@@ -21,8 +21,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from bench.cell import Recipe
-from bench.train import resolve_precision, train
+from bench.interface.cell import Recipe
+from bench.training.device import resolve_precision
+from bench.training.loop import train
 from tasks.classification import Classification
 from tasks.data.images import make_split
 from tasks.models.resnet import cifar_resnet

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench.adapters import DataInfo
-from bench.cell import Recipe
-from bench.counting import count_macs
 from bench.errors import RequestError
+from bench.interface.cell import Recipe
+from bench.interface.task import DataInfo
+from bench.structure.measure import count_macs
 from tasks.classification import Classification
 from tasks.models.resnet import DEPTHS, cifar_resnet
 

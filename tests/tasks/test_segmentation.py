@@ -399,7 +399,7 @@ def test_distillation_is_half_the_loss_and_half_the_divergence():
 
 
 def test_training_shrinks_the_loss():
-    from bench.train import train
+    from bench.training.loop import train
 
     own = task()
     data = own.load(None)

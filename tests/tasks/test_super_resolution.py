@@ -331,7 +331,7 @@ def test_losses_by_hand():
 
 
 def test_training_shrinks_the_loss():
-    from bench.train import train
+    from bench.training.loop import train
 
     own = task(crops=32)
     data = own.load(None)

@@ -1,0 +1,184 @@
+"""What a method must offer, and what it is handed. Imports no torch.
+
+A method is a frozen dataclass: its fields are its hyper-parameters, data arrives in the call of `search`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
+
+from bench.errors import RequestError
+from bench.interface.cell import Recipe, Recovery
+from bench.interface.log import Observer, TrainingLog
+from bench.interface.task import Task, TrainVal
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from bench.structure.graph import PruningGraph
+
+Scope = Literal["layer", "global"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """MACs to keep, as a fraction of the dense network's; `tolerance` on both sides, in the same unit.
+
+    Raises:
+        RequestError: a ratio outside (0, 1] or a tolerance outside (0, 1).
+    """
+
+    ratio: float
+    tolerance: float = 0.005
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.ratio) and 0 < self.ratio <= 1):
+            raise RequestError(f"budget {self.ratio} is not allowed; use a kept fraction above 0 and up to 1")
+        if not (math.isfinite(self.tolerance) and 0 < self.tolerance < 1):
+            raise RequestError(f"tolerance {self.tolerance} is not allowed; use a fraction between 0 and 1")
+
+    def holds(self, macs: float, dense_macs: int) -> bool:
+        """Whether `macs` lies inside the tolerance, its ends included."""
+        # A relative 1e-12 forgives the rounding of the product, not a single operation of any real network.
+        return abs(macs - self.ratio * dense_macs) <= self.tolerance * dense_macs * (1 + 1e-12)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method decided, in one of three forms.
+
+    * `scores` with a `scope`: the budget fit removes the channels with the lowest scores;
+    * `scores` and `widths`: the fit starts from these widths and keeps the highest scores;
+    * `scores` and `keep`: the fit starts from these masks and adds or removes the channels whose scores say so.
+
+    Raises:
+        ValueError: an unknown scope, or `widths` and `keep` together.
+    """
+
+    scores: Mapping[str, Tensor]
+    """Per group, one score a channel, [C_g]; the highest are kept."""
+    scope: Scope = "layer"
+    """`layer`: one keep-ratio for all groups; `global`: one threshold over all scores."""
+    widths: Mapping[str, int] | None = None
+    """Per group, kept channels; groups that are not named stay whole."""
+    keep: Mapping[str, Tensor] | None = None
+    """Per group, [C_g] bool; groups that are not named stay whole."""
+    drop_blocks: tuple[str, ...] = ()
+    model: nn.Module | None = None
+    """The searched network at full width, where recovery should start from its weights; None: the dense one."""
+
+    def __post_init__(self) -> None:
+        if self.scope not in get_args(Scope):
+            raise ValueError(f"scope {self.scope!r} is not allowed; use {' or '.join(get_args(Scope))}")
+        if self.widths is not None and self.keep is not None:
+            raise ValueError("a method gives widths or keep masks, not both")
+        if self.scope != "layer" and (self.widths is not None or self.keep is not None):
+            raise ValueError(f"scope {self.scope!r} belongs to scores alone; widths and keep masks have no scope")
+
+
+class Stateful(Protocol):
+    """What can be put into a checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
+
+
+@dataclass
+class Search:
+    """What a differentiable search adds to the training loop.
+
+    With `bilevel`, the training split is halved: each iteration takes a weight step on one half and an
+    architecture step on the other, so that an epoch still passes once over the training split. Without it, the
+    task loss of one batch moves weights and architecture together.
+    """
+
+    optimizer: torch.optim.Optimizer
+    """Of the architecture parameters; the loop never touches its learning rate."""
+    bilevel: bool = True
+    penalty: Callable[[], Tensor] | None = None
+    """Added to the loss of the architecture step."""
+    before: Callable[[float], None] | None = None
+    """Called before each iteration with the progress of the search in [0, 1): annealing."""
+    before_architecture: Callable[[float], None] | None = None
+    """Called between the weight step and the architecture step."""
+    after: Callable[[float], None] | None = None
+    """Called after each iteration with the progress in (0, 1]: proximal steps, controllers."""
+    metrics: Callable[[], dict[str, float]] | None = None
+    """Figures of the search for the log, once an epoch."""
+    snapshot: Callable[[], dict[str, list[float]]] | None = None
+    """Arrays to draw over time, once an epoch."""
+    state: dict[str, Stateful] = field(default_factory=dict)
+    """What else must survive a restart, beside the model and the optimisers."""
+    split_seed: int | None = None
+    """Seed of the halving; the run's own by default."""
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+@dataclass
+class Context:
+    """What a search may use: the visible splits, the shared training loop, and where to log.
+
+    Made by `bench.training.context.search_context`.
+    """
+
+    data: TrainVal
+    device: torch.device
+    seed: int
+    epochs: int
+    """Length of the search."""
+    recipe: Recipe
+    trainer: Callable[[nn.Module, Search | None, Recipe], nn.Module]
+    """The shared loop, bound to this search's task, data, length and checkpoint."""
+    log: TrainingLog = field(default_factory=TrainingLog)
+    observer: Observer = field(default_factory=Observer)
+
+    def note(self, text: str) -> None:
+        """Something that a reader of the result should know, once."""
+        self.log.note(text)
+
+    def train(self, model: nn.Module, search: Search | None = None, *, recipe: Recipe | None = None) -> nn.Module:
+        """Train `model` for the search's epochs in the shared loop; returns it, trained in place."""
+        return self.trainer(model, search, recipe or self.recipe)
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A method adapter: a frozen dataclass whose fields are the method's hyper-parameters.
+
+    Two class variables are optional:
+
+    * `prunes: ClassVar[bool] = True`: False for a control that prunes nothing; it stands once a seed, at budget 1.
+    * `paper: ClassVar[Mapping[str, Any]] = {}`: hyper-parameters that differ from the defaults under protocol `paper`.
+
+    Read them with `prunes` and `paper_settings`.
+    """
+
+    searches: ClassVar[bool]
+    """True where `search` trains, and so spends the workload's search epochs."""
+    needs_dense: ClassVar[bool]
+    """False where nothing of a trained dense network is used."""
+    recovery: ClassVar[Recovery]
+    """The paper's own recovery, used under protocol `paper`."""
+    standing: ClassVar[str]
+    """One line: what is published and what is reconstructed."""
+
+    def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
+        """Decide what to keep. `model` is the method's own copy of the dense network."""
+        ...
+
+
+def prunes(kind: type[Any]) -> bool:
+    """Whether methods of this class prune; False for a control that leaves the network whole."""
+    return bool(getattr(kind, "prunes", True))
+
+
+def paper_settings(kind: type[Any]) -> dict[str, Any]:
+    """Hyper-parameters of this class that differ from its defaults under protocol `paper`."""
+    return dict(getattr(kind, "paper", {}))

@@ -1,0 +1,170 @@
+"""What came of one cell (`Record`): all that a report needs. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.interface.cell import PROTOCOL_VERSION, Cell
+
+
+class LatencyFigures(BaseModel):
+    """A measured forward pass of the example batch, in milliseconds."""
+
+    median_ms: float
+    iqr_ms: float
+    batch_size: int
+    threads: int
+    device: str
+
+
+class GroupWidth(BaseModel):
+    """One channel group before and after pruning."""
+
+    name: str
+    size: int
+    width: int
+    native_width: int
+    """Width that the method itself chose, before the budget fit."""
+
+
+class Audit(BaseModel):
+    """What was asked of the budget, what the method gave, and what was measured."""
+
+    requested: float
+    tolerance: float
+    native_macs_ratio: float
+    """MACs of the method's own pruning over the dense network's."""
+    fitted_channels: int
+    """Channels that the budget fit added or removed to land inside the tolerance."""
+    macs_ratio: float
+    """Measured on the physically pruned network."""
+    within: bool
+    note: str = ""
+    """Why a budget was missed, where it was."""
+
+
+class Ledger(BaseModel):
+    """What a cell cost. Dense figures belong to the shared dense network and are repeated in its cells."""
+
+    dense_epochs: int
+    search_epochs: int
+    recovery_epochs: int
+    dense_seconds: float
+    search_seconds: float
+    recovery_seconds: float
+    device: str
+
+
+class Record(BaseModel):
+    """All that is known of one cell: enough to rebuild a report without the tracking server.
+
+    Metric dictionaries hold every figure of the task's evaluation on the test split, by name; the one that
+    methods are ranked by is `metric_name`. `trajectory` has one row an epoch and phase ("dense" rows belong to
+    the shared network), each with "phase" and "epoch" and whatever was logged, such as "loss", "val_accuracy",
+    "expected_macs_ratio", "temperature". `snapshots` are arrays over time for drawing: name ->
+    [{"epoch": e, "values": [...]}], e.g. "gates" (all gate values) or "widths" (one per group, in order).
+    `pictures` are paths of the run's image artifacts.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = 1
+    protocol_version: int = PROTOCOL_VERSION
+    suite: str
+    cell_id: str
+    run_id: str
+    status: Literal["finished", "failed"]
+    cell: dict[str, Any]
+    """`Cell.model_dump(mode="json")`: the whole configuration, labels included."""
+    metric_name: str = ""
+    higher_is_better: bool = True
+    metric_unit: str = ""
+    dense_metrics: dict[str, float] = {}
+    pruned_metrics: dict[str, float] = {}
+    """Right after pruning, before recovery."""
+    final_metrics: dict[str, float] = {}
+    """After recovery."""
+    reference_metrics: dict[str, dict[str, float]] = {}
+    """Baselines that need no network, by name (bicubic interpolation, the majority class)."""
+    input_shape: list[int] = []
+    """The example batch at which MACs and latency are stated."""
+    data_info: dict[str, Any] = {}
+    """`DataInfo` of the data set: what the network must be rebuilt with."""
+    data_fingerprint: str = ""
+    macs_dense: int = 0
+    macs_pruned: int = 0
+    params_dense: int = 0
+    params_pruned: int = 0
+    audit: Audit | None = None
+    groups: list[GroupWidth] = []
+    dropped_blocks: list[str] = []
+    left_whole: dict[str, str] = {}
+    """Parts of the network that could not be pruned, and why."""
+    latency_dense: LatencyFigures | None = None
+    latency_pruned: LatencyFigures | None = None
+    peak_memory_dense: int = 0
+    peak_memory_pruned: int = 0
+    """Bytes that a forward pass of the example batch needs beyond the weights."""
+    ledger: Ledger | None = None
+    trajectory: list[dict[str, Any]] = []
+    snapshots: dict[str, list[dict[str, Any]]] = {}
+    pictures: list[str] = []
+    notes: list[str] = []
+    """What a reader should know of this cell: reconstruction choices in force, fallbacks named by the method."""
+    environment: dict[str, str] = {}
+    """Versions of python, torch and the project, git commit, machine, device, precision, threads."""
+    started_at: str = ""
+    finished_at: str = ""
+    error: str = ""
+    traceback: str = ""
+
+    @property
+    def config(self) -> Cell:
+        return Cell.model_validate(self.cell)
+
+    def _ranked(self, metrics: dict[str, float]) -> float | None:
+        return metrics.get(self.metric_name)
+
+    def row(self) -> dict[str, Any]:
+        """The cell's line in `results.csv`; None where a failed cell has no figure."""
+        cell, audit, ledger = self.config, self.audit, self.ledger
+        return {
+            "cell_id": self.cell_id,
+            "run_id": self.run_id,
+            "status": self.status,
+            "workload": cell.workload.name,
+            "task": cell.workload.task,
+            "dataset": cell.workload.dataset,
+            "model": cell.workload.model,
+            "method": cell.method,
+            "protocol": cell.protocol,
+            "recovery": cell.recovery,
+            "transfer": cell.transfer,
+            "budget": cell.budget,
+            "seed": cell.seed,
+            "metric_name": self.metric_name,
+            "higher_is_better": self.higher_is_better,
+            "dense_metric": self._ranked(self.dense_metrics),
+            "pruned_metric": self._ranked(self.pruned_metrics),
+            "final_metric": self._ranked(self.final_metrics),
+            "macs_dense": self.macs_dense or None,
+            "macs_pruned": self.macs_pruned or None,
+            "macs_ratio": audit.macs_ratio if audit else None,
+            "params_dense": self.params_dense or None,
+            "params_pruned": self.params_pruned or None,
+            "native_macs_ratio": audit.native_macs_ratio if audit else None,
+            "fitted_channels": audit.fitted_channels if audit else None,
+            "within_tolerance": audit.within if audit else None,
+            "latency_dense_ms": self.latency_dense.median_ms if self.latency_dense else None,
+            "latency_pruned_ms": self.latency_pruned.median_ms if self.latency_pruned else None,
+            "dense_epochs": ledger.dense_epochs if ledger else None,
+            "search_epochs": ledger.search_epochs if ledger else None,
+            "recovery_epochs": ledger.recovery_epochs if ledger else None,
+            "dense_seconds": ledger.dense_seconds if ledger else None,
+            "search_seconds": ledger.search_seconds if ledger else None,
+            "recovery_seconds": ledger.recovery_seconds if ledger else None,
+            "protocol_version": self.protocol_version,
+            "error": self.error,
+        }

@@ -1,0 +1,120 @@
+"""Adapters by name: the built-in catalogues and the entry points of other packages. Imports no torch itself.
+
+Another package registers an adapter in its pyproject.toml::
+
+    [project.entry-points."prunebench.methods"]
+    taylor = "my_package.taylor:Taylor"
+
+The groups are `prunebench.methods` and `prunebench.tasks`; a name that exists already is an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, cast, get_type_hints
+
+import pydantic
+
+import methods
+import tasks
+from bench.errors import RequestError, unknown
+from bench.interface.method import Method
+from bench.interface.task import Task
+
+
+@cache
+def method_names() -> dict[str, str]:
+    """Every method and control, name -> "module:class"."""
+    return _with_entry_points("prunebench.methods", {**methods.CATALOGUE, **methods.CONTROLS})
+
+
+@cache
+def task_names() -> dict[str, str]:
+    """Every task, name -> "module:class"."""
+    return _with_entry_points("prunebench.tasks", tasks.CATALOGUE)
+
+
+def control_names() -> tuple[str, ...]:
+    """The methods that a matrix holds beside the ones that are compared, unless a suite says otherwise."""
+    return tuple(methods.CONTROLS)
+
+
+def method_class(name: str) -> type[Any]:
+    """The adapter class of a method.
+
+    Raises:
+        RequestError: there is none of that name.
+    """
+    return _load("method", name, method_names())
+
+
+def task_class(name: str) -> type[Any]:
+    """The adapter class of a task.
+
+    Raises:
+        RequestError: there is none of that name.
+    """
+    return _load("task", name, task_names())
+
+
+def make_method(name: str, hyper: Mapping[str, Any]) -> Method:
+    """A method with these hyper-parameters, the others at their defaults."""
+    return cast(Method, build(method_class(name), hyper, f"method {name!r}"))
+
+
+def make_task(name: str, options: Mapping[str, Any]) -> Task:
+    """A task with these options, checked."""
+    task = cast(Task, build(task_class(name), options, f"task {name!r}"))
+    task.validate()
+    return task
+
+
+def build(kind: type[Any], values: Mapping[str, Any], what: str) -> Any:
+    """An adapter from plain values, with every field's type checked.
+
+    Raises:
+        RequestError: an unknown field, or a value that its field does not allow.
+    """
+    fields = {f.name for f in dataclasses.fields(kind)}
+    for name in values:
+        if name not in fields:
+            allowed = ", ".join(sorted(fields)) or "none"
+            raise RequestError(f"{what} has no field {name!r}; available: {allowed}")
+    hints = get_type_hints(kind, include_extras=True)
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            checked[name] = pydantic.TypeAdapter(hints[name]).validate_python(value)
+        except pydantic.ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            reason = reason[:1].lower() + reason[1:]
+            raise RequestError(f"{what}: {name} = {value!r} is not allowed: {reason}") from None
+    try:
+        return kind(**checked)
+    except RequestError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"{what}: {error}") from None
+
+
+def _load(kind: str, name: str, available: Mapping[str, str]) -> type[Any]:
+    if name not in available:
+        raise unknown(kind, name, available)
+    module, _, attribute = available[name].partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise RequestError(f"{kind} {name!r} cannot be loaded from {available[name]}: {error}") from error
+
+
+def _with_entry_points(group: str, built_in: Mapping[str, str]) -> dict[str, str]:
+    found = dict(built_in)
+    for point in entry_points(group=group):
+        if point.name in found:
+            raise RequestError(f"two adapters are named {point.name!r}: {found[point.name]} and {point.value}")
+        found[point.name] = point.value
+    return found

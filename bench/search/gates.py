@@ -1,0 +1,257 @@
+"""Cheap gates: factors on channels and blocks that cost O(weights), not O(activations).
+
+A factor at a producer's output is folded into the affine of the norm behind it (γ·m, β·m), or with no norm into
+the layer's weight rows and bias; a factor at a consumer's input into its weight columns. The shape of the
+network, its parameters and their names stay as they are::
+
+    with Gates(model, graph) as gates:
+        gates.set({"layer1.0.conv1": torch.sigmoid(alpha)})     # [size], gradients flow to alpha
+        loss = criterion(model(x), y)
+
+    gates.bake()       # or: write the factors into the weights, for good
+
+While gated, a layer's `weight` and `bias` are replaced for the duration of its forward pass only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from bench.structure.walk import CONVS, TRANSPOSED
+
+if TYPE_CHECKING:
+    from bench.structure.graph import ChannelGroup, Member, PruningGraph
+
+Side = Literal["producer", "consumer"]
+
+
+class Gates:
+    """Factors on the groups and blocks of one network, in place from construction until `remove` or `bake`.
+
+    A deep copy of the network made while they are in place is gated by the same factors; `prune` refuses one.
+
+    Groups and blocks without a factor are as they were. On the producer side a factor acts on what the group's
+    consumers read, at the last affine layer before them; there a zero makes the channel exactly zero (the
+    norm's shift included), so that removing it changes nothing. On the consumer side it acts on the columns of
+    the layers that read the group: convolutions and linear layers, not depthwise convolutions, which the
+    channels run through.
+
+    Raises:
+        ValueError: an unknown side, or a norm without affine parameters where a factor belongs.
+    """
+
+    def __init__(self, model: nn.Module, graph: PruningGraph, side: Side = "producer") -> None:
+        if side not in ("producer", "consumer"):
+            raise ValueError(f"unknown side {side!r}; available: consumer, producer")
+        self.graph = graph
+        self.side: Side = side
+        self._modules = dict(model.named_modules())
+        self._factors: dict[str, torch.Tensor] = {}  # by group, one value a bundle
+        self._presence: dict[str, torch.Tensor] = {}
+        self._parts: dict[str, list[tuple[ChannelGroup, Member]]] = {}
+        for group in graph.groups:
+            for member in group.gates if side == "producer" else group.consumers:
+                if getattr(self._modules[member.module], "weight", None) is None:
+                    raise ValueError(f"group {group.name}: {member.module} has no affine parameters to gate")
+                self._parts.setdefault(member.module, []).append((group, member))
+        self._blocks: dict[str, list[str]] = {}
+        for block in graph.blocks:
+            self._blocks.setdefault(block.gate, []).append(block.name)
+        self._rows: dict[tuple[str, torch.device], torch.Tensor | None] = {}
+        self._handles: list[Any] = []
+        for name in dict.fromkeys((*self._parts, *self._blocks)):
+            module = self._modules[name]
+            self._handles.append(module.register_forward_pre_hook(self._enter(name)))
+            self._handles.append(module.register_forward_hook(_leave, always_call=True))
+
+    def set(
+        self, factors: Mapping[str, torch.Tensor] | None = None, blocks: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
+        """The factors of the next forward passes, in place of all earlier ones.
+
+        Args:
+            factors: by group name, float [size]; within a bundle the mean counts.
+            blocks: by block name, a scalar on the block's branch: 0 makes the block its identity path.
+
+        Raises:
+            ValueError: an unknown group or block, or another shape.
+        """
+        self._factors, self._presence = {}, {}
+        for name, factor in (factors or {}).items():
+            group = self.graph.group(name)
+            if tuple(factor.shape) != (group.size,):
+                raise ValueError(f"group {name}: factors must have shape [{group.size}], not {list(factor.shape)}")
+            bundled = factor if group.bundle == 1 else factor.view(-1, group.bundle).mean(1)
+            self._factors[name] = bundled
+        known = [block.name for block in self.graph.blocks]
+        for name, presence in (blocks or {}).items():
+            if name not in known:
+                raise ValueError(f"unknown block {name!r}; available: {', '.join(known) or 'none'}")
+            self._presence[name] = presence
+
+    def bake(self) -> None:
+        """Write the present factors into the weights and take the gates out: the network computes the same."""
+        with torch.no_grad():
+            for name in dict.fromkeys((*self._parts, *self._blocks)):
+                module = self._modules[name]
+                for key, gated in self._gated(name, module).items():
+                    getattr(module, key).copy_(gated)
+        self.remove()
+
+    def remove(self) -> None:
+        """Take the gates out; the network is as it was before them."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def __enter__(self) -> Gates:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def _enter(self, name: str) -> Callable[[nn.Module, Any], None]:
+        def shadow(module: nn.Module, args: Any) -> None:
+            # An instance attribute hides the registered parameter of the same name until `_leave`.
+            module.__dict__.update(self._gated(name, module))
+
+        return shadow
+
+    def _gated(self, name: str, module: nn.Module) -> dict[str, torch.Tensor]:
+        weight: torch.Tensor = module._parameters["weight"]  # pyright: ignore[reportAssignmentType]
+        bias = module._parameters.get("bias")
+        vector = self._vector(name, weight)
+        changed = vector is not None
+        if vector is not None:
+            weight = _scaled(module, weight, vector, self.side)
+            bias = bias * vector if bias is not None and self.side == "producer" else bias
+        for block in self._blocks.get(name, ()):
+            if block in self._presence:
+                changed = True
+                weight = weight * self._presence[block]
+                bias = bias * self._presence[block] if bias is not None else None
+        if not changed:
+            return {}
+        return {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+
+    def _vector(self, name: str, like: torch.Tensor) -> torch.Tensor | None:
+        """One factor per channel of the layer's gated side: [n]."""
+        parts = [(g, m) for g, m in self._parts.get(name, ()) if g.name in self._factors]
+        if not parts:
+            return None
+        whole = len(parts) == 1 and parts[0][1].rows.size == parts[0][1].of
+        values = [self._factors[group.name] for group, _ in parts]
+        key = ("+".join((name, *(group.name for group, _ in parts))), like.device)
+        if key not in self._rows:
+            index = torch.full((parts[0][1].of,), sum(g.bundles for g, _ in parts))
+            offset = 0
+            for group, member in parts:
+                for bundle in range(group.bundles):
+                    index[torch.as_tensor(member.rows[bundle])] = offset + bundle
+                offset += group.bundles
+            plain = whole and torch.equal(index, torch.arange(len(index)))
+            self._rows[key] = None if plain else index.to(like.device)
+        index = self._rows[key]
+        if index is None:
+            return values[0]
+        joined = values[0] if whole else torch.cat([*values, values[0].new_ones(1)])
+        return joined.index_select(0, index)
+
+
+def gated(model: nn.Module) -> bool:
+    """Whether gates are in place."""
+    return any(hook is _leave for module in model.modules() for hook in module._forward_hooks.values())
+
+
+def _leave(module: nn.Module, args: Any, output: Any) -> None:
+    module.__dict__.pop("weight", None)
+    module.__dict__.pop("bias", None)
+
+
+def _scaled(module: nn.Module, weight: torch.Tensor, vector: torch.Tensor, side: Side) -> torch.Tensor:
+    if not isinstance(module, (*CONVS, nn.Linear)):
+        return weight * vector
+    tail = (1,) * (weight.ndim - 2)
+    groups = 1 if isinstance(module, nn.Linear) else module.groups
+    transposed = isinstance(module, TRANSPOSED)
+    if (side == "producer") != transposed:  # the gated channels lie along dimension 0
+        return weight * vector.view(-1, 1, *tail)
+    if groups == 1:
+        return weight * vector.view(1, -1, *tail)
+    # Dimension 1 holds one group's channels, dimension 0 runs through the groups: [g, n_0 / g, n_1, …].
+    split = weight.view(groups, -1, *weight.shape[1:])
+    return (split * vector.view(groups, 1, -1, *tail)).view_as(weight)
+
+
+class ChannelMaps:
+    """A linear map along each group's channels, applied where `Gates` puts a producer's factor.
+
+    For methods that mix channels and not only scale them (TAS's channel-wise interpolation). One 1×1
+    convolution behind the norm: a map cannot be folded in front of a norm in training mode.
+    """
+
+    def __init__(self, model: nn.Module, graph: PruningGraph) -> None:
+        self.graph = graph
+        self._maps: dict[str, torch.Tensor] = {}
+        self._handles: list[Any] = []
+        modules = dict(model.named_modules())
+        for group in graph.groups:
+            for member in group.gates:
+                hook = self._apply(group, member)
+                self._handles.append(modules[member.module].register_forward_hook(hook))
+
+    def set(self, maps: Mapping[str, torch.Tensor]) -> None:
+        """The maps of the next forward passes: by group name, [size, size] acting as y = map @ x.
+
+        Raises:
+            ValueError: an unknown group, one with bundles, or another shape.
+        """
+        for name, given in maps.items():
+            group = self.graph.group(name)
+            if tuple(given.shape) != (group.size, group.size) or group.bundle > 1:
+                raise ValueError(
+                    f"group {name}: maps must have shape [{group.size}, {group.size}] and act on single channels"
+                )
+        self._maps = dict(maps)
+
+    def remove(self) -> None:
+        """Take the maps out."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def __enter__(self) -> ChannelMaps:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+    def _apply(self, group: ChannelGroup, member: Member) -> Callable[[nn.Module, Any, torch.Tensor], Any]:
+        rows = torch.as_tensor(member.rows.ravel())
+        plain = torch.equal(rows, torch.arange(member.of))
+        moved: dict[torch.device, torch.Tensor] = {}
+
+        def hook(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor | None:
+            matrix = self._maps.get(group.name)
+            if matrix is None:
+                return None
+            dim = output.ndim - 1 if isinstance(module, nn.Linear) else 1
+            if output.device not in moved:
+                moved[output.device] = rows.to(output.device)
+            index = moved[output.device]
+            part = output if plain else output.index_select(dim, index)
+            if part.ndim == 4 and dim == 1:
+                mixed = F.conv2d(part, matrix[:, :, None, None])
+            else:
+                mixed = F.linear(part.movedim(dim, -1), matrix).movedim(-1, dim)
+            return mixed if plain else output.index_copy(dim, index, mixed)
+
+        return hook

@@ -1,0 +1,302 @@
+"""One network that computes mixtures of its thinner and shallower versions, at about the cost of one of them.
+
+A decision is a width for each channel group and a depth for each stage of removable blocks. Of each decision a few
+candidates are in use at a time, with weights: their outputs are brought to one width and added up. Norms have an
+affine of their own for each width. With γ_k, β_k the affine of width k and A_k the map that resizes its first n_k
+channels, a group's mixture is one linear map and a bias behind the norm: Σ_k w_k A_k (γ_k ⊙ x + β_k).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+from bench.structure.blocks import ACTIVATIONS
+from bench.structure.walk import BATCH_NORMS
+
+if TYPE_CHECKING:
+    from bench.structure.blocks import Block
+    from bench.structure.graph import Member, PruningGraph
+
+Resize = Callable[[int, int, int, torch.device], torch.Tensor]
+"""(size, n, m, device) -> [size, size]: takes the first n of `size` channels to the first m."""
+
+
+class Supernet:
+    """Mixtures in `model`, in place from construction until `finish`.
+
+    Decisions are numbered, groups first and then stages; `candidates` counts the choices of each.
+
+    Args:
+        widths: candidate widths by group name, ascending, in bundles; equally many for all. Groups that are not
+            named stay whole.
+        depth: whether stages are decided, too.
+        resize: what brings fragments to one width.
+    """
+
+    def __init__(
+        self, model: nn.Module, graph: PruningGraph, widths: Mapping[str, Sequence[int]], depth: bool, resize: Resize
+    ) -> None:
+        self.model, self.graph, self.resize = model, graph, resize
+        self.groups = [g for g in graph.groups if g.name in widths]
+        self.widths = [list(widths[g.name]) for g in self.groups]
+        self.stages: list[list[Block]] = []
+        self.depths: list[list[int]] = []
+        """By stage, how many of its removable blocks a candidate keeps, ascending: the first ones."""
+        modules: dict[str, Any] = dict(model.named_modules())
+        for stage in stages_of(graph.blocks) if depth else ():
+            siblings = list(modules[stage[0].name.rpartition(".")[0]].children())
+            fewest = 0 if len(siblings) > len(stage) else 1  # a stage keeps a block, be it one that cannot go
+            if len(stage) > fewest:
+                self.stages.append(stage)
+                self.depths.append(list(range(fewest, len(stage) + 1)))
+        self._layers = [[modules[block.name] for block in stage] for stage in self.stages]
+        self.candidates = [len(w) for w in self.widths] + [len(d) for d in self.depths]
+        self._handles: list[Any] = []
+        self._norms: list[tuple[Any, torch.Tensor]] = []
+        self._maps: dict[bytes, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._index = self._weight = self._stage_weight = torch.empty(0)
+        self._used_depths: list[list[int]] = []
+        parts: dict[str, list[tuple[int, Member]]] = {}
+        for number, group in enumerate(self.groups):
+            for member in group.gates:
+                parts.setdefault(member.module, []).append((number, member))
+        for name, members in parts.items():
+            self._mix_widths(modules[name], members)
+        for number in range(len(self.stages)):
+            self._mix_depths(number)
+
+    # -- what is in use ------------------------------------------------------------------------------------
+
+    def use(self, chosen: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """The candidates of the next forward passes: by decision, (indices [S], weights [S] with gradients).
+
+        S is the same for all groups.
+        """
+        device = next(self.model.parameters()).device
+        groups, stages = chosen[: len(self.groups)], chosen[len(self.groups) :]
+        self._maps = {}
+        if groups:
+            # A last line for channels of no group: their widest candidate, whole.
+            whole = torch.zeros_like(groups[0][0]).float()
+            whole[0] = 1
+            last = torch.full_like(groups[0][0], self.candidates[0] - 1)
+            self._index = torch.stack([*(i for i, _ in groups), last])  # [groups + 1, S]
+            self._weight = torch.stack([*(w for _, w in groups), whole]).to(device)
+        spread = [torch.zeros(len(d)).scatter(0, i, w) for d, (i, w) in zip(self.depths, stages, strict=True)]
+        self._stage_weight = torch.cat(spread).to(device) if spread else torch.empty(0)
+        self._used_depths = [[k for k, share in enumerate(w.tolist()) if share > 0] for w in spread]
+        for layers, depths, used in zip(self._layers, self.depths, self._used_depths, strict=True):
+            deepest = depths[used[-1]]
+            for depth, layer in enumerate(layers, start=1):
+                if depth > deepest:  # nothing reads it
+                    layer.__dict__["forward"] = _skipped
+                else:
+                    layer.__dict__.pop("forward", None)
+
+    def choose(self, choice: Sequence[int]) -> None:
+        """One candidate of each decision: the network is that architecture, at full size."""
+        self.use([(torch.tensor([k]), torch.ones(1)) for k in choice])
+
+    # -- what decisions mean -------------------------------------------------------------------------------
+
+    def architecture(self, choice: Sequence[int]) -> tuple[dict[str, int], tuple[str, ...]]:
+        """(widths by group name, blocks to drop) of one candidate of each decision."""
+        numbers = iter(choice)
+        widths = {g.name: w[next(numbers)] * g.bundle for g, w in zip(self.groups, self.widths, strict=True)}
+        dropped: list[str] = []
+        for stage, depths in zip(self.stages, self.depths, strict=True):
+            dropped += [block.name for block in stage[depths[next(numbers)] :]]
+        return widths, tuple(dropped)
+
+    def macs(self, choice: Sequence[int]) -> int:
+        """Multiply-adds of an architecture."""
+        widths, dropped = self.architecture(choice)
+        return self.graph.macs(widths, dict.fromkeys(dropped, 0) or None)
+
+    def distributions(
+        self, p: Sequence[torch.Tensor]
+    ) -> tuple[dict[str, tuple[torch.Tensor, torch.Tensor]], dict[str, torch.Tensor]]:
+        """What `bench.widths.ExpectedMacs` takes, from the probabilities of each decision's candidates."""
+        rows = iter(p)
+        widths = {
+            g.name: (next(rows), torch.tensor(w, dtype=torch.float64) * g.bundle)
+            for g, w in zip(self.groups, self.widths, strict=True)
+        }
+        blocks: dict[str, torch.Tensor] = {}
+        for stage, depths in zip(self.stages, self.depths, strict=True):
+            row = next(rows)
+            for i, block in enumerate(stage):
+                blocks[block.name] = row[[k for k, d in enumerate(depths) if d > i]].sum()
+        return widths, blocks
+
+    def finish(self, choice: Sequence[int]) -> None:
+        """Take the mixtures out; norms keep the affine of the chosen widths."""
+        for handle in self._handles:
+            handle.remove()
+        for layer in (layer for layers in self._layers for layer in layers):
+            layer.__dict__.pop("forward", None)
+        index = torch.tensor([*choice[: len(self.groups)], 0])
+        with torch.no_grad():
+            for norm, owner in self._norms:
+                for key in ("weight", "bias"):
+                    every = getattr(norm, f"{key}_of_width").view(-1, len(owner))
+                    k = index[owner]
+                    k[owner == len(self.groups)] = len(every) - 1
+                    getattr(norm, key).copy_(every.gather(0, k[None].to(every.device))[0]).requires_grad_(True)
+                    delattr(norm, f"{key}_of_width")
+
+    # -- the mixtures --------------------------------------------------------------------------------------
+
+    def _mix_widths(self, layer: Any, members: Sequence[tuple[int, Member]]) -> None:
+        size = members[0][1].of
+        owner = torch.full((size,), len(self.groups))
+        for number, member in members:
+            owner[torch.as_tensor(member.rows.ravel())] = number
+        key = b"/".join([b"%d" % number + member.rows.tobytes() for number, member in members])
+        affine = isinstance(layer, BATCH_NORMS) and layer.weight is not None
+        if affine:
+            count = self.candidates[0]
+            for name in ("weight", "bias"):
+                # Flat, so that it is no more decayed than any other norm's.
+                own = getattr(layer, name)
+                layer.register_parameter(f"{name}_of_width", nn.Parameter(own.detach().repeat(count)))
+                own.requires_grad_(False).fill_(1.0 if name == "weight" else 0.0)
+            self._norms.append((layer, owner))
+
+        one = members[0][0] if len(members) == 1 and (owner == members[0][0]).all() else None
+
+        def hook(module: nn.Module, args: Any, x: torch.Tensor) -> torch.Tensor:
+            if key not in self._maps:
+                self._maps[key] = self._maps_of(members, owner, x.device)
+            maps, index = self._maps[key]
+            w = self._weight[owner].T if one is None else self._weight[one][:, None]  # [S, size] or [S, 1]
+            if not affine:
+                return _mapped(module, x, (maps * w).sum(1), None)
+            gamma, beta = (
+                w * getattr(module, f"{name}_of_width").view(-1, size).gather(0, index) for name in ("weight", "bias")
+            )
+            return _mapped(module, x, (maps * gamma).sum(1), maps.flatten(1) @ beta.flatten())
+
+        self._handles.append(layer.register_forward_hook(hook))
+
+    @torch.no_grad()
+    def _maps_of(
+        self, members: Sequence[tuple[int, Member]], owner: torch.Tensor, device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A_s of every channel of a layer, [size, S, size], and its candidates, [S, size].
+
+        A_s is block diagonal over the layer's groups.
+        """
+        size, index = len(owner), self._index[owner].T
+        maps = torch.eye(size)[:, None].repeat(1, len(index), 1)
+        for number, member in members:
+            widths = [self.widths[number][k] for k in self._index[number].tolist()]
+            bundles = len(member.rows)
+            resized = torch.stack([self.resize(bundles, n, max(widths), torch.device("cpu")) for n in widths], 1)
+            for rows in np.ascontiguousarray(member.rows.T):  # one channel of each bundle
+                if len(rows) == size and (np.diff(rows) == 1).all():
+                    maps = resized
+                else:
+                    at = torch.as_tensor(rows)
+                    maps[at[:, None], :, at] = resized.movedim(1, -1)
+        return maps.to(device), index.to(device)
+
+    def _mix_depths(self, number: int) -> None:
+        stage, layers = self.stages[number], self._layers[number]
+        outputs: dict[int, torch.Tensor] = {}
+        offset = sum(len(d) for d in self.depths[:number])
+        depths = self.depths[number]
+
+        def first(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            outputs[0] = args[0]
+
+        def after(depth: int) -> Callable[..., torch.Tensor | None]:
+            def hook(module: nn.Module, args: Any, x: torch.Tensor) -> torch.Tensor | None:
+                outputs[depth] = x
+                if depth < len(stage):
+                    return None
+                used = self._used_depths[number]
+                weights = self._stage_weight[[offset + k for k in used]]
+                total = _Mixture.apply(weights, *(_without(stage[depths[k] :], outputs[depths[k]]) for k in used))
+                outputs.clear()
+                return total
+
+            return hook
+
+        self._handles.append(layers[0].register_forward_pre_hook(first))
+        for depth, layer in enumerate(layers, start=1):
+            self._handles.append(layer.register_forward_hook(after(depth)))
+
+
+def stages_of(blocks: Sequence[Block]) -> list[list[Block]]:
+    """Removable blocks that follow each other in one sequence: layer1.1, layer1.2."""
+    found: list[list[Block]] = []
+    before = ("", "")
+    for block in blocks:
+        parent, _, leaf = block.name.rpartition(".")
+        if leaf.isdigit() and before == (parent, str(int(leaf) - 1)):
+            found[-1].append(block)
+        else:
+            found.append([block])
+        before = (parent, leaf)
+    return found
+
+
+def _skipped(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    return x
+
+
+def _without(blocks: Sequence[Block], x: torch.Tensor) -> torch.Tensor:
+    """What is left of `blocks` when they are dropped: their activations, once where twice is the same."""
+    seen = {"relu"} if x.grad_fn is not None and x.grad_fn.name() == "ReluBackward0" else set()
+    for name in (block.activation for block in blocks):
+        if name == "identity" or (name in ("relu", "relu6") and name in seen):
+            continue
+        x = ACTIVATIONS[name](x)
+        seen.add(name)
+    return x
+
+
+def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Σ a b, in the order of channels_last so that neither is copied."""
+    return torch.dot(_pixels(a).flatten(), _pixels(b).flatten()).float()
+
+
+class _Mixture(torch.autograd.Function):
+    """Σ_k w_k x_k in as few passes over the x_k as there are: (weights [S], S tensors of one shape) -> one of them."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(weights, *(tensors if weights.requires_grad else ()))
+        total = tensors[0] * weights[0]
+        for x, w in zip(tensors[1:], weights[1:], strict=True):
+            total.addcmul_(x, w)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (slope,), (weights, *tensors) = slopes, ctx.saved_tensors
+        of_weights = torch.stack([_dot(slope, x) for x in tensors]) if ctx.needs_input_grad[0] else None
+        of_tensors = (slope * w if n else None for w, n in zip(weights, ctx.needs_input_grad[1:], strict=True))
+        return of_weights, *of_tensors
+
+
+def _pixels(x: torch.Tensor) -> torch.Tensor:
+    """[N, C, H, W] -> [N·H·W, C], a view of what is in channels_last."""
+    return x.movedim(1, -1).flatten(0, -2)
+
+
+def _mapped(module: nn.Module, x: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """matrix @ x + bias along the channels."""
+    if x.ndim == 4 and not isinstance(module, nn.Linear):
+        return F.conv2d(x, matrix[:, :, None, None], bias)
+    dim = x.ndim - 1 if isinstance(module, nn.Linear) else 1
+    return F.linear(x.movedim(dim, -1), matrix, bias).movedim(-1, dim)

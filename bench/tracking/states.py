@@ -1,0 +1,48 @@
+"""What the tracking store says of a run, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+TAG = "prunebench."
+"""Prefix of the tags that the suite sets on its runs."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One tracked run of a cell or of a dense network."""
+
+    run_id: str
+    cell_id: str
+    kind: str
+    """`cell`, `dense` or `invocation`."""
+    status: str
+    """`finished`, `failed` or `running`."""
+    started: int = 0
+    """Milliseconds since 1970."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+_STATUS = {"FINISHED": "finished", "FAILED": "failed", "RUNNING": "running", "KILLED": "failed"}
+
+
+def run_state(run_id: str, status: str, started: int, tags: Mapping[str, str]) -> RunState | None:
+    """The state of a tracked run; None for a run that is not the suite's."""
+    if TAG + "kind" not in tags:
+        return None
+    return RunState(
+        run_id, tags.get(TAG + "cell_id", ""), tags[TAG + "kind"], _STATUS.get(status, "running"), started, dict(tags)
+    )
+
+
+def best_of(states: Iterable[RunState]) -> dict[str, RunState]:
+    """One run for each cell: the first that finished, else one that runs, else the last that failed."""
+    order = {"finished": 0, "running": 1, "failed": 2}
+    best: dict[str, RunState] = {}
+    for state in sorted(states, key=lambda s: (s.started, s.run_id)):
+        known = best.get(state.cell_id)
+        newer_failure = known is not None and known.status == state.status == "failed"
+        if known is None or newer_failure or order[state.status] < order[known.status]:
+            best[state.cell_id] = state
+    return best

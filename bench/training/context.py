@@ -1,0 +1,41 @@
+"""What a search is handed: the shared loop, bound to its task and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from bench.interface.cell import Recipe
+from bench.interface.log import Observer, TrainingLog
+from bench.interface.method import Context, Search
+from bench.interface.task import Task, TrainVal
+from bench.training.loop import Phase, train
+
+
+def search_context(
+    task: Task,
+    data: TrainVal,
+    recipe: Recipe,
+    *,
+    epochs: int,
+    seed: int,
+    device: torch.device,
+    workdir: Path | None = None,
+    log: TrainingLog | None = None,
+    observer: Observer | None = None,
+) -> Context:
+    """The context of one search.
+
+    Args:
+        epochs: length of the search.
+        workdir: where the search's checkpoint goes; None: the search cannot be resumed.
+    """
+    log, observer = log or TrainingLog(), observer or Observer()
+    phase = Phase("search", epochs, seed, device, workdir / "search.pt" if workdir else None)
+
+    def trainer(model: nn.Module, search: Search | None, recipe: Recipe) -> nn.Module:
+        return train(model, task, data.train, recipe, phase, val=data.val, search=search, log=log, observer=observer)
+
+    return Context(data, device, seed, epochs, recipe, trainer, log, observer)

@@ -1,0 +1,75 @@
+"""One report of an incomplete matrix, and one of hostile names, written once for all tests that read them."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.interface.cell import Cell
+from bench.interface.record import Record
+from bench.report import write_report
+from tests.bench.report import synthetic
+
+
+@pytest.fixture(scope="session")
+def cells() -> tuple[list[Record], list[Cell]]:
+    """Two tasks, one failed cell, one missing, one off budget; a transfer and a recovery ablation."""
+    digits = synthetic.workload("cifar10-resnet56", dataset="cifar10", model="resnet56")
+    edsr = synthetic.workload("textures-edsr", "super_resolution", "textures", "edsr")
+    records = synthetic.matrix([digits, edsr], methods=("gdp", "l1", "random", "uniform-scratch"), budgets=(0.5, 0.25))
+    records[1] = synthetic.record(records[1].config, fail="the loss became inf in epoch 3 of search")
+    records[6] = synthetic.record(records[6].config, miss=0.02)
+    missing = [records.pop(20).config]
+    for seed in (0, 1, 2):
+        source = synthetic.cell(digits, "gdp", 0.25, seed)
+        records.append(synthetic.record(synthetic.cell(edsr, "gdp", 0.25, seed, transfer=source.id)))
+        records.append(synthetic.record(synthetic.cell(digits, "l1", 0.25, seed, recovery="distil")))
+    for record in records:
+        if record.status == "finished" and record.cell["workload"]["task"] == "super_resolution":
+            record.pictures = ["target_0.png", "output_0.png"]
+    return records, missing
+
+
+def picture(record: Record, path: str) -> bytes | None:
+    from PIL import Image
+
+    shade = 200 if path.startswith("target") else 20 * (len(record.cell["method"]) % 10)
+    stream = io.BytesIO()
+    Image.new("RGB", (24, 24), (shade, 90, 90)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def report(cells: tuple[list[Record], list[Cell]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    records, missing = cells
+    out = tmp_path_factory.mktemp("report")
+    write_report(
+        records,
+        out,
+        suite="demo",
+        missing=missing,
+        pictures=picture,
+        runs="http://127.0.0.1:5000/#/experiments/7/runs/",
+    )
+    return out
+
+
+@pytest.fixture(scope="session")
+def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("hostile")
+    write_report(synthetic.hostile(), out, suite=synthetic.HOSTILE[1], runs="javascript:alert(1)")
+    return out
+
+
+@pytest.fixture(scope="session")
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """The report of 1040 cells, and the processor seconds it took."""
+    workloads = [synthetic.workload(f"w{i}", dataset=f"d{i}") for i in range(10)]
+    records = synthetic.matrix(workloads, methods=("gdp", "l1", "tas", "random"), budgets=(0.75, 0.5), seeds=range(13))
+    out = tmp_path_factory.mktemp("thousand")
+    start = time.process_time()
+    write_report(records, out, suite="thousand")
+    return out, time.process_time() - start

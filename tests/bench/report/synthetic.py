@@ -1,0 +1,234 @@
+"""Records that look like those of a real suite, made from a seed and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bench.interface.cell import Cell, Epochs, Recipe, Recovery, Workload, dense_id
+from bench.interface.record import Audit, GroupWidth, LatencyFigures, Ledger, Record
+
+METHODS = ("dais", "dcss", "gdp", "l1", "tas")
+CONTROLS = ("random", "uniform-scratch")
+QUALITY = {"gdp": 1.0, "dais": 0.9, "tas": 0.95, "dcss": 0.7, "l1": 0.4, "random": 0.0, "uniform-scratch": 0.1}
+HOSTILE = (
+    '<img src=x onerror="window.pwned=1">',
+    "</script><script>window.pwned=1</script>",
+    "50%_of & #1 {\\textbf} ~^ $x$",
+    "naïve Δ 剪枝 🙂 |a|b| `c`",
+)
+
+
+def workload(
+    name: str = "digits-resnet8",
+    task: str = "classification",
+    dataset: str = "digits",
+    model: str = "resnet8",
+    **options: Any,
+) -> Workload:
+    return Workload(
+        name=name,
+        task=task,
+        dataset=dataset,
+        model=model,
+        options=options,
+        epochs=Epochs(dense=12, search=6, recovery=8),
+        train=Recipe(),
+        finetune=Recipe(lr=0.01),
+    )
+
+
+def cell(w: Workload, method: str, budget: float, seed: int, **changes: Any) -> Cell:
+    recovery: Recovery = "scratch" if method == "uniform-scratch" else "finetune"
+    values: dict[str, Any] = {
+        "workload": w,
+        "method": method,
+        "hyper": {"scope": "layer"} if method == "l1" else {},
+        "budget": budget,
+        "seed": seed,
+        "recovery": recovery,
+        "searches": method in ("dais", "dcss", "gdp", "tas"),
+        "needs_dense": method not in CONTROLS[1:],
+    }
+    return Cell(**(values | changes))
+
+
+def record(
+    c: Cell,
+    *,
+    suite: str = "synthetic",
+    groups: int = 12,
+    effect: float = 1.0,
+    noise: float = 0.25,
+    fail: str = "",
+    miss: float = 0.0,
+    trajectory: bool = True,
+    pictures: Sequence[str] = (),
+    hostile: bool = False,
+) -> Record:
+    """What could have come of a cell: same cell, same record."""
+    base = {"suite": suite, "cell_id": c.id, "run_id": _hex(c.id, 32), "cell": c.model_dump(mode="json")}
+    base |= {"environment": {"python": "3.13.1", "torch": "2.11.0", "git_commit": "0123456789abcdef", "device": "cpu"}}
+    base |= {"started_at": "2026-01-01T00:00:00Z", "finished_at": f"2026-01-01T00:{c.seed % 60:02d}:00Z"}
+    if fail:
+        trace = f'Traceback (most recent call last):\n  File "x.py", line 1\nCellError: {fail}\n'
+        return Record(**base, status="failed", error=fail, traceback=trace)
+    psnr = c.workload.task == "super_resolution"
+    shared = random.Random(f"{dense_id(c.workload, c.seed)}")
+    own = random.Random(c.id)
+    fixed = random.Random(_key(c.workload))
+    dense = (36.0 if psnr else 88.0 + 6 * fixed.random()) + shared.gauss(0, 0.1 if psnr else 0.3)
+    scale = 0.25 if psnr else 1.0
+    quality = QUALITY.get(c.method, 0.5)
+    loss = scale * effect * (1.6 - 1.2 * quality) * (1 / c.budget - 1)
+    final = dense - loss + own.gauss(0, noise * scale)
+    pruned = dense - (4 + 30 * (1 - c.budget) * (1.4 - quality)) * scale * (1 + 0.1 * own.random())
+    macs_dense = int(1_500_000 + 40_000_000 * fixed.random())
+    share = c.budget + miss + (own.random() - 0.5) * 0.006 * (0 if miss else 1)
+    macs_pruned = round(macs_dense * share)
+    params_dense = int(80_000 + 400_000 * fixed.random())
+    widths = []
+    for index in range(groups):
+        size = 16 << (3 * index // groups)
+        kept = min(1.0, math.sqrt(c.budget) * (1 + (0.35 if c.searches else 0.0) * math.sin(index + 5 * quality)))
+        width = max(1, round(size * kept))
+        name = f"layer{3 * index // groups + 1}.{index % (groups // 3 or 1)}.conv1"
+        widths.append(GroupWidth(name=f"{name}{index}", size=size, width=width, native_width=max(1, width - index % 2)))
+    seconds = 0.5 + own.random() * 0.1
+    ledger = Ledger(
+        dense_epochs=c.workload.epochs.dense,
+        search_epochs=c.search_epochs,
+        recovery_epochs=c.recovery_epochs,
+        dense_seconds=c.workload.epochs.dense * (0.5 + shared.random() * 0.1),
+        search_seconds=c.search_epochs * seconds * 1.2,
+        recovery_seconds=c.recovery_epochs * seconds * (0.4 + 0.6 * c.budget),
+        device="cpu",
+    )
+    metric = "psnr" if psnr else "miou" if c.workload.task == "segmentation" else "accuracy"
+    latency = {"iqr_ms": 0.1, "batch_size": 1, "threads": 1, "device": "cpu"}
+    return Record(
+        **base,
+        status="finished",
+        metric_name=metric,
+        metric_unit="dB" if psnr else "%",
+        dense_metrics={metric: dense, "loss": 0.4},
+        pruned_metrics={metric: pruned, "loss": 1.4},
+        final_metrics={metric: final, "loss": 0.5},
+        reference_metrics={"bicubic": {"psnr": 33.66}} if psnr else {"majority class": {metric: 10.0}},
+        input_shape=[1, 3, 32, 32],
+        macs_dense=macs_dense,
+        macs_pruned=macs_pruned,
+        params_dense=params_dense,
+        params_pruned=round(params_dense * (share**1.1)),
+        audit=Audit(
+            requested=c.budget,
+            tolerance=c.tolerance,
+            native_macs_ratio=share + own.gauss(0, 0.03),
+            fitted_channels=own.randrange(9),
+            macs_ratio=macs_pruned / macs_dense,
+            within=abs(macs_pruned / macs_dense - c.budget) <= c.tolerance,
+            note="every further channel would empty a layer" if miss else "",
+        ),
+        groups=widths,
+        left_whole={"head": "its outputs are the classes"},
+        latency_dense=LatencyFigures(median_ms=4.0 + 0.2 * shared.random(), **latency),
+        latency_pruned=LatencyFigures(median_ms=4.1 * (0.25 + 0.75 * c.budget) + 0.1 * own.random(), **latency),
+        ledger=ledger,
+        trajectory=list(_trajectory(c, dense, own)) if trajectory else [],
+        snapshots=_snapshots(c, widths, own) if trajectory else {},
+        pictures=list(pictures),
+        notes=[HOSTILE[0], HOSTILE[1]] if hostile else ["half of the training split is used for the indicators"],
+    )
+
+
+def _key(w: Workload) -> str:
+    return repr(w.identity())
+
+
+def _hex(text: str, length: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def _trajectory(c: Cell, top: float, own: random.Random) -> Iterator[dict[str, Any]]:
+    epochs = c.workload.epochs
+    for phase, count in (("dense", epochs.dense), ("search", c.search_epochs), ("recovery", c.recovery_epochs)):
+        for epoch in range(1, count + 1):
+            done = epoch / count
+            row: dict[str, Any] = {
+                "phase": phase,
+                "epoch": epoch,
+                "loss": 2.3 * math.exp(-2 * done) + own.random() * 0.1,
+            }
+            row["lr"] = 0.05 * (1 + math.cos(math.pi * done))
+            row["val_accuracy"] = top * (1 - 0.6 * math.exp(-3 * done))
+            if phase == "search":
+                row["expected_macs_ratio"] = c.budget + (1 - c.budget) * math.exp(-4 * done)
+                row["temperature"] = 1.0 * 0.02**done
+            row["seconds"] = 0.5
+            yield row
+
+
+def _snapshots(c: Cell, widths: list[GroupWidth], own: random.Random) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    if c.method in ("dais", "gdp"):
+        found["gates"] = []
+        for epoch in range(1, c.search_epochs + 1):
+            sharp = epoch / c.search_epochs
+            values = []
+            for _ in range(120):
+                kept = own.random() < c.budget
+                target = 0.98 if kept else 0.01
+                values.append(min(1.0, max(0.0, target * sharp + (1 - sharp) * (0.75 + own.gauss(0, 0.12)))))
+            found["gates"].append({"phase": "search", "epoch": epoch, "values": values})
+    if c.searches:
+        found["widths"] = [
+            {
+                "phase": "search",
+                "epoch": e,
+                "values": [g.size - (g.size - g.width) * e / c.search_epochs for g in widths],
+            }
+            for e in range(1, c.search_epochs + 1)
+        ]
+    if c.method == "l1":
+        found["sensitivity"] = [
+            {"group": g.name, "kept": kept, "metric": 90 - (1 - kept) ** 2 * (5 + 25 * own.random())}
+            for g in widths
+            for kept in (0.25, 0.5, 0.75, 1.0)
+        ]
+    return found
+
+
+def matrix(
+    workloads: Sequence[Workload] | None = None,
+    methods: Sequence[str] = (*METHODS, *CONTROLS),
+    budgets: Sequence[float] = (0.75, 0.5, 0.25),
+    seeds: Sequence[int] = (0, 1, 2),
+    **options: Any,
+) -> list[Record]:
+    """Every cell of a matrix, finished."""
+    return [
+        record(cell(w, m, b, s), **options)
+        for w in (workloads or [workload()])
+        for m in methods
+        for b in budgets
+        for s in seeds
+    ]
+
+
+def hostile() -> list[Record]:
+    """A matrix whose every name tries to break out of its place."""
+    records = []
+    w = workload(name=HOSTILE[1], dataset=HOSTILE[0], model=HOSTILE[2])
+    for index, method in enumerate(HOSTILE):
+        for seed in (0, 1, 2):
+            c = cell(w, method, 0.5, seed, hyper={HOSTILE[0]: HOSTILE[1]})
+            fail = HOSTILE[index] if seed == 2 else ""
+            made = record(c, suite=HOSTILE[1], hostile=True, fail=fail)
+            made.left_whole = {HOSTILE[0]: HOSTILE[1]}
+            made.environment = {"git_commit": HOSTILE[0], "machine": HOSTILE[3]}
+            made.run_id = HOSTILE[0] if seed == 0 else made.run_id
+            records.append(made)
+    return records

@@ -1,0 +1,142 @@
+"""The report's figures are computed again from `cells.jsonl`, and a slip that is planted anywhere is caught."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.report import ReportError, read_records, write_report
+from bench.report.audit import audit, audit_cells, contradictions
+from tests.bench.report import synthetic
+
+
+def test_a_report_agrees_with_its_cells(report: Path, hostile_report: Path):
+    assert audit(report) == []
+    # Its run ids and environment are hostile; its figures are sound.
+    assert audit(hostile_report) == []
+
+
+@pytest.fixture
+def copy(report: Path, tmp_path: Path) -> Path:
+    (tmp_path / "tables").mkdir()
+    for name in ("cells.jsonl", "results.csv", "tables/main.csv"):
+        shutil.copy(report / name, tmp_path / name)
+    return tmp_path
+
+
+def edit_main(folder: Path, column: str, change: Callable[[str], str], method: str = "l1") -> None:
+    file = folder / "tables" / "main.csv"
+    head, *rows = file.read_text(encoding="utf-8").splitlines()
+    names = head.split(",")
+    for index, row in enumerate(rows):
+        values = row.split(",")
+        if values[names.index("method")] == method and values[names.index("rank")]:
+            values[names.index(column)] = change(values[names.index(column)])
+            rows[index] = ",".join(values)
+            break
+    else:
+        raise AssertionError("no such row")
+    file.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "column", ["delta_mean", "delta_std", "final_mean", "macs_drop_percent", "params_drop_percent", "speedup_mean"]
+)
+def test_a_table_whose_figure_is_off_is_caught(copy: Path, column: str):
+    edit_main(copy, column, lambda text: str(float(text) + 0.1))
+    found = audit(copy)
+    assert len(found) == 1 and f"{column} is" in found[0]
+
+
+def test_a_wrong_rank_is_caught(copy: Path):
+    edit_main(copy, "rank", lambda text: str(float(text) + 1))
+    assert re.search(r"l1 has rank .*, its mean has place", audit(copy)[0])
+
+
+def test_a_wrong_bold_is_caught(copy: Path):
+    edit_main(copy, "bold", lambda text: "True", method="random")
+    assert any("random is bold and is not better beyond the interval" in finding for finding in audit(copy))
+
+
+def edit_cells(folder: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    file = folder / "cells.jsonl"
+    cells = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    change(cells)
+    file.write_text("".join(json.dumps(cell) + "\n" for cell in cells), encoding="utf-8")
+
+
+def finished(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(cell for cell in cells if cell["status"] == "finished" and cell["cell"]["method"] == "l1")
+
+
+def test_pain_13_a_record_whose_delta_is_off_is_caught(copy: Path):
+    """Δ rests on two figures. The dense one is the same for all cells of a seed, the final one is in results.csv."""
+
+    def dense(cells: list[dict[str, Any]]) -> None:
+        cell = finished(cells)
+        cell["dense_metrics"][cell["metric_name"]] += 0.1
+
+    edit_cells(copy, dense)
+    found = audit(copy)
+    assert any("cells with the same dense network say" in finding for finding in found)
+    assert any("results.csv" in finding and "dense_metric" in finding for finding in found)
+
+
+def test_a_final_figure_that_was_changed_is_caught(copy: Path):
+    def final(cells: list[dict[str, Any]]) -> None:
+        cell = finished(cells)
+        cell["final_metrics"][cell["metric_name"]] += 0.1
+
+    edit_cells(copy, final)
+    assert any("final_metric is" in finding for finding in audit(copy))
+    assert any("delta_mean is" in finding for finding in audit(copy))
+
+
+def test_a_doubled_cell_is_caught(copy: Path):
+    edit_cells(copy, lambda cells: cells.append(cells[0]))
+    assert any("is there twice" in finding for finding in audit(copy))
+    with pytest.raises(ReportError, match="recorded twice"):
+        write_report(read_records(copy), copy / "again", suite="demo")
+
+
+def test_mixed_protocol_versions_are_caught():
+    cells = [json.loads(r.model_dump_json()) for r in synthetic.matrix(methods=("l1",), budgets=(0.5,))]
+    cells[0]["protocol_version"] = 2
+    assert "records of protocol versions 1, 2 are mixed" in audit_cells(cells)
+
+
+def test_a_configuration_that_is_not_the_cells_is_caught():
+    records = synthetic.matrix(methods=("l1",), budgets=(0.5,))
+    assert contradictions(records) == []
+    records[0].cell["budget"] = 0.25
+    assert any("its configuration is that of cell" in finding for finding in contradictions(records))
+
+
+def test_a_variant_is_the_cell_of_its_adapter():
+    """`[method.tas-pad] base = "tas"`: the label is not part of the identity, the adapter is."""
+    variant = synthetic.cell(synthetic.workload(), "tas-pad", 0.5, 0, base="tas", searches=True)
+    record = synthetic.record(variant)
+    assert contradictions([record]) == []
+    record.cell["base"] = "dcss"
+    assert any("its configuration is that of cell" in finding for finding in contradictions([record]))
+
+
+def test_a_budget_that_the_macs_do_not_give_is_caught():
+    records = synthetic.matrix(methods=("l1",), budgets=(0.5,))
+    records[0].macs_pruned += records[0].macs_dense // 10
+    found = contradictions(records)
+    assert any("of the dense network's, recorded is" in finding for finding in found)
+    assert any("recorded as within budget" in finding for finding in found)
+
+
+def test_contradictions_stand_in_the_report(tmp_path: Path):
+    records = synthetic.matrix(methods=("gdp", "l1", "random"), budgets=(0.5,), trajectory=False)
+    records[0].dense_metrics["accuracy"] += 0.1
+    write_report(records, tmp_path, suite="demo")
+    readme = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert f"cell {records[0].cell_id}: dense network's" in readme
+    assert records[0].cell_id in (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -1,0 +1,216 @@
+"""The page in headless Chromium: it works, it asks the network for nothing, and no name in it runs as markup."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.report.page import embed
+from tests.bench.report import synthetic
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def test_data_cannot_leave_its_script_element():
+    text = embed({"</script><!--": ["<b>&\u2028", float("nan"), "\ud800"]})
+    assert not re.search("[<>&\u2028]", text)
+    assert "\\u003c/script\\u003e" in text and "null" in text
+
+
+def test_page_is_self_contained(report: Path):
+    html = (report / "index.html").read_text(encoding="utf-8")
+    head = html[: html.index("</head>")]
+    assert "default-src 'none'" in head
+    assert not re.search(
+        r"<(?:script|link|img|iframe)[^>]+(?:src|href)=[\"']?(?![\"']?data:)", html.split("<script>")[0]
+    )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+class Open:
+    """A page, with what it asked for and complained of."""
+
+    def __init__(self, browser: Any, folder: Path, **options: Any) -> None:
+        self.page = browser.new_page(viewport={"width": 1280, "height": 900}, **options)
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        self.page.on("request", lambda r: self.requests.append(r.url))
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        # In processor time of the page's thread: a wall clock would measure what else the machine does.
+        session = self.page.context.new_cdp_session(self.page)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+        self.page.goto((folder / "index.html").as_uri())
+        self.page.wait_for_selector("html[data-ready]")
+        metrics = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+        self.seconds = metrics["TaskDuration"]
+
+    def shown(self) -> int:
+        return int(self.page.evaluate("document.documentElement.dataset.shown"))
+
+    def choose(self, dimension: str, value: str) -> None:
+        box = self.page.locator(f"#chips fieldset[data-dimension={dimension}] input[value='{value}']")
+        box.evaluate("box => box.click()")
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Any, report: Path) -> Open:
+    return Open(browser, report)
+
+
+@pytest.fixture
+def page(opened: Open) -> Iterator[Any]:
+    yield opened.page
+    opened.page.evaluate("document.getElementById('dialog').close(); document.getElementById('clear').click()")
+
+
+def test_no_request_and_no_error(opened: Open):
+    assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
+    assert opened.errors == []
+
+
+def test_problems_are_in_plain_sight(page: Any):
+    assert page.locator(".status").inner_text().split("\n") == [
+        "52 finished",
+        "✕ 1 failed",
+        "○ 1 missing",
+        "△ 1 off budget, not ranked",
+    ]
+    assert "the loss became inf in epoch 3 of search" in page.locator("#problems").inner_text()
+
+
+def test_filters_narrow_tables_and_figures(opened: Open, page: Any):
+    assert opened.shown() == 54
+    assert page.locator("#scatter figure").count() == 2
+    opened.choose("task", "super_resolution")
+    assert page.locator("#scatter figure").count() == 1
+    opened.choose("method", "l1")
+    opened.choose("budget", "0.25")
+    assert opened.shown() == 3
+    assert page.locator("#scatter svg g[aria-label=dot] path").count() == 1
+    assert page.locator("#comparison-table .tabulator-row").count() == 1
+    rows = page.locator("#table-budget_audit tr[data-entry]:not([hidden])")
+    assert rows.count() == 1
+    opened.choose("seed", "1")
+    text = page.locator("#comparison-table .tabulator-row").inner_text()
+    assert "±" not in text
+    assert "hidden for a part of them" in page.locator("#marks").inner_text()
+    page.locator("#clear").click()
+    assert opened.shown() == 54
+
+
+def test_the_page_shows_the_figures_of_the_table(page: Any, report: Path):
+    lines = (report / "tables" / "main.md").read_text(encoding="utf-8").splitlines()
+    wanted = {
+        tuple(cell.strip(" *") for cell in line.split("|")[1:-1])
+        for line in lines
+        if re.match(r"\| 0\.(25|50) \| (l1|gdp)", line)
+    }
+    data = page.evaluate("""() => Tabulator.findTable("#comparison-table")[0].getRows().map((row) =>
+        Object.fromEntries(row.getCells().map((cell) => [cell.getField(), cell.getElement().textContent])))""")
+    shown = {(row["final"], row["delta"]) for row in data}
+    found = {(cells[5], cells[6]) for cells in wanted}
+    assert len(found) >= 7
+    assert found <= shown
+
+
+def test_tables_sort(page: Any):
+    column = page.locator("#comparison-table .tabulator-col[tabulator-field=delta]")
+    column.click()
+    first = page.evaluate("""() => Tabulator.findTable("#comparison-table")[0].getRows("active")
+        .map((row) => row.getData().delta.mean)""")
+    assert first == sorted(first, reverse=True)
+
+
+def test_every_row_leads_to_its_cells_and_their_runs(page: Any, cells: tuple[list[Any], list[Any]]):
+    page.locator("#comparison-table .tabulator-row a").first.click()
+    page.wait_for_selector("dialog[open]")
+    links = page.locator("#detail a[href^='#cell=']")
+    assert links.count() == 3
+    links.first.click()
+    page.wait_for_selector("#detail summary")
+    text = page.locator("#detail").inner_text()
+    record = next(r for r in cells[0] if r.cell_id in text)
+    assert record.run_id in text and record.environment["git_commit"] in text
+    href = page.locator("#detail a[href^=http]").first.get_attribute("href")
+    assert href == f"http://127.0.0.1:5000/#/experiments/7/runs/{record.run_id}"
+    assert "Budget" in text and "Widths" in text and "left whole" in text.lower()
+
+
+def test_a_pruning_that_was_searched_elsewhere_stands_among_the_widths(page: Any):
+    page.wait_for_selector("#widths-plot svg")
+    page.select_option("#widths-workload", "textures-edsr")
+    page.select_option("#widths-budget", "0.25")
+    rows = page.locator("#widths-plot svg [aria-label='y-axis tick label'] text").all_text_contents()
+    assert rows == ["gdp", "gdp (finetune, from cifar10…", "l1", "random", "uniform-scratch"]
+
+
+def test_a_failed_cell_shows_its_traceback(page: Any):
+    page.locator("#problems a[href^='#cell=']").first.click()
+    page.wait_for_selector("dialog[open]")
+    assert "Traceback (most recent call last)" in page.locator("#detail pre").first.inner_text()
+
+
+def test_dark_and_light(browser: Any, report: Path):
+    dark = Open(browser, report, color_scheme="dark").page
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert dark.evaluate(background) == "rgb(22, 24, 28)"
+    dark.locator("#theme").click()
+    assert dark.evaluate(background) == "rgb(255, 255, 255)"
+    dark.locator("#theme").click()
+    dark.emulate_media(media="print")
+    assert dark.evaluate(background) == "rgb(255, 255, 255)"
+    assert dark.locator("#table-main table").first.is_visible()
+    assert not dark.locator("#comparison-table").is_visible()
+    assert not dark.locator("#filters").is_visible()
+    dark.close()
+
+
+def test_hostile_names_are_text(browser: Any, hostile_report: Path):
+    opened = Open(browser, hostile_report)
+    page = opened.page
+    for cell in page.locator("#cells-table .tabulator-row").all()[:4]:
+        cell.click()
+        page.wait_for_selector("dialog[open]")
+        page.evaluate("document.getElementById('dialog').close()")
+    page.wait_for_timeout(100)
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("[...document.images].filter((i) => !i.src.startsWith('data:')).length") == 0
+    # Nothing was even stopped by the policy: no markup came of any name.
+    assert opened.errors == []
+    assert page.locator("h1").inner_text() == synthetic.HOSTILE[1]
+    table = page.locator("#comparison-table").inner_text()
+    assert synthetic.HOSTILE[0][:20] in table
+    assert page.locator("a[href^=javascript]").count() == 0
+    assert opened.page.locator("script").count() == 6
+    page.close()
+
+
+def test_a_thousand_cells_are_interactive_within_two_seconds(browser: Any, thousand: tuple[Path, float]):
+    opened = Open(browser, thousand[0])
+    assert opened.shown() == 1040
+    assert 0 < opened.seconds < 2
+    opened.page.close()

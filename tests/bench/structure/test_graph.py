@@ -1,0 +1,357 @@
+"""Groups, blocks and costs of networks small enough to be worked out by hand."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+import torch_pruning as tp
+import torchvision
+
+from bench.structure.graph import PruningGraph
+from bench.structure.measure import count_macs
+from bench.structure.surgery import Pruning, mask, prune
+from tasks.models.resnet import cifar_resnet
+from tests.bench.structure.networks import (
+    NETWORKS,
+    assert_same,
+    example_of,
+    graph,
+    network,
+    outputs,
+    random_pruning,
+    randomise,
+)
+
+
+def test_resnet8_by_hand() -> None:
+    structure = graph("cifar-resnet8")
+    inner = ["layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1"]
+    # The residual stream: 16 channels through all three stages, 16 more from the second, 32 more in the third.
+    assert {g.name: g.size for g in structure.groups} == {
+        "conv1": 16,
+        "layer1.0.conv1": 16,
+        "layer2.0.conv1": 32,
+        "layer2.0.conv2": 16,
+        "layer3.0.conv1": 64,
+        "layer3.0.conv2": 32,
+    }
+    assert all(g.bundle == 1 for g in structure.groups)
+    assert [m.module for m in structure.group("conv1").producers] == [
+        "conv1",
+        "layer1.0.conv2",
+        "layer2.0.conv2",
+        "layer3.0.conv2",
+    ]
+    assert [m.channels for m in structure.group("layer3.0.conv2").producers] == ["32:64"]
+    assert [b.name for b in structure.blocks] == ["layer1.0"]
+    assert structure.skipped == (("fc", "output of the network"),)
+
+    def macs(stem: int, second: int, third: int, a: int, b: int, c: int) -> int:
+        s1, s2, s3 = stem, stem + second, stem + second + third
+        stage1 = 9 * 32 * 32 * (3 * s1 + s1 * a + a * s1)
+        stage2 = 9 * 16 * 16 * (s1 * b + b * s2)
+        stage3 = 9 * 8 * 8 * (s2 * c + c * s3)
+        return stage1 + stage2 + stage3 + s3 * 10
+
+    assert structure.macs() == macs(16, 16, 32, 16, 32, 64)
+    widths = {"conv1": 5, "layer2.0.conv2": 3, "layer3.0.conv2": 7, **dict(zip(inner, (4, 9, 11), strict=True))}
+    assert structure.macs(widths) == macs(5, 3, 7, 4, 9, 11)
+    assert structure.minimum_macs() == macs(1, 1, 1, 1, 1, 1)
+    block = 9 * 32 * 32 * (5 * 4 + 4 * 5)
+    assert structure.macs(widths, {"layer1.0": 0}) == macs(5, 3, 7, 4, 9, 11) - block
+    assert structure.macs(widths, {"layer1.0": 0.25}) == pytest.approx(macs(5, 3, 7, 4, 9, 11) - 0.75 * block)
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(20, 40.8), (32, 69.1), (56, 125.7), (110, 253.1)])
+def test_cifar_resnets_have_the_published_macs(depth: int, millions: float) -> None:
+    structure = PruningGraph.trace(cifar_resnet(depth), torch.randn(1, 3, 32, 32))
+    # TAS's dense networks have projections where a stage begins; without them about 0.2 M fewer.
+    assert structure.macs() / 1e6 == pytest.approx(millions, abs=0.4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torchvision-resnet18",
+        "torchvision-resnet50",
+        "torchvision-mobilenet_v2",
+        "torchvision-vgg16_bn",
+        "torchvision-densenet121",
+        "torchvision-efficientnet_b0",
+        "smp-Unet-resnet18-1",
+    ],
+)
+def test_torch_pruning_couples_the_same_layers(name: str) -> None:
+    """An independent reading of the same network: Torch-Pruning's own groups, where it can make them."""
+    model = NETWORKS[name]().eval()
+    names = {module: n for n, module in model.named_modules()}
+    dependencies = tp.DependencyGraph().build_dependency(model, (example_of(name),), verbose=False)
+    theirs: set[frozenset[str]] = set()
+    for group in dependencies.get_all_groups():
+        made = frozenset(
+            names[dep.target.module]
+            for dep, _ in group
+            if isinstance(dep.target.module, (nn.Conv2d, nn.Linear))
+            and dependencies.is_out_channel_pruning_fn(dep.handler)
+            and not (isinstance(dep.target.module, nn.Conv2d) and dep.target.module.groups > 1)
+        )
+        theirs.add(made)
+    ours = {frozenset(m.module for m in group.producers) for group in graph(name).groups}
+    heads = {frozenset({entry}) for entry, _ in graph(name).skipped}
+    assert theirs - heads == ours
+
+
+@pytest.mark.parametrize("name", ["cifar-resnet20", "torchvision-mobilenet_v2", "edsr-tiny-x2", "groupnorm-resnet18"])
+def test_gradients_match_finite_differences(name: str) -> None:
+    structure = graph(name)
+    generator = torch.Generator().manual_seed(0)
+    widths = {
+        g.name: (torch.rand((), generator=generator, dtype=torch.float64) * g.size).requires_grad_()
+        for g in structure.groups
+    }
+    presence = {
+        b.name: torch.rand((), generator=generator, dtype=torch.float64).requires_grad_() for b in structure.blocks
+    }
+    for cost in (structure.macs, structure.params):
+        variables = {**widths, **presence}
+        grads = torch.autograd.grad(cost(widths, presence), list(variables.values()))
+        for (key, variable), grad in zip(variables.items(), grads, strict=True):
+            h = 1e-3
+
+            def at(delta: float, key: str = key, cost=cost) -> float:
+                moved = {k: v.item() + delta * (k == key) for k, v in widths.items()}
+                there = {k: v.item() + delta * (k == key) for k, v in presence.items()}
+                return cost(moved, there)
+
+            # Bilinear: a central difference is exact up to rounding, a residual stream's square included.
+            assert (at(h) - at(-h)) / (2 * h) == pytest.approx(grad.item(), rel=1e-4)
+            assert variable.item() >= 0
+
+
+def test_tensor_float_and_int_widths_agree() -> None:
+    structure = graph("torchvision-mobilenet_v2")
+    widths = random_pruning(structure, 1).widths
+    exact = structure.macs(widths)
+    assert isinstance(exact, int)
+    assert structure.macs({k: float(v) for k, v in widths.items()}) == exact
+    assert structure.macs({k: torch.tensor(float(v)) for k, v in widths.items()}).item() == exact
+    by_group = {structure.group(k): v for k, v in widths.items()}
+    assert structure.macs(by_group) == exact
+
+
+def test_wrong_widths_and_names_are_refused_in_words() -> None:
+    structure = graph("edsr-tiny-x2")
+    with pytest.raises(ValueError, match="unknown group 'conv9'; available: head"):
+        structure.macs({"conv9": 3})
+    with pytest.raises(ValueError, match="unknown block 'nope'"):
+        structure.macs(blocks={"nope": 0})
+    shuffled = next(g for g in structure.groups if g.bundle == 4)
+    with pytest.raises(ValueError, match="not a multiple of 4"):
+        structure.macs({shuffled.name: 6})
+    with pytest.raises(ValueError, match="cannot protect 'stem'"):
+        PruningGraph.trace(network("edsr-tiny-x2"), example_of("edsr-tiny-x2"), protect=["stem"])
+
+
+def test_protected_layers_stay() -> None:
+    structure = PruningGraph.trace(cifar_resnet(8), torch.randn(1, 3, 32, 32), protect=["layer2.0.conv1"])
+    assert "layer2.0.conv1" not in {g.name for g in structure.groups}
+    assert ("layer2.0.conv1", "protected by the caller") in structure.skipped
+
+
+def weight_of(model: nn.Module, name: str) -> torch.Tensor:
+    return model.get_parameter(f"{name}.weight").detach()
+
+
+def test_scores_are_the_summed_norms_of_the_rows() -> None:
+    model = cifar_resnet(8)
+    structure = PruningGraph.trace(model, torch.randn(1, 3, 32, 32))
+    scores = structure.channel_scores(model)
+    producers = ("conv1", "layer1.0.conv2", "layer2.0.conv2", "layer3.0.conv2")
+    expected = torch.stack([weight_of(model, name)[:16].abs().sum((1, 2, 3)) for name in producers]).sum(0)
+    assert torch.allclose(scores["conv1"], expected)
+    squared = structure.channel_scores(model, p=2)["layer1.0.conv1"]
+    assert torch.allclose(squared, weight_of(model, "layer1.0.conv1").square().sum((1, 2, 3)))
+
+
+def test_scores_are_equal_within_a_bundle() -> None:
+    scores = graph("edsr-tiny-x3").channel_scores(network("edsr-tiny-x3"))
+    group = next(g for g in graph("edsr-tiny-x3").groups if g.bundle == 9)
+    weight = weight_of(network("edsr-tiny-x3"), group.name)
+    bundles = scores[group.name].view(-1, 9)
+    assert torch.equal(bundles, bundles[:, :1].expand(-1, 9))
+    assert torch.allclose(bundles[:, 0], weight.abs().sum((1, 2, 3)).view(-1, 9).sum(1))
+
+
+def check(model: nn.Module, x: torch.Tensor, seed: int = 0) -> PruningGraph:
+    """Trace, prune at random, and hold the result to the masked network and the counter."""
+    model = randomise(model).eval()
+    structure = PruningGraph.trace(model, x)
+    pruning = random_pruning(structure, seed)
+    smaller = prune(model, structure, pruning)
+    assert_same(outputs(mask(model, structure, pruning), x), outputs(smaller, x))
+    absent = dict.fromkeys(pruning.drop_blocks, 0)
+    assert structure.macs(pruning.widths, absent) == count_macs(smaller, x)
+    assert structure.params(pruning.widths, absent) == sum(p.numel() for p in smaller.parameters())
+    return structure
+
+
+class Decoder(nn.Module):
+    """A concatenation straight into a PixelShuffle, a transposed grouped convolution, a shared convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 8, 3, padding=1)
+        self.shared = nn.Conv2d(4, 4, 3, padding=1)
+        self.up = nn.ConvTranspose2d(4, 12, 2, stride=2, groups=2)
+        self.multiplied = nn.Conv2d(12, 24, 3, padding=1, groups=12)
+        self.head = nn.Conv2d(24, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.pixel_shuffle(torch.cat([F.relu(self.a(x)), F.relu(self.b(x))], 1), 2)
+        y = F.relu(self.shared(F.relu(self.shared(y))))
+        return self.head(F.relu(self.multiplied(F.relu(self.up(y)))))
+
+
+def test_a_decoder_with_everything_that_is_hard() -> None:
+    structure = check(Decoder(), torch.randn(2, 3, 8, 8))
+    assert {g.name: (g.size, g.bundle) for g in structure.groups} == {"a": (8, 4), "up": (12, 2)}
+    # Channels 0 to 3 of a become channel 0 of `shared`, which is also what it makes; `up` reads it in two
+    # groups, which pairs it with channel 2, made of channels 0 to 3 of b.
+    producers = {m.module: m.rows.tolist() for m in structure.group("a").producers}
+    assert producers["a"] == producers["b"] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert producers["shared"] == [[0, 2], [1, 3]]
+
+
+class Activated(nn.Module):
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.first, self.act, self.second = nn.Conv2d(3, 8, 3), activation, nn.Conv2d(8, 8, 3)
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(F.relu(self.second(self.act(self.first(x)))))
+
+
+def test_an_activation_that_does_not_keep_zero_leaves_its_group_whole() -> None:
+    structure = check(Activated(nn.Sigmoid()), torch.randn(1, 3, 12, 12))
+    assert [g.name for g in structure.groups] == ["second"]
+    assert dict(structure.skipped)["first"] == "the pruned network differs from the masked one"
+    assert [g.name for g in check(Activated(nn.SiLU()), torch.randn(1, 3, 12, 12)).groups] == ["first", "second"]
+
+
+def test_a_layer_norm_over_channels_leaves_its_group_whole() -> None:
+    class Normed(Activated):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = F.relu(self.second(self.act(self.first(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)))
+            return self.head(y)
+
+    structure = check(Normed(nn.LayerNorm(8)), torch.randn(1, 3, 12, 12))
+    assert structure.skipped[0] == ("first", "LayerNorm act normalises over the channels")
+
+
+def test_code_that_names_a_width_leaves_its_group_whole() -> None:
+    class Sliced(Activated):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = F.relu(self.first(x))
+            return self.head(F.relu(self.second(torch.cat([y[:, :3], y[:, 3:]], 1))))
+
+    structure = check(Sliced(nn.Identity()), torch.randn(1, 3, 12, 12))
+    assert dict(structure.skipped)["first"] == "operation slice is not followed channel by channel"
+    assert [g.name for g in structure.groups] == ["second"]
+
+
+def test_flatten_before_a_linear_layer() -> None:
+    class Flat(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(
+                nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 8), nn.ReLU(), nn.Linear(8, 2)
+            )
+
+    structure = check(Flat(), torch.randn(2, 3, 6, 6))
+    group = structure.group("0")
+    assert group.consumers[0].rows.shape == (6, 16)
+    assert group.consumers[0].rows[1].tolist() == list(range(16, 32))
+
+
+def test_an_added_constant_network_input_stays() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3, 3, padding=1)
+            self.head = nn.Conv2d(3, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x + self.outer(F.relu(self.inner(x))))
+
+    structure = check(Residual(), torch.randn(1, 3, 8, 8))
+    assert [g.name for g in structure.groups] == ["inner"]
+    assert ("outer", "channels of the input") in structure.skipped
+
+
+def test_blocks_are_found_where_findings_found_them() -> None:
+    counts = {
+        "cifar-resnet20": 7,
+        "cifar-resnet56": 25,
+        "torchvision-resnet18": 5,
+        "torchvision-resnet50": 12,
+        "torchvision-mobilenet_v2": 10,
+        "torchvision-efficientnet_b0": 9,
+        "torchvision-convnext_tiny": 18,
+        "edsr-baseline-x2": 16,
+        "torchvision-vgg16_bn": 0,
+        "torchvision-densenet121": 0,
+    }
+    assert {name: len(graph(name).blocks) for name in counts} == counts
+
+
+def test_removing_a_block_is_exact_to_the_bit() -> None:
+    for name, activation in (("cifar-resnet20", "relu"), ("torchvision-mobilenet_v2", "identity")):
+        model, structure, x = network(name), graph(name), example_of(name)
+        assert {b.activation for b in structure.blocks} == {activation}
+        pruning = Pruning({}, tuple(b.name for b in structure.blocks))
+        removed, zeroed = prune(model, structure, pruning), mask(model, structure, pruning)
+        assert torch.equal(outputs(removed, x), outputs(zeroed, x))
+        assert structure.macs(blocks=dict.fromkeys(pruning.drop_blocks, 0)) == count_macs(removed, x)
+
+
+def test_a_trained_or_zero_initialised_network_hides_no_coupling() -> None:
+    model = torchvision.models.resnet18(weights=None, zero_init_residual=True)
+    for p in model.layer1.parameters():
+        nn.init.zeros_(p)
+    structure = PruningGraph.trace(model, torch.randn(1, 3, 64, 64))
+    assert [g.name for g in structure.groups] == [g.name for g in graph("torchvision-resnet18").groups]
+    assert [b.name for b in structure.blocks] == [b.name for b in graph("torchvision-resnet18").blocks]
+
+
+def test_tracing_leaves_the_model_as_it_was() -> None:
+    model = cifar_resnet(8).train()
+    model.layer1.eval()
+    model.conv1.weight.requires_grad_(False)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    PruningGraph.trace(model, torch.randn(1, 3, 32, 32))
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in before.items())
+    assert model.training and not model.layer1.training and model.layer2.training
+    assert not model.conv1.weight.requires_grad and model.fc.weight.requires_grad
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("torchvision-resnet50", 224), ("torchvision-densenet121", 224), ("smp-UnetPlusPlus-resnet18-1", 256)],
+)
+def test_tracing_and_pruning_are_quick(name: str, size: int) -> None:
+    model, x = NETWORKS[name]().eval(), torch.randn(1, 3, size, size)
+    best_trace, best_prune = math.inf, math.inf
+    for _ in range(3):  # the best of three, in CPU time: other work on the machine only ever adds
+        start = time.process_time()
+        structure = PruningGraph.trace(model, x)
+        best_trace = min(best_trace, time.process_time() - start)
+        start = time.process_time()
+        prune(model, structure, random_pruning(structure, 0))
+        best_prune = min(best_prune, time.process_time() - start)
+    assert best_trace < 2 and best_prune < 1, (best_trace, best_prune)

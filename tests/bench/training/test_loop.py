@@ -1,0 +1,243 @@
+"""The training loop: resuming is exact, failures are named, searches cost what they should."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench.errors import CellError, RequestError
+from bench.interface.cell import Recipe
+from bench.interface.method import Search
+from bench.training.checkpoint import load_state, save_state
+from bench.training.device import resolve_device, resolve_precision, stage_seed
+from bench.training.evaluate import recalibrate
+from bench.training.loop import learning_rate, make_optimizer, seconds_in, train
+from tasks.classification import Classification
+
+CPU = torch.device("cpu")
+TASK = Classification("digits", "resnet8", train_size=200)
+RECIPE = Recipe(lr=0.05, batch_size=32, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def data() -> Any:
+    return TASK.load(None)
+
+
+def network(data: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return TASK.network(data.info)
+
+
+def run(data: Any, epochs: int, **options: Any) -> nn.Module:
+    given: dict[str, Any] = {"recipe": RECIPE, "seed": 3, "device": CPU, "phase": "dense", **options}
+    recipe = given.pop("recipe")
+    model = given.pop("model", None) or network(data)
+    return train(model, TASK, data.train, recipe, epochs=epochs, **given)
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+class Interrupt(Exception):
+    """Stands for a killed process."""
+
+
+def stop_after(epoch: int) -> Any:
+    def hook(phase: str, done: int, row: dict[str, Any]) -> None:
+        if done == epoch:
+            raise Interrupt
+
+    return hook
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(data: Any) -> None:
+    assert same(run(data, 2), run(data, 2))
+    assert not same(run(data, 2), run(data, 2, seed=4))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(data: Any, tmp_path: Path, optimizer: str) -> None:
+    recipe = RECIPE.model_copy(update={"optimizer": optimizer, "lr": 0.01})
+    whole: list[dict[str, Any]] = []
+    straight = run(data, 4, recipe=recipe, trajectory=whole)
+    checkpoint = tmp_path / "train.pt"
+    with pytest.raises(Interrupt):
+        run(data, 4, recipe=recipe, checkpoint=checkpoint, on_epoch=stop_after(2))
+    rows: list[dict[str, Any]] = []
+    resumed = run(data, 4, recipe=recipe, checkpoint=checkpoint, trajectory=rows)
+    assert same(straight, resumed)
+    assert [(r["epoch"], r["loss"]) for r in rows] == [(r["epoch"], r["loss"]) for r in whole]
+
+
+def test_a_checkpoint_of_another_phase_is_not_resumed(data: Any, tmp_path: Path) -> None:
+    run(data, 1, checkpoint=tmp_path / "c.pt", phase="search")
+    rows: list[dict[str, Any]] = []
+    run(data, 2, checkpoint=tmp_path / "c.pt", phase="recovery", trajectory=rows)
+    assert [r["epoch"] for r in rows] == [1, 2]
+
+
+def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "state.pt"
+    assert load_state(path) is None
+    save_state(path, {"epoch": 1, "t": torch.arange(3)})
+    save_state(path, {"epoch": 2, "t": torch.arange(4)})
+    assert load_state(path)["epoch"] == 2  # pyright: ignore[reportOptionalSubscript]
+    assert [p.name for p in path.parent.iterdir()] == ["state.pt"]
+
+
+def test_training_lowers_the_loss_and_logs_every_epoch(data: Any) -> None:
+    rows: list[dict[str, Any]] = []
+    everything = Classification("digits", "resnet8").load(None)
+    run(everything, 4, trajectory=rows, val=data.val)
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    assert [r["epoch"] for r in rows] == [1, 2, 3, 4]
+    assert all(0 <= r["val_accuracy"] <= 100 for r in rows)
+    assert seconds_in(rows, "dense") == pytest.approx(sum(r["seconds"] for r in rows))
+    assert seconds_in(rows, "search") == 0
+
+
+def test_a_loss_that_becomes_infinite_fails_with_the_reason(data: Any) -> None:
+    with pytest.raises(CellError, match=r"the loss became (nan|inf) in epoch 1 of dense \(learning rate 1e\+30, sgd\)"):
+        run(data, 1, recipe=RECIPE.model_copy(update={"lr": 1e30}))
+
+
+def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
+    recipe = Recipe(lr=1.0, warmup_epochs=2)
+    rates = [learning_rate(recipe, step, 100, 5) for step in range(100)]
+    assert rates[0] == pytest.approx(1 / 11) and rates[9] == pytest.approx(10 / 11)
+    assert rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx(0.5 * (1 + math.cos(math.pi * 89 / 90)))
+    assert {learning_rate(Recipe(lr=0.3, schedule="constant"), s, 100, 5) for s in range(100)} == {0.3}
+
+
+def test_biases_and_norms_are_not_decayed() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    groups = make_optimizer(list(model.parameters()), Recipe(weight_decay=0.1), CPU).param_groups
+    decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
+    conv, norm = model
+    assert decay[id(conv.weight)] == 0.1
+    assert decay[id(conv.bias)] == decay[id(norm.weight)] == decay[id(norm.bias)] == 0
+
+
+def test_gradients_are_clipped(data: Any) -> None:
+    recipe = Recipe(lr=1.0, momentum=0, weight_decay=0, batch_size=180, schedule="constant", precision="fp32")
+    start = network(data)
+    model = run(data, 1, recipe=recipe.model_copy(update={"grad_clip": 1e-3}), model=network(data))
+    step = math.sqrt(
+        sum(float((a - b).square().sum()) for a, b in zip(model.parameters(), start.parameters(), strict=True))
+    )
+    assert step == pytest.approx(1e-3, rel=1e-3)  # 200 samples make one batch of 180
+
+
+def scale_search(model: nn.Module, **options: Any) -> tuple[Search, nn.Parameter]:
+    """A search over one factor on the logits' bias."""
+    alpha = nn.Parameter(torch.zeros(()))
+    head: Any = model.fc
+    head.register_forward_hook(lambda module, args, out: out * (1 + alpha))
+    return Search(torch.optim.Adam([alpha], lr=0.01), **options), alpha
+
+
+def test_a_bilevel_search_moves_both_and_costs_one_pass(data: Any) -> None:
+    model = network(data)
+    search, alpha = scale_search(model)
+    before = [p.detach().clone() for p in model.parameters()]
+    rows: list[dict[str, Any]] = []
+    calls: list[float] = []
+    search.before = calls.append
+    run(data, 2, model=model, search=search, trajectory=rows)
+    assert float(alpha) != 0
+    assert all(not torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
+    # Halves of 100 make three batches of 32: six steps an epoch, as many as a dense epoch of 200 samples.
+    assert len(calls) == 2 * 3
+    assert calls == sorted(calls) and calls[0] == 0 and calls[-1] < 1
+
+
+def test_the_weight_step_leaves_the_architecture_alone_and_the_other_way_round(data: Any) -> None:
+    model = network(data)
+    search, alpha = scale_search(model)
+    search.optimizer.param_groups[0]["lr"] = 0.0
+    run(data, 1, model=model, search=search)
+    assert float(alpha) == 0
+    frozen = network(data)
+    search, alpha = scale_search(frozen)
+    start = [p.detach().clone() for p in frozen.parameters()]
+    tiny = RECIPE.model_copy(update={"lr": 1e-30, "weight_decay": 0.0})
+    run(data, 1, model=frozen, search=search, recipe=tiny)
+    assert float(alpha) != 0
+    assert all(torch.allclose(a, b, rtol=0, atol=1e-20) for a, b in zip(frozen.parameters(), start, strict=True))
+
+
+@pytest.mark.parametrize("bilevel", [True, False])
+def test_a_penalty_pulls_the_architecture(data: Any, bilevel: bool) -> None:
+    values = []
+    for weight in (0.0, 100.0):
+        model = network(data)
+        search, alpha = scale_search(model, bilevel=bilevel)
+        search.penalty = lambda w=weight, a=alpha: w * (a - 0.5).square()
+        search.optimizer.param_groups[0]["lr"] = 0.05
+        run(data, 4, model=model, search=search)
+        values.append(abs(float(alpha) - 0.5))
+    assert values[1] < 0.2 < values[0]
+
+
+def test_a_search_resumes_exactly(data: Any, tmp_path: Path) -> None:
+    def attempt(**options: Any) -> tuple[nn.Module, nn.Parameter]:
+        model = network(data)
+        search, alpha = scale_search(model)
+        holder = nn.ParameterDict({"alpha": alpha})
+        search.state["alpha"] = holder
+        run(data, 4, model=model, search=search, phase="search", **options)
+        return model, alpha
+
+    straight, alpha = attempt()
+    with pytest.raises(Interrupt):
+        attempt(checkpoint=tmp_path / "s.pt", on_epoch=stop_after(2))
+    resumed, again = attempt(checkpoint=tmp_path / "s.pt")
+    assert float(alpha) == float(again) and same(straight, resumed)
+
+
+def test_too_few_samples_for_a_batch_are_named(data: Any) -> None:
+    tiny = data.train.subset(torch.arange(2))
+    search, _ = scale_search(network(data))
+    with pytest.raises(CellError, match="2 samples, too few"):
+        train(network(data), TASK, tiny, RECIPE, epochs=1, seed=0, device=CPU, phase="p", search=search)
+
+
+def test_recalibration_gives_the_mean_of_batch_statistics(data: Any) -> None:
+    model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(256, 10))
+    norm: Any = model[0]
+    norm.running_mean.fill_(9.0)
+    recipe = Recipe(batch_size=50)
+    recalibrate(model, data.train, CPU, seed=0, recipe=recipe, batches=4)
+    seed = stage_seed(0, "bn")
+    batches = list(data.train.batches(50, seed=seed, epoch=0, device=CPU))
+    means = torch.stack([x.mean((0, 2, 3)) for x, _ in batches])
+    assert len(batches) == 4
+    assert torch.allclose(norm.running_mean, means.mean(0), atol=1e-5)
+    assert norm.momentum == 0.1 and model.training
+
+
+def test_devices_and_precisions_are_resolved() -> None:
+    assert resolve_device("cpu") == CPU
+    with pytest.raises(RequestError, match="unknown device 'tpu'; available: auto, cpu, cuda"):
+        resolve_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(RequestError, match="no CUDA device"):
+            resolve_device("cuda")
+    assert resolve_precision(Recipe(precision="fp32"), CPU) == "fp32"
+    assert resolve_precision(Recipe(precision="auto"), CPU) in ("fp32", "bf16")
+
+
+@pytest.mark.cuda
+def test_training_on_a_gpu_keeps_data_there(data: Any) -> None:
+    model = train(network(data), TASK, data.train, RECIPE, epochs=1, seed=0, device=torch.device("cuda"), phase="dense")
+    assert {p.device.type for p in model.parameters()} == {"cuda"}
+    assert data.train.images.device.type == "cuda"

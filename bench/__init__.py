@@ -17,29 +17,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.interface.method import Budget as Budget
-    from bench.structure.graph import ChannelGroup as ChannelGroup
+    from bench.structure.files import load_pruned as load_pruned
+    from bench.structure.files import save_pruned as save_pruned
     from bench.structure.graph import PruningGraph as PruningGraph
+    from bench.structure.groups import ChannelGroup as ChannelGroup
+    from bench.structure.groups import Pruning as Pruning
     from bench.structure.measure import count_macs as count_macs
     from bench.structure.measure import count_params as count_params
     from bench.structure.measure import measure_latency as measure_latency
-    from bench.structure.surgery import Pruning as Pruning
-    from bench.structure.surgery import load_pruned as load_pruned
     from bench.structure.surgery import prune as prune
-    from bench.structure.surgery import save_pruned as save_pruned
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Budget": "bench.interface.method",
-    "ChannelGroup": "bench.structure.graph",
-    "Pruning": "bench.structure.surgery",
+    "ChannelGroup": "bench.structure.groups",
+    "Pruning": "bench.structure.groups",
     "PruningGraph": "bench.structure.graph",
     "count_macs": "bench.structure.measure",
     "count_params": "bench.structure.measure",
-    "load_pruned": "bench.structure.surgery",
+    "load_pruned": "bench.structure.files",
     "measure_latency": "bench.structure.measure",
     "prune": "bench.structure.surgery",
-    "save_pruned": "bench.structure.surgery",
+    "save_pruned": "bench.structure.files",
 }
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -13,6 +13,10 @@ class DataError(RequestError):
     """A data folder or file that is missing, truncated or of another kind; the message names the path."""
 
 
+class ArchitectureError(RequestError):
+    """A saved network that cannot be loaded: damaged, altered, or made for another architecture."""
+
+
 class CellError(RuntimeError):
     """A cell cannot be finished (its loss became infinite, say); the matrix goes on without it."""
 

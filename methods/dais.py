@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.interface.method import Budget
-    from bench.structure.graph import ChannelGroup, PruningGraph
+    from bench.structure.graph import PruningGraph
+    from bench.structure.groups import ChannelGroup
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class DAIS:
 
         dense = int(graph.macs())
         F = budget.ratio * dense
-        units = [g.bundles for g in graph.groups]
+        units = [g.n_bundles for g in graph.groups]
         floors = [max(1, math.ceil(min(self.floor, budget.ratio / 2) * n)) for n in units]
         stages = same_stage([g.name for g in graph.groups], [g.size for g in graph.groups])
         alpha = nn.Parameter(self.initial(graph, model).to(ctx.device))  # one entry a bundle: [Σ bundles]
@@ -186,7 +187,7 @@ class DAIS:
         centre = self.temperature_start * math.log(self.start / (1 - self.start))
         parts: list[Tensor] = []
         for name, scores in graph.channel_scores(model).items():
-            bundles = graph.group(name).bundles
+            bundles = graph.group(name).n_bundles
             rank = scores.view(bundles, -1).sum(1).argsort().argsort().float().cpu()
             parts.append(centre + self.spread * (2 * rank / max(1, bundles - 1) - 1))
         return torch.cat(parts)
@@ -235,7 +236,7 @@ def settle(alpha: Tensor, graph: PruningGraph, F: float, band: float, floors: Se
     The gradient of (4) vanishes as indicators saturate, and can leave the last few channels off the target.
     """
     on = (alpha > 0).tolist()
-    owner = [i for i, g in enumerate(graph.groups) for _ in range(g.bundles)]
+    owner = [i for i, g in enumerate(graph.groups) for _ in range(g.n_bundles)]
     width = {g.name: 0 for g in graph.groups}
     for i, present in zip(owner, on, strict=True):
         width[graph.groups[i].name] += graph.groups[i].bundle * present

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.interface.method import Budget
-    from bench.structure.graph import ChannelGroup, PruningGraph
+    from bench.structure.graph import PruningGraph
+    from bench.structure.groups import ChannelGroup
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class DCSS:
     def widths(self, group: ChannelGroup) -> Tensor:
         """n_1 … n_K of a group, whole bundles, at least one; small groups have candidates that are alike."""
         shares = torch.arange(1, self.candidates + 1, dtype=torch.float64) / self.candidates
-        return (shares * group.bundles).round().clamp(min=1).long() * group.bundle
+        return (shares * group.n_bundles).round().clamp(min=1).long() * group.bundle
 
     def width(self, group: ChannelGroup, p: Tensor, n: Tensor) -> int:
         """The discretised width of a group."""

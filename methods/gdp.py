@@ -194,7 +194,7 @@ class GDP:
         """
         parts: list[Tensor] = []
         for name, scores in graph.channel_scores(model).items():
-            bundles = graph.group(name).bundles
+            bundles = graph.group(name).n_bundles
             rank = scores.view(bundles, -1).sum(1).argsort().argsort().float().cpu()
             parts.append(1 + self.spread * (2 * rank / max(1, bundles - 1) - 1))
         if graph.blocks:
@@ -251,7 +251,7 @@ class Cost:
 
     def __init__(self, graph: PruningGraph) -> None:
         self.graph = graph
-        self.units = [g.bundles for g in graph.groups]
+        self.units = [g.n_bundles for g in graph.groups]
         self.channels = sum(self.units)
         self.dense = int(graph.macs())
 

@@ -93,7 +93,7 @@ class TAS:
         dense = int(graph.macs())
         R = budget.ratio * dense
         model = permute(model, graph, by_l1(graph, model)).to(ctx.device)
-        widths = {g.name: self.widths(g.bundles) for g in graph.groups} if self.space != "depth" else {}
+        widths = {g.name: self.widths(g.n_bundles) for g in graph.groups} if self.space != "depth" else {}
         resize = interpolation if self.aggregate == "cwi" else padding
         net = Supernet(model, graph, widths, self.space != "width", resize)
         generator = torch.Generator().manual_seed(stage_seed(ctx.seed, "tas", "alpha"))

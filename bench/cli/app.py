@@ -373,8 +373,8 @@ def export(
 
         from bench.interface.task import DataInfo
         from bench.runs.cell_run import _options
+        from bench.structure.files import load_pruned
         from bench.structure.onnx_export import export_onnx
-        from bench.structure.surgery import load_pruned
         from bench.training.recovery import fresh_network
 
         config = record.config

@@ -32,9 +32,11 @@ from bench.runs.environment import environment
 from bench.search import fit as budgets
 from bench.search.fit import Fitted
 from bench.search.transfer import matching, transferred
+from bench.structure.files import save_pruned
 from bench.structure.graph import PruningGraph
+from bench.structure.groups import Pruning
 from bench.structure.measure import Latency, compare_latencies, count_macs, count_params, peak_memory
-from bench.structure.surgery import Pruning, prune, save_pruned
+from bench.structure.surgery import prune
 from bench.tracking.mlflow_store import Taken, TrackedRun, Tracker
 from bench.training.checkpoint import load_state, save_state
 from bench.training.device import resolve_device, resolve_precision

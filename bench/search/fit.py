@@ -21,8 +21,8 @@ from bench.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.structure.graph import ChannelGroup, PruningGraph
-    from bench.structure.surgery import Pruning
+    from bench.structure.graph import PruningGraph
+    from bench.structure.groups import ChannelGroup, Pruning
 
 
 @dataclass(frozen=True)
@@ -314,7 +314,7 @@ def _mask(keep: Mapping[str, Tensor], group: ChannelGroup) -> Tensor:
 def _keep_highest(
     graph: PruningGraph, ranks: dict[str, np.ndarray], widths: dict[str, int], drop_blocks: tuple[str, ...]
 ) -> Pruning:
-    from bench.structure.surgery import Pruning
+    from bench.structure.groups import Pruning
 
     keep: dict[str, Tensor] = {}
     for g in graph.groups:

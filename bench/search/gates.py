@@ -23,10 +23,11 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from bench.structure.walk import CONVS, TRANSPOSED
+from bench.structure.layers import require_rule
+from bench.structure.shadow import hide, unhide
 
 if TYPE_CHECKING:
-    from bench.structure.graph import ChannelGroup, Member, PruningGraph
+    from bench.structure.groups import ChannelGroup, Member, Structure
 
 Side = Literal["producer", "consumer"]
 
@@ -46,7 +47,7 @@ class Gates:
         ValueError: an unknown side, or a norm without affine parameters where a factor belongs.
     """
 
-    def __init__(self, model: nn.Module, graph: PruningGraph, side: Side = "producer") -> None:
+    def __init__(self, model: nn.Module, graph: Structure, side: Side = "producer") -> None:
         if side not in ("producer", "consumer"):
             raise ValueError(f"unknown side {side!r}; available: consumer, producer")
         self.graph = graph
@@ -68,7 +69,7 @@ class Gates:
         for name in dict.fromkeys((*self._parts, *self._blocks)):
             module = self._modules[name]
             self._handles.append(module.register_forward_pre_hook(self._enter(name)))
-            self._handles.append(module.register_forward_hook(_leave, always_call=True))
+            self._handles.append(module.register_forward_hook(unhide, always_call=True))
 
     def set(
         self, factors: Mapping[str, torch.Tensor] | None = None, blocks: Mapping[str, torch.Tensor] | None = None
@@ -120,8 +121,7 @@ class Gates:
 
     def _enter(self, name: str) -> Callable[[nn.Module, Any], None]:
         def shadow(module: nn.Module, args: Any) -> None:
-            # An instance attribute hides the registered parameter of the same name until `_leave`.
-            module.__dict__.update(self._gated(name, module))
+            hide(module, self._gated(name, module))
 
         return shadow
 
@@ -131,7 +131,7 @@ class Gates:
         vector = self._vector(name, weight)
         changed = vector is not None
         if vector is not None:
-            weight = _scaled(module, weight, vector, self.side)
+            weight = require_rule(module).scaled(module, weight, vector, columns=self.side == "consumer")
             bias = bias * vector if bias is not None and self.side == "producer" else bias
         for block in self._blocks.get(name, ()):
             if block in self._presence:
@@ -151,12 +151,12 @@ class Gates:
         values = [self._factors[group.name] for group, _ in parts]
         key = ("+".join((name, *(group.name for group, _ in parts))), like.device)
         if key not in self._rows:
-            index = torch.full((parts[0][1].of,), sum(g.bundles for g, _ in parts))
+            index = torch.full((parts[0][1].of,), sum(g.n_bundles for g, _ in parts))
             offset = 0
             for group, member in parts:
-                for bundle in range(group.bundles):
+                for bundle in range(group.n_bundles):
                     index[torch.as_tensor(member.rows[bundle])] = offset + bundle
-                offset += group.bundles
+                offset += group.n_bundles
             plain = whole and torch.equal(index, torch.arange(len(index)))
             self._rows[key] = None if plain else index.to(like.device)
         index = self._rows[key]
@@ -166,31 +166,6 @@ class Gates:
         return joined.index_select(0, index)
 
 
-def gated(model: nn.Module) -> bool:
-    """Whether gates are in place."""
-    return any(hook is _leave for module in model.modules() for hook in module._forward_hooks.values())
-
-
-def _leave(module: nn.Module, args: Any, output: Any) -> None:
-    module.__dict__.pop("weight", None)
-    module.__dict__.pop("bias", None)
-
-
-def _scaled(module: nn.Module, weight: torch.Tensor, vector: torch.Tensor, side: Side) -> torch.Tensor:
-    if not isinstance(module, (*CONVS, nn.Linear)):
-        return weight * vector
-    tail = (1,) * (weight.ndim - 2)
-    groups = 1 if isinstance(module, nn.Linear) else module.groups
-    transposed = isinstance(module, TRANSPOSED)
-    if (side == "producer") != transposed:  # the gated channels lie along dimension 0
-        return weight * vector.view(-1, 1, *tail)
-    if groups == 1:
-        return weight * vector.view(1, -1, *tail)
-    # Dimension 1 holds one group's channels, dimension 0 runs through the groups: [g, n_0 / g, n_1, …].
-    split = weight.view(groups, -1, *weight.shape[1:])
-    return (split * vector.view(groups, 1, -1, *tail)).view_as(weight)
-
-
 class ChannelMaps:
     """A linear map along each group's channels, applied where `Gates` puts a producer's factor.
 
@@ -198,7 +173,7 @@ class ChannelMaps:
     convolution behind the norm: a map cannot be folded in front of a norm in training mode.
     """
 
-    def __init__(self, model: nn.Module, graph: PruningGraph) -> None:
+    def __init__(self, model: nn.Module, graph: Structure) -> None:
         self.graph = graph
         self._maps: dict[str, torch.Tensor] = {}
         self._handles: list[Any] = []
@@ -243,7 +218,7 @@ class ChannelMaps:
             matrix = self._maps.get(group.name)
             if matrix is None:
                 return None
-            dim = output.ndim - 1 if isinstance(module, nn.Linear) else 1
+            dim = require_rule(module).channel_axis(module, output.ndim)
             if output.device not in moved:
                 moved[output.device] = rows.to(output.device)
             index = moved[output.device]

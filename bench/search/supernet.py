@@ -17,12 +17,12 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from bench.structure.blocks import ACTIVATIONS
-from bench.structure.walk import BATCH_NORMS
+from bench.structure.layers import BatchNormRule, require_rule, rule_of
+from bench.structure.shortcut import ACTIVATIONS
 
 if TYPE_CHECKING:
-    from bench.structure.blocks import Block
-    from bench.structure.graph import Member, PruningGraph
+    from bench.structure.graph import PruningGraph
+    from bench.structure.groups import Block, Member
 
 Resize = Callable[[int, int, int, torch.device], torch.Tensor]
 """(size, n, m, device) -> [size, size]: takes the first n of `size` channels to the first m."""
@@ -160,7 +160,7 @@ class Supernet:
         for number, member in members:
             owner[torch.as_tensor(member.rows.ravel())] = number
         key = b"/".join([b"%d" % number + member.rows.tobytes() for number, member in members])
-        affine = isinstance(layer, BATCH_NORMS) and layer.weight is not None
+        affine = isinstance(rule_of(layer), BatchNormRule) and layer.weight is not None
         if affine:
             count = self.candidates[0]
             for name in ("weight", "bias"):
@@ -296,7 +296,7 @@ def _pixels(x: torch.Tensor) -> torch.Tensor:
 
 def _mapped(module: nn.Module, x: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """matrix @ x + bias along the channels."""
-    if x.ndim == 4 and not isinstance(module, nn.Linear):
+    dim = require_rule(module).channel_axis(module, x.ndim)
+    if x.ndim == 4 and dim == 1:
         return F.conv2d(x, matrix[:, :, None, None], bias)
-    dim = x.ndim - 1 if isinstance(module, nn.Linear) else 1
     return F.linear(x.movedim(dim, -1), matrix, bias).movedim(-1, dim)

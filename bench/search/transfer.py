@@ -76,7 +76,7 @@ def transferred(
     rest = [g for g in graph.groups if g.name not in fixed]
 
     def at(share: float) -> dict[str, int]:
-        return {**fixed, **{g.name: max(1, round(share * g.bundles)) * g.bundle for g in rest}}
+        return {**fixed, **{g.name: max(1, round(share * g.n_bundles)) * g.bundle for g in rest}}
 
     goal = budget.ratio * graph.macs()
     low, high = 0.0, 1.0

@@ -9,52 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-import torch.nn as nn
-import torch.nn.functional as F
+from torch import nn
 
-from bench.structure.walk import BATCH_NORMS, CONVS, tensors_in
+from bench.structure.groups import Block, Pruning
+from bench.structure.layers import convolves, rule_of
+from bench.structure.shortcut import ACTIVATIONS
+from bench.structure.tensors import tensors_in
+from bench.structure.verify import Probe
 
-if TYPE_CHECKING:
-    from bench.structure.verify import Probe
-
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "identity": lambda x: x,
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "silu": F.silu,
-    "hardswish": F.hardswish,
-    "leaky_relu": F.leaky_relu,
-    "gelu": F.gelu,
-}
 LAST = 4  # affine layers tried per block, from the end
-
-
-@dataclass(frozen=True)
-class Block:
-    """A removable residual block."""
-
-    name: str
-    activation: str
-    """What the block becomes: a key of `ACTIVATIONS`."""
-    gate: str
-    """The affine layer that makes the block that activation when its weight and bias are zero."""
-
-
-class Shortcut(nn.Module):
-    """What stands where a block was: its activation. Takes the block's arguments and uses the first."""
-
-    def __init__(self, activation: str) -> None:
-        super().__init__()
-        self.activation = activation
-
-    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        return ACTIVATIONS[self.activation](x)
-
-    def extra_repr(self) -> str:
-        return self.activation
 
 
 @dataclass(frozen=True)
@@ -102,9 +68,9 @@ def _calls(probe: Probe) -> dict[str, _Call]:
 
     handles = []
     for name, module in probe.model.named_modules():
-        if not name or isinstance(module, (*CONVS, nn.Sequential)):
+        if not name or convolves(module) or isinstance(module, nn.Sequential):
             continue  # a Sequential adds nothing: at most it wraps the block
-        if any(isinstance(m, CONVS) for m in module.modules()):
+        if any(convolves(m) for m in module.modules()):
             handles.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
             handles.append(module.register_forward_hook(after(name)))
     probe.outputs(probe.model)
@@ -127,7 +93,7 @@ def _removable(probe: Probe, name: str, call: _Call) -> Block | None:
     noise = torch.randn(batch, channels, height, width, generator=probe.generator) * 4
     targets = {key: function(noise) for key, function in ACTIVATIONS.items()}
     ran: list[nn.Module] = []
-    affine = [m for m in module.modules() if isinstance(m, (*CONVS, *BATCH_NORMS, nn.GroupNorm, nn.Linear))]
+    affine = [m for m in module.modules() if (rule := rule_of(m)) is not None and rule.ends_block]
     handles = [m.register_forward_pre_hook(lambda m, args: ran.append(m)) for m in affine]
     paths = {m: f"{name}.{path}" for path, m in module.named_modules()}
     try:
@@ -158,8 +124,6 @@ def _removable(probe: Probe, name: str, call: _Call) -> Block | None:
 
 
 def _failing(probe: Probe, blocks: list[Block]) -> dict[str, str]:
-    from bench.structure.surgery import Pruning
-
     def compare(some: list[Block]) -> str | None:
         return probe.difference((), some, Pruning({}, tuple(block.name for block in some)))
 

@@ -7,11 +7,17 @@ cost = Σ_l coef_l · (A_in w + c_in)_l · (A_out w + c_out)_l · presence_l + c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
+
+from bench.structure.groups import Block, ChannelGroup, SideKind
+from bench.structure.layers import Kernel, rule_of
+from bench.structure.walk import Atoms
 
 
 @dataclass(frozen=True)
@@ -71,3 +77,103 @@ class Bilinear:
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_tensors": {}}
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """Channels of one side of a layer: those that stay, and those of each group for each unit of its width."""
+
+    constant: int
+    counts: dict[int, int]
+
+
+_ONE = _Channels(1, {})
+
+
+def bilinear_costs(
+    model: nn.Module, atoms: Atoms, groups: Sequence[ChannelGroup], blocks: Sequence[Block]
+) -> tuple[Bilinear, Bilinear]:
+    """(multiply-adds, parameters) of `model` for every choice of widths and blocks.
+
+    What the terms do not explain of the traced network's figures (products outside of layers, parameters of unknown
+    modules) is a constant, of the block in which it is spent.
+    """
+    builder = _Terms(model, atoms, groups, blocks)
+    for name in dict.fromkeys((*atoms.order, *(side.module for side in atoms.sides))):
+        builder.add_layer(name)
+    inside = [atoms.macs.get(block.name, 0) for block in blocks]
+    inside_params = [sum(p.numel() for p in builder.modules[block.name].parameters()) for block in blocks]
+    total_params = sum(p.numel() for p in model.parameters())
+    return (
+        Bilinear(builder.macs, len(groups), _unexplained(inside, atoms.macs.get("", 0), builder.spent)),
+        Bilinear(builder.params, len(groups), _unexplained(inside_params, total_params, builder.owned)),
+    )
+
+
+def _unexplained(inside: Sequence[int], total: int, explained: Mapping[int, int]) -> list[int]:
+    """What terms leave unexplained: by block, and last outside of all blocks."""
+    rest = [found - explained[i] for i, found in enumerate(inside)]
+    return [*rest, total - sum(rest) - sum(explained.values())]
+
+
+class _Terms:
+    """The terms of one network, layer by layer, and what they come to in the dense network."""
+
+    def __init__(self, model: nn.Module, atoms: Atoms, groups: Sequence[ChannelGroup], blocks: Sequence[Block]) -> None:
+        self.modules = dict(model.named_modules())
+        self.positions = atoms.positions
+        self.blocks = blocks
+        self.macs: list[Term] = []
+        self.params: list[Term] = []
+        self.spent, self.owned = Counter[int](), Counter[int]()
+        """Multiply-adds and parameters that the terms explain, by block."""
+        self._pass_sizes = {s.module: s.ids.size for s in atoms.sides if s.kind == "pass"}
+        self._counts: dict[tuple[str, SideKind], dict[int, int]] = {}
+        self._varying: Counter[tuple[str, SideKind]] = Counter()
+        self._counted: set[int] = set()
+        for number, group in enumerate(groups):
+            for member in group.members:
+                self._counts.setdefault((member.module, member.kind), {})[number] = member.rows.shape[1]
+                self._varying[member.module, member.kind] += member.rows.size
+
+    def add_layer(self, name: str) -> None:
+        """Add the terms of one layer; parameters that an earlier layer shares are its own."""
+        layer: nn.Module = self.modules[name]
+        block = self._block_of(name)
+        rule = rule_of(layer)
+        kernel = rule.kernel(layer) if rule is not None else None
+        if kernel is not None:
+            self._add_kernel(name, layer, kernel, block)
+        elif (name, "pass") in self._counts:
+            channels = self._channels(name, "pass", self._pass_sizes[name])
+            own = [p for p in layer.parameters(recurse=False) if id(p) not in self._counted]
+            self.params.append(Term(len(own), 1, 1, {}, channels.constant, channels.counts, block))
+            self.owned[block] += len(own) * self._pass_sizes[name]
+        self._counted.update(id(p) for p in layer.parameters(recurse=False))
+
+    def _add_kernel(self, name: str, layer: nn.Module, kernel: Kernel, block: int) -> None:
+        runs_through = (name, "pass") in self._counts or kernel.depthwise
+        out = self._channels(name, "pass" if runs_through else "out", kernel.n_out)
+        read = _ONE if runs_through else self._channels(name, "in", kernel.n_in)
+        divisor = 1 if runs_through else kernel.groups
+        weights = kernel.size * (1 if runs_through else kernel.n_in) * kernel.n_out // divisor
+        positions = self.positions.get(name, 0)
+
+        def term(coef: int, read: _Channels, divisor: int) -> Term:
+            return Term(coef, divisor, read.constant, read.counts, out.constant, out.counts, block)
+
+        self.macs.append(term(kernel.size * positions, read, divisor))
+        self.spent[block] += weights * positions
+        if id(layer.weight) not in self._counted:
+            self.params.append(term(kernel.size, read, divisor))
+            self.owned[block] += weights
+        if layer.bias is not None and id(layer.bias) not in self._counted:
+            self.params.append(term(1, _ONE, 1))
+            self.owned[block] += kernel.n_out
+
+    def _channels(self, name: str, kind: SideKind, n: int) -> _Channels:
+        return _Channels(n - self._varying[name, kind], self._counts.get((name, kind), {}))
+
+    def _block_of(self, name: str) -> int:
+        """Number of the block that a layer lies in, -1 for none."""
+        return next((i for i, b in enumerate(self.blocks) if name == b.name or name.startswith(b.name + ".")), -1)

@@ -10,98 +10,31 @@ those channels zeroed computes. Groups that fail are left whole and named in `gr
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn as nn
+from torch import nn
 
-from bench.structure.blocks import Block, find_blocks
-from bench.structure.cost import Bilinear, Term
+from bench.structure.blocks import find_blocks
+from bench.structure.cost import Bilinear, bilinear_costs
+from bench.structure.coupling import couple
+from bench.structure.groups import Block, ChannelGroup, Member, Structure
+from bench.structure.layers import require_rule
 from bench.structure.verify import Probe
-from bench.structure.walk import CONVS, TRANSPOSED, Atoms, Side, trace_atoms
+from bench.structure.walk import trace_atoms
 
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """A group's part of one side of a layer.
-
-    `rows[a]` are the indices, on that side of `module`, that go when bundle `a` of the group goes: rows of the
-    weight for kind "out" (a convolution or linear layer that makes the channels) and "pass" (a norm or a
-    depthwise convolution they run through), columns for kind "in" (a layer that reads them).
-    """
-
-    module: str
-    kind: str
-    rows: np.ndarray  # int64 [bundles, rows per bundle]
-    of: int  # channels on that side, this group's and others
-
-    @property
-    def channels(self) -> str:
-        """The rows as ranges, for people: `0:16,32:48`."""
-        flat = np.sort(self.rows.ravel())
-        breaks = np.flatnonzero(np.diff(flat) != 1)
-        starts = [flat[0], *flat[breaks + 1]]
-        ends = [*flat[breaks], flat[-1]]
-        return ",".join(f"{a}:{b + 1}" for a, b in zip(starts, ends, strict=True))
-
-    def spread(self, per_bundle: torch.Tensor) -> torch.Tensor:
-        """One value a bundle [bundles] -> one a row, in the order of `rows.ravel()`."""
-        return per_bundle.repeat_interleave(self.rows.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
-class ChannelGroup:
-    """Channels that are kept or removed together through all `members`.
-
-    Channel i of the group belongs to bundle i // bundle; a bundle is kept or removed as one (r² channels before
-    a PixelShuffle, a norm group under GroupNorm, one channel of each group of a grouped convolution).
-    """
-
-    name: str
-    size: int
-    bundle: int
-    members: tuple[Member, ...]
-    gates: tuple[Member, ...]
-    """The producers and passes right before the consumers: a factor there scales what every consumer reads."""
-
-    @property
-    def bundles(self) -> int:
-        return self.size // self.bundle
-
-    @property
-    def producers(self) -> tuple[Member, ...]:
-        """Convolutions and linear layers whose weight rows make the channels."""
-        return tuple(m for m in self.members if m.kind == "out")
-
-    @property
-    def passes(self) -> tuple[Member, ...]:
-        """Norms, PReLUs and depthwise convolutions that the channels run through."""
-        return tuple(m for m in self.members if m.kind == "pass")
-
-    @property
-    def consumers(self) -> tuple[Member, ...]:
-        """Layers whose weight columns read the channels."""
-        return tuple(m for m in self.members if m.kind == "in")
-
-    def __repr__(self) -> str:
-        bundle = f" in bundles of {self.bundle}" if self.bundle > 1 else ""
-        return f"ChannelGroup({self.name}: {self.size} channels{bundle}, {len(self.producers)} producers)"
-
-
+NOT_CALLED = "not called when the network runs in eval mode"
 Width = Any  # int, float or 0-dim tensor
 Widths = Mapping[Any, Width]  # by group or by group name
 
 
 @dataclass(frozen=True, eq=False)
-class PruningGraph:
+class PruningGraph(Structure):
     """The prunable structure of one network, at one input size."""
 
-    groups: tuple[ChannelGroup, ...]
-    blocks: tuple[Block, ...]
     skipped: tuple[tuple[str, str], ...]
     """What is left whole: (layer or group, reason). Layers that share its channels are not repeated."""
     whole: Mapping[str, str]
@@ -110,7 +43,6 @@ class PruningGraph:
     input_shape: tuple[int, ...]
     _macs: Bilinear = field(repr=False)
     _params: Bilinear = field(repr=False)
-    _index: dict[str, int] = field(repr=False)
 
     @classmethod
     def trace(cls, model: nn.Module, example: torch.Tensor, protect: Iterable[str] = ()) -> PruningGraph:
@@ -133,30 +65,20 @@ class PruningGraph:
         probe = Probe(model, example)
         with torch.enable_grad():
             atoms = trace_atoms(probe.model, example, protect)
-        groups, skipped, whole = _groups(atoms)
-        failures = probe.failing(groups)
-        for group in groups:
+        coupled = couple(atoms)
+        failures = probe.failing(coupled.groups)
+        whole = coupled.whole
+        for group in coupled.groups:
             if group.name in failures:
                 whole |= {m.module: failures[group.name] for m in group.members if m.kind != "in"}
-        groups = tuple(group for group in groups if group.name not in failures)
+        groups = tuple(group for group in coupled.groups if group.name not in failures)
         blocks, block_failures = find_blocks(probe)
-        skipped += [*failures.items(), *block_failures]
-        skipped += [(name, "not called when the network runs in eval mode") for name in atoms.unreached]
-        whole |= dict.fromkeys(atoms.unreached, "not called when the network runs in eval mode")
-        macs, params = _costs(probe.model, atoms, groups, blocks)
-        index = {group.name: i for i, group in enumerate(groups)}
+        skipped = [*coupled.skipped, *failures.items(), *block_failures]
+        skipped += [(name, NOT_CALLED) for name in atoms.unreached]
+        whole |= dict.fromkeys(atoms.unreached, NOT_CALLED)
+        macs, params = bilinear_costs(probe.model, atoms, groups, blocks)
         kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        return cls(groups, blocks, tuple(skipped), whole, kind, tuple(example.shape), macs, params, index)
-
-    def group(self, name: str) -> ChannelGroup:
-        """The group of that name.
-
-        Raises:
-            ValueError: there is none; the message lists them.
-        """
-        if name not in self._index:
-            raise ValueError(f"unknown group {name!r}; available: {', '.join(self._index)}")
-        return self.groups[self._index[name]]
+        return cls(groups, blocks, tuple(skipped), whole, kind, tuple(example.shape), macs, params)
 
     def macs(self, widths: Widths | None = None, blocks: Mapping[str, Any] | None = None) -> Any:
         """Multiply-adds of the pruned network on the traced example.
@@ -193,12 +115,12 @@ class PruningGraph:
         for group in self.groups:
             total: torch.Tensor | None = None
             for member in group.members:
-                layer = modules[member.module]
-                if member.kind == "in" or not isinstance(layer, (*CONVS, nn.Linear)):
+                layer: Any = modules[member.module]
+                rule = require_rule(layer)
+                if member.kind == "in" or not rule.makes_channels:
                     continue
-                weight = layer.weight.detach()
-                norms = weight_rows(layer, weight).abs().pow(p).flatten(1).sum(1)
-                rows = torch.as_tensor(member.rows, device=weight.device)
+                norms = rule.rows(layer).detach().abs().pow(p).flatten(1).sum(1)
+                rows = torch.as_tensor(member.rows, device=norms.device)
                 part = norms[rows].sum(1)
                 total = part if total is None else total + part
             assert total is not None  # every group has a producer
@@ -210,13 +132,11 @@ class PruningGraph:
         for key, width in (widths or {}).items():
             name = key.name if isinstance(key, ChannelGroup) else key
             self.group(name)
-            values[self._index[name]] = width
+            values[self.group_numbers[name]] = width
         presence: list[Any] = [1] * len(self.blocks)
-        names = [block.name for block in self.blocks]
         for name, present in (blocks or {}).items():
-            if name not in names:
-                raise ValueError(f"unknown block {name!r}; available: {', '.join(names) or 'none'}")
-            presence[names.index(name)] = present
+            self.block(name)
+            presence[self.block_numbers[name]] = present
         bundles = np.array([group.bundle for group in self.groups], np.int64)
         tensors = [v for v in (*values, *presence) if isinstance(v, torch.Tensor)]
         if any(t.is_floating_point() for t in tensors):
@@ -237,16 +157,6 @@ class PruningGraph:
         return cost.exact(np.array(numbers, np.int64) // bundles, np.array(present, np.int64))
 
 
-def weight_rows(layer: nn.Module, weight: torch.Tensor) -> torch.Tensor:
-    """`weight` with one row per output channel in front: [n_out, …]."""
-    if isinstance(layer, TRANSPOSED):
-        n_in, per_group = weight.shape[:2]
-        groups = layer.groups
-        rows = weight.reshape(groups, n_in // groups, per_group, -1).transpose(1, 2)
-        return rows.reshape(groups * per_group, -1)
-    return weight
-
-
 def _vector(values: list[Any], device: torch.device) -> torch.Tensor:
     """One float64 vector of numbers and scalar tensors, in few operations."""
     tensors = {i: v for i, v in enumerate(values) if isinstance(v, torch.Tensor)}
@@ -260,114 +170,4 @@ def _vector(values: list[Any], device: torch.device) -> torch.Tensor:
     return vector.index_copy(0, torch.tensor(list(tensors), device=device), stacked)
 
 
-def _groups(atoms: Atoms) -> tuple[tuple[ChannelGroup, ...], list[tuple[str, str]], dict[str, str]]:
-    """Atoms with the same members in the same numbers make one group; frozen ones are named."""
-    position = {name: i for i, name in enumerate(atoms.order)}
-    sides = sorted(atoms.sides, key=lambda s: (s.kind != "out", position[s.module]))
-    places: dict[int, dict[int, list[int]]] = {}  # atom -> side number -> rows
-    for number, side in enumerate(sides):
-        for row, atom in enumerate(atoms.of_label[side.ids].tolist()):
-            places.setdefault(atom, {}).setdefault(number, []).append(row)
-    classes: dict[tuple[tuple[int, int], ...], list[int]] = {}
-    skipped: dict[tuple[str, str], None] = {}
-    whole: dict[str, str] = {}
-    for atom, rows in places.items():
-        first = min(rows)
-        if atom in atoms.frozen:
-            whole |= {sides[n].module: atoms.frozen[atom] for n in rows if sides[n].kind != "in"}
-        if sides[first].kind != "out":
-            continue
-        if atom in atoms.frozen:
-            skipped[sides[first].module, atoms.frozen[atom]] = None
-            continue
-        signature = tuple(sorted((number, len(r)) for number, r in rows.items()))
-        classes.setdefault(signature, []).append(atom)
-    shared = Counter(signature[0][0] for signature in classes)
-    groups: list[ChannelGroup] = []
-    for signature, members in classes.items():
-        first, bundle = signature[0]
-        members.sort(key=lambda atom: places[atom][first][0])
-        name = sides[first].module
-        if shared[first] > 1:
-            name += f"[{places[members[0]][first][0]}]"
-        if len(members) < 2:
-            reason = f"its {bundle} channels can only go together" if bundle > 1 else "it has one channel"
-            skipped[name, reason] = None
-            whole |= {sides[n].module: reason for n, _ in signature if sides[n].kind != "in"}
-            continue
-        parts = tuple(
-            Member(sides[n].module, sides[n].kind, np.array([places[a][n] for a in members]), len(sides[n].ids))
-            for n, _ in signature
-        )
-        last = set[str]().union(*(atoms.tails[m.module] for m in parts if m.kind == "in"))
-        gates = tuple(m for m in parts if m.kind != "in" and m.module in last)
-        groups.append(ChannelGroup(name, len(members) * bundle, bundle, parts, gates))
-    order = {side.module: i for i, side in reversed(list(enumerate(sides)))}
-    groups.sort(key=lambda g: (order[g.members[0].module], int(g.members[0].rows[0, 0])))
-    return tuple(groups), list(skipped), whole
-
-
-def _costs(
-    model: nn.Module, atoms: Atoms, groups: tuple[ChannelGroup, ...], blocks: tuple[Block, ...]
-) -> tuple[Bilinear, Bilinear]:
-    modules = dict(model.named_modules())
-    counts: dict[tuple[str, str], dict[int, int]] = {}
-    varying: Counter[tuple[str, str]] = Counter()
-    for number, group in enumerate(groups):
-        for member in group.members:
-            counts.setdefault((member.module, member.kind), {})[number] = member.rows.shape[1]
-            varying[member.module, member.kind] += member.rows.size
-    positions: Counter[str] = Counter()
-    for call in atoms.calls:
-        positions[call.module] += call.positions
-
-    def inside(name: str) -> int:
-        return next((i for i, b in enumerate(blocks) if name == b.name or name.startswith(b.name + ".")), -1)
-
-    macs: list[Term] = []
-    params: list[Term] = []
-    spent = Counter[int]()  # MACs and parameters that the terms explain in the dense network, by block
-    owned = Counter[int]()
-    seen: set[int] = set()
-    for name in dict.fromkeys((*atoms.order, *(s.module for s in atoms.sides))):
-        layer, block = modules[name], inside(name)
-        if isinstance(layer, (*CONVS, nn.Linear)):
-            kernel, groups_of, n_in, n_out = _shape(layer)
-            each = (name, "pass") in counts or (groups_of > 1 and groups_of == n_in)
-            out_key = (name, "pass") if each else (name, "out")
-            out = (n_out - varying[out_key], counts.get(out_key, {}))
-            read = (1, {}) if each else (n_in - varying[name, "in"], counts.get((name, "in"), {}))
-            divisor = 1 if each else groups_of
-            cost = kernel * (1 if each else n_in) * n_out // divisor
-            macs.append(Term(kernel * positions[name], divisor, *read, *out, block))
-            spent[block] += cost * positions[name]
-            if id(layer.weight) not in seen:
-                params.append(Term(kernel, divisor, *read, *out, block))
-                owned[block] += cost
-            if layer.bias is not None and id(layer.bias) not in seen:
-                params.append(Term(1, 1, 1, {}, *out, block))
-                owned[block] += n_out
-        elif (name, "pass") in counts:
-            n = next(s for s in atoms.sides if s.module == name and s.kind == "pass").ids.size
-            own = [p for p in layer.parameters(recurse=False) if id(p) not in seen]
-            params.append(Term(len(own), 1, 1, {}, n - varying[name, "pass"], counts[name, "pass"], block))
-            owned[block] += len(own) * n
-        seen.update(id(p) for p in layer.parameters(recurse=False))
-    total = atoms.macs.get("", 0)
-    total_params = sum(p.numel() for p in model.parameters())
-    extra = [atoms.macs.get(b.name, 0) - spent[i] for i, b in enumerate(blocks)]
-    extra_params = [sum(p.numel() for p in modules[b.name].parameters()) - owned[i] for i, b in enumerate(blocks)]
-    extra.append(total - sum(extra) - sum(spent.values()))
-    extra_params.append(total_params - sum(extra_params) - sum(owned.values()))
-    return Bilinear(macs, len(groups), extra), Bilinear(params, len(groups), extra_params)
-
-
-def _shape(layer: nn.Module) -> tuple[int, int, int, int]:
-    """(kernel size, groups, input channels, output channels)."""
-    if isinstance(layer, nn.Linear):
-        return 1, 1, layer.in_features, layer.out_features
-    assert isinstance(layer, CONVS)
-    return int(np.prod(layer.kernel_size)), layer.groups, layer.in_channels, layer.out_channels
-
-
-__all__ = ["Block", "ChannelGroup", "Member", "PruningGraph", "Side"]
+__all__ = ["Block", "ChannelGroup", "Member", "PruningGraph"]

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.structure.walk import tensors_in
+from bench.structure.tensors import tensors_in
 
 
 @contextmanager

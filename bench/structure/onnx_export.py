@@ -12,7 +12,7 @@ import torch.nn as nn
 
 from bench.errors import CellError, RequestError
 from bench.structure.measure import evaluating
-from bench.structure.walk import tensors_in
+from bench.structure.tensors import tensors_in
 
 TOLERANCE = 1e-3  # of an output's largest value: runtimes order their sums differently
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
+from torch import nn
 
-from bench.structure.walk import CONVS, tensors_in
-
-if TYPE_CHECKING:
-    from bench.structure.graph import ChannelGroup
+from bench.structure.groups import Block, ChannelGroup, Pruning, Structure
+from bench.structure.layers import makes_channels, require_rule
+from bench.structure.surgery import cut, plan_of, skeleton, zero
+from bench.structure.tensors import tensors_in
 
 SIDE = 64  # pixels: enough for every encoder of stride 32, and cheap
 TOLERANCE = 1e-4  # of the output's largest value
@@ -87,24 +86,43 @@ class Probe:
 
     def compare(self, groups: Sequence[ChannelGroup]) -> str | None:
         """Prune random channels of `groups`; None if masked and pruned agree, else what differs."""
-        from bench.structure.surgery import Pruning
-
         keep: dict[str, torch.Tensor] = {}
         for group in groups:
-            bundles = torch.rand(group.bundles, generator=self.generator) < 0.5
-            first, second = torch.randperm(group.bundles, generator=self.generator)[:2].tolist()
+            bundles = torch.rand(group.n_bundles, generator=self.generator) < 0.5
+            first, second = torch.randperm(group.n_bundles, generator=self.generator)[:2].tolist()
             bundles[first], bundles[second] = True, False
             keep[group.name] = bundles.repeat_interleave(group.bundle)
         return self.difference(groups, (), Pruning(keep))
 
     @torch.no_grad()
-    def difference(self, groups: Sequence[ChannelGroup], blocks: Sequence[Any], pruning: Any) -> str | None:
-        from bench.structure.surgery import Structure, apply_recipe, recipe_of, skeleton, zero
-
+    def difference(self, groups: Sequence[ChannelGroup], blocks: Sequence[Block], pruning: Pruning) -> str | None:
+        """What tells the pruned network from the masked one; None where they compute the same."""
         structure = Structure(tuple(groups), tuple(blocks))
-        recipe = recipe_of(structure, pruning)
-        small = apply_recipe(self.model, recipe, share=True)
-        touched = {m.module for g in groups for m in g.members if m.kind != "in"} | {b.gate for b in blocks}
+        plan = plan_of(structure, pruning)
+        small = cut(self.model, plan)
+        expected = self._everywhere(self._masked(structure, pruning))
+        try:
+            got = self._everywhere(small)
+        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
+            first = str(error).strip().splitlines() or [type(error).__name__]
+            return f"the pruned network fails: {first[0]}"
+        for name, tensors in got.items():
+            sides = plan.layers.get(name, {})
+            side = sides.get("out") or sides.get("pass")
+            layer = self.model.get_submodule(name)
+            for a, b in zip(expected[name], tensors, strict=True):
+                if side is not None:
+                    a = a.index_select(require_rule(layer).channel_axis(layer, a.ndim), torch.tensor(side.kept))
+                if a.shape != b.shape:
+                    return "the pruned network's output has another shape"
+                if not (a.isfinite().all() and float((a - b).abs().max()) <= TOLERANCE * float(a.abs().max())):
+                    return "the pruned network differs from the masked one"
+        return None
+
+    def _masked(self, structure: Structure, pruning: Pruning) -> nn.Module:
+        """A copy with zeroed channels and blocks; tensors that are not zeroed stay shared with the probe's model."""
+        touched = {m.module for g in structure.groups for m in g.members if m.kind != "in"}
+        touched |= {block.gate for block in structure.blocks}
         masked = skeleton(self.model)
         for name in touched:
             module = masked.get_submodule(name)
@@ -114,31 +132,14 @@ class Probe:
                         copied = tensor.detach().clone()
                         store[key] = nn.Parameter(copied) if isinstance(tensor, nn.Parameter) else copied  # pyright: ignore[reportArgumentType]
         zero(masked, structure, pruning)
-        expected = self._everywhere(masked)
-        try:
-            got = self._everywhere(small)
-        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
-            first = str(error).strip().splitlines() or [type(error).__name__]
-            return f"the pruned network fails: {first[0]}"
-        for name, tensors in got.items():
-            sides = recipe["layers"].get(name, {})
-            side = sides.get("out") or sides.get("pass")
-            for a, b in zip(expected[name], tensors, strict=True):
-                if side is not None:
-                    axis = -1 if isinstance(self.model.get_submodule(name), nn.Linear) else 1
-                    a = a.index_select(axis, torch.tensor(side["kept"]))
-                if a.shape != b.shape:
-                    return "the pruned network's output has another shape"
-                if not (a.isfinite().all() and float((a - b).abs().max()) <= TOLERANCE * float(a.abs().max())):
-                    return "the pruned network differs from the masked one"
-        return None
+        return masked
 
     def _everywhere(self, model: nn.Module) -> dict[str, list[torch.Tensor]]:
         """What every convolution and linear layer returns, and under "" the network: a dead ReLU hides nothing."""
         seen: dict[str, list[torch.Tensor]] = {}
         handles = []
         for name, module in model.named_modules():
-            if isinstance(module, (*CONVS, nn.Linear)):
+            if makes_channels(module):
 
                 def note(m: nn.Module, args: object, output: torch.Tensor, name: str = name) -> None:
                     seen.setdefault(name, []).append(output.clone())  # what follows may work in place

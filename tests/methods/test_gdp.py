@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from bench.interface.cell import Recipe
 from bench.interface.method import Budget, Context, Found, Search
 from bench.search.fit import Fitted
-from bench.structure.blocks import Shortcut
 from bench.structure.graph import PruningGraph
-from bench.structure.surgery import Pruning, prune
+from bench.structure.groups import Pruning
+from bench.structure.shortcut import Shortcut
+from bench.structure.surgery import prune
 from methods.gdp import GDP, Cost, gate, gate_slope, prox, zero_lowest
 from tasks.models.edsr import sr_network
 from tasks.models.resnet import cifar_resnet

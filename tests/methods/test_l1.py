@@ -9,7 +9,8 @@ from torch import nn
 
 from bench.interface.method import Budget
 from bench.structure.graph import PruningGraph
-from bench.structure.surgery import Pruning, prune
+from bench.structure.groups import Pruning
+from bench.structure.surgery import prune
 from methods.l1 import L1, SHARES, width_at, widths_by_loss
 from tests.methods.searching import CPU, Workbench, digits
 

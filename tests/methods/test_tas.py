@@ -19,7 +19,8 @@ from bench.search.fit import Fitted
 from bench.search.supernet import Supernet
 from bench.search.widths import ExpectedMacs
 from bench.structure.graph import PruningGraph
-from bench.structure.surgery import Pruning, prune
+from bench.structure.groups import Pruning
+from bench.structure.surgery import prune
 from methods.tas import TAS, interpolation, padding, sample, settle
 from tasks.models.resnet import CifarResNet, cifar_resnet
 from tests.methods import searching
@@ -155,7 +156,7 @@ def test_one_choice_is_the_pruned_network_and_its_cost_is_counted() -> None:
     graph = PruningGraph.trace(model, x[:1])
     tas = TAS()
     assert tas.widths(16) == [5, 6, 8, 10, 11, 13, 14, 16]
-    net = Supernet(model, graph, {g.name: tas.widths(g.bundles) for g in graph.groups}, True, interpolation)
+    net = Supernet(model, graph, {g.name: tas.widths(g.n_bundles) for g in graph.groups}, True, interpolation)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("_of_width"):
@@ -183,7 +184,7 @@ def test_one_choice_is_the_pruned_network_and_its_cost_is_counted() -> None:
 def test_the_expected_cost_is_the_mean_over_sampled_widths_and_depths() -> None:
     model = cifar_resnet(20)
     graph = PruningGraph.trace(model, torch.randn(1, 3, 32, 32))
-    net = Supernet(model, graph, {g.name: TAS().widths(g.bundles) for g in graph.groups}, True, interpolation)
+    net = Supernet(model, graph, {g.name: TAS().widths(g.n_bundles) for g in graph.groups}, True, interpolation)
     generator = torch.Generator().manual_seed(0)
     p = [(2 * torch.randn(n, generator=generator)).softmax(0) for n in net.candidates]
     exact = float(ExpectedMacs(graph)(*net.distributions(p)))

@@ -145,8 +145,8 @@ def test_artifacts_hold_a_loadable_model_a_log_and_a_picture(
 ) -> None:
     import torch
 
+    from bench.structure.files import load_pruned
     from bench.structure.measure import count_macs
-    from bench.structure.surgery import load_pruned
     from tasks.models.resnet import cifar_resnet
 
     assert prunebench(monkeypatch, "run", "tiny.toml", "--only", "method=l1", "--only", "budget=0.5", "--quiet") == 0

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from bench.search.gates import ChannelMaps, Gates
 from bench.structure.graph import PruningGraph
-from bench.structure.surgery import Pruning, prune
+from bench.structure.groups import Pruning
+from bench.structure.surgery import prune
 from tasks.models.resnet import cifar_resnet
 from tests.bench.structure.networks import assert_same, example_of, graph, network, outputs, random_pruning, randomise
 

@@ -11,9 +11,8 @@ import torch
 import torch.nn as nn
 import torchvision
 
-from bench.structure.blocks import Block
 from bench.structure.graph import PruningGraph
-from bench.structure.surgery import Pruning
+from bench.structure.groups import Block, Pruning
 from tasks.models.edsr import sr_network
 from tasks.models.resnet import cifar_resnet
 
@@ -118,8 +117,8 @@ def random_pruning(graph: PruningGraph, seed: int, kept: float = 0.5, dropped: f
     generator = torch.Generator().manual_seed(seed)
     keep: dict[str, torch.Tensor] = {}
     for group in graph.groups:
-        bundles = torch.rand(group.bundles, generator=generator) < kept
-        bundles[int(torch.randint(group.bundles, (), generator=generator))] = True
+        bundles = torch.rand(group.n_bundles, generator=generator) < kept
+        bundles[int(torch.randint(group.n_bundles, (), generator=generator))] = True
         keep[group.name] = bundles.repeat_interleave(group.bundle)
     blocks: list[Block] = [b for b in graph.blocks if float(torch.rand((), generator=generator)) < dropped]
     return Pruning(keep, tuple(block.name for block in blocks))

@@ -13,8 +13,9 @@ import torch_pruning as tp
 import torchvision
 
 from bench.structure.graph import PruningGraph
+from bench.structure.groups import Pruning
 from bench.structure.measure import count_macs
-from bench.structure.surgery import Pruning, mask, prune
+from bench.structure.surgery import mask, prune
 from tasks.models.resnet import cifar_resnet
 from tests.bench.structure.networks import (
     NETWORKS,

@@ -14,10 +14,12 @@ from fvcore.nn import FlopCountAnalysis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.structure.blocks import Shortcut
+from bench.structure.files import load_pruned, save_pruned
 from bench.structure.graph import PruningGraph
+from bench.structure.groups import Pruning
 from bench.structure.measure import count_macs, count_params
-from bench.structure.surgery import Pruning, load_pruned, mask, prune, save_pruned
+from bench.structure.shortcut import Shortcut
+from bench.structure.surgery import mask, prune
 from tests.bench.structure.coverage import PAGE, page_with, table
 from tests.bench.structure.networks import NETWORKS, assert_same, example_of, graph, network, outputs, random_pruning
 

@@ -9,17 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.errors import ArchitectureError
+from bench.structure.files import load_pruned, read_pruning, save_pruned
 from bench.structure.graph import PruningGraph
-from bench.structure.surgery import (
-    ArchitectureError,
-    Pruning,
-    load_pruned,
-    mask,
-    permute,
-    prune,
-    read_pruning,
-    save_pruned,
-)
+from bench.structure.groups import Pruning
+from bench.structure.surgery import mask, permute, prune
 from tasks.models.resnet import cifar_resnet
 from tests.bench.structure.networks import assert_same, example_of, graph, network, outputs, random_pruning
 
@@ -129,7 +123,7 @@ def test_relabelling_channels_changes_nothing(name: str) -> None:
         assert torch.allclose(after, scores[group.name][order[group.name]], rtol=1e-5)
         assert (after.diff() <= 1e-4 * after.max()).all()  # descending now
     # Keeping leading channels of the one is keeping the chosen channels of the other.
-    width = {g.name: g.bundles // 2 * g.bundle or g.bundle for g in structure.groups}
+    width = {g.name: g.n_bundles // 2 * g.bundle or g.bundle for g in structure.groups}
     leading = Pruning({n: torch.arange(structure.group(n).size) < w for n, w in width.items()})
     chosen = {}
     for n, w in width.items():
@@ -231,7 +225,7 @@ def test_an_altered_architecture_is_refused(saved: tuple[Path, torch.nn.Module, 
 def test_nonsense_under_a_valid_checksum_is_refused_too(
     saved: tuple[Path, torch.nn.Module, Pruning], layers: dict[str, object], blocks: dict[str, str]
 ) -> None:
-    from bench.structure.surgery import _digest
+    from bench.structure.files import _digest
 
     folder, _, _ = saved
     path = folder / "architecture.json"

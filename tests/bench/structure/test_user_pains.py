@@ -16,9 +16,11 @@ import torch_pruning as tp
 
 from bench.interface.method import Budget, Found
 from bench.search.fit import fit
+from bench.structure.files import load_pruned, save_pruned
 from bench.structure.graph import PruningGraph
+from bench.structure.groups import Pruning
 from bench.structure.measure import compare_latencies, count_macs
-from bench.structure.surgery import Pruning, load_pruned, mask, prune, save_pruned
+from bench.structure.surgery import mask, prune
 from tests.bench.structure.networks import (
     NETWORKS,
     assert_same,

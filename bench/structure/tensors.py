@@ -1,0 +1,23 @@
+"""Tensors in whatever a network returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+
+import torch
+
+
+def tensors_in(output: object) -> Iterator[torch.Tensor]:
+    """The tensors of a network's output, whether tensor, list, dict, or dataclass."""
+    if isinstance(output, torch.Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        for item in output.values():
+            yield from tensors_in(item)
+    elif isinstance(output, (list, tuple)):
+        for item in output:
+            yield from tensors_in(item)
+    elif is_dataclass(output) and not isinstance(output, type):
+        for entry in fields(output):
+            yield from tensors_in(getattr(output, entry.name))

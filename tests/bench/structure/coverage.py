@@ -1,6 +1,6 @@
 """The coverage table of docs/structure.md, from what tracing says of every network in `networks.py`.
 
-python -m tests.bench.coverage    # writes it anew
+python -m tests.bench.structure.coverage    # writes it anew
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests.bench.structure.networks import FAMILIES, graph
 
-PAGE = Path(__file__).parents[2] / "docs" / "structure.md"
-BEGIN, END = "<!-- table: python -m tests.bench.coverage -->", "<!-- end of table -->"
+PAGE = Path(__file__).parents[3] / "docs" / "structure.md"
+BEGIN, END = "<!-- table: python -m tests.bench.structure.coverage -->", "<!-- end of table -->"
 
 
 def summary(name: str) -> tuple[str, str, str, str, str]:

@@ -142,4 +142,4 @@ def test_groups_of_one_network_do_not_overlap() -> None:
 
 def test_the_documented_coverage_table_is_current() -> None:
     text = PAGE.read_text()
-    assert text == page_with(text, table()), "run: python -m tests.bench.coverage"
+    assert text == page_with(text, table()), "run: python -m tests.bench.structure.coverage"

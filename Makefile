@@ -5,17 +5,20 @@ READY := .venv/.ready
 # Imported once at set-up, so that it is compiled also where Python is told to write no bytecode: every call, worker and
 # test starts faster. The logger would announce that a CUDA toolkit without a GPU is of no use.
 WARM := import logging; logging.getLogger('torch.utils.cpp_extension').setLevel('ERROR'); \
-	import bench.cli, bench.runner, bench.report.write, bench.executors, bench.display, torchvision, timm, \
+	import bench.cli.app, bench.runs.cell_run, bench.runs.executors, bench.runs.display, bench.report.write, torchvision, timm, \
 	segmentation_models_pytorch, torchmetrics.classification, torch_pruning, sklearn.datasets, skimage.data
 
-.PHONY: demo test lint format readme clean
+.PHONY: demo test speed lint format readme clean
 
 demo: $(READY)
 	$(BIN)/prunebench run demo --jobs 2
 	@echo "open reports/demo/index.html"
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not speed"
+
+speed: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m speed
 
 lint: $(READY)
 	$(BIN)/ruff check .

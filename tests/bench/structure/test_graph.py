@@ -121,7 +121,7 @@ def test_gradients_match_finite_differences(name: str) -> None:
     for cost in (structure.macs, structure.params):
         variables = {**widths, **presence}
         grads = torch.autograd.grad(cost(widths, presence), list(variables.values()))
-        for (key, variable), grad in zip(variables.items(), grads, strict=True):
+        for key, grad in zip(variables, grads, strict=True):
             h = 1e-3
 
             def at(delta: float, key: str = key, cost=cost) -> float:
@@ -131,7 +131,7 @@ def test_gradients_match_finite_differences(name: str) -> None:
 
             # Bilinear: a central difference is exact up to rounding, a residual stream's square included.
             assert (at(h) - at(-h)) / (2 * h) == pytest.approx(grad.item(), rel=1e-4)
-            assert variable.item() >= 0
+            assert grad.item() > 0  # every width and every block costs something
 
 
 def test_tensor_float_and_int_widths_agree() -> None:
@@ -341,6 +341,7 @@ def test_tracing_leaves_the_model_as_it_was() -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
+@pytest.mark.speed
 @pytest.mark.parametrize(
     ("name", "size"),
     [("torchvision-resnet50", 224), ("torchvision-densenet121", 224), ("smp-UnetPlusPlus-resnet18-1", 256)],

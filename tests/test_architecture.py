@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("bench.runs",),
     ("bench.cli",),
 )
-"""Packages from the bottom to the top: each imports from those above it in this list; those of one line not each other."""
+"""Packages from the bottom up: each may import those named in earlier lines, and not those of its own line."""
 CATALOGUES = {"bench.interface.registry": {"methods", "tasks"}}
 """The one module that knows the catalogues: dictionaries of names, which import nothing themselves."""
 FACADE = "bench"

@@ -11,16 +11,33 @@ from bench.errors import RequestError, unknown
 from bench.interface.cell import Recipe
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
+from tasks.data.catalogue import DataSet, entry_of, lines
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
+    from tasks.data.images import ImageSplit
+    from tasks.data.labelled import Labelled
+
 _RESNETS = (8, 20, 32, 56, 110)
-_CIFAR_STATISTICS = {
-    "cifar10": ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
-    "cifar100": ((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
+DATASETS = {
+    "digits": DataSet(
+        "scikit-learn's 1,797 handwritten digits, 10 classes; embedded", "tasks.data.labelled:digits", (16, 16)
+    ),
+    "cifar10": DataSet(
+        "CIFAR-10, 32×32, in torchvision's layout or as parquet files", "tasks.data.labelled:cifar", (32, 32), True
+    ),
+    "cifar100": DataSet(
+        "CIFAR-100, 32×32, in torchvision's layout or as parquet files", "tasks.data.labelled:cifar", (32, 32), True
+    ),
+    "imagefolder:PATH": DataSet(
+        "train/CLASS/… and test/CLASS/… below PATH (absolute, or inside the data folder)",
+        "tasks.data.labelled:image_folder",
+        (224, 224),
+    ),
 }
-_IMAGENET_STATISTICS = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+"""All that is known of a data set before it is read: a new one is an entry here and its reader."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +64,7 @@ class Classification:
 
     @classmethod
     def datasets(cls) -> Mapping[str, str]:
-        return {
-            "digits": "scikit-learn's 1,797 handwritten digits, 10 classes; embedded",
-            "cifar10": "CIFAR-10, 32×32, in torchvision's layout or as parquet files",
-            "cifar100": "CIFAR-100, 32×32, in torchvision's layout or as parquet files",
-            "imagefolder:PATH": "train/CLASS/… and test/CLASS/… below PATH (absolute, or inside the data folder)",
-        }
+        return lines(DATASETS)
 
     @classmethod
     def models(cls) -> Mapping[str, str]:
@@ -63,10 +75,7 @@ class Classification:
         }
 
     def validate(self) -> None:
-        if self.dataset not in self.datasets() and not self.dataset.startswith("imagefolder:"):
-            raise unknown("data set", self.dataset, self.datasets())
-        if self.dataset in ("imagefolder:", "imagefolder:PATH"):
-            raise RequestError("data set 'imagefolder:PATH' needs a folder's path in place of PATH")
+        data_set = entry_of(DATASETS, self.dataset)
         library, _, name = self.model.partition(":")
         if self.model not in self.models() and not (library in ("torchvision", "timm") and name):
             raise unknown("model", self.model, self.models())
@@ -74,8 +83,11 @@ class Classification:
             raise RequestError(f"model {self.model!r} needs a network's name in place of NAME")
         if self.image_size and not 8 <= self.image_size <= 1024:
             raise RequestError(f"image_size = {self.image_size} is not allowed; use 8 to 1024, or 0 for the default")
-        if self.image_size and self.dataset.startswith("cifar") and self.image_size != 32:
-            raise RequestError(f"image_size = {self.image_size} is not allowed: the images of {self.dataset} are 32×32")
+        if self.image_size and data_set.fixed_size and self.image_size != data_set.size[0]:
+            sides = "×".join(map(str, data_set.size))
+            raise RequestError(
+                f"image_size = {self.image_size} is not allowed: the images of {self.dataset} are {sides}"
+            )
         if not 0 < self.val_fraction < 1:
             raise RequestError(f"val_fraction = {self.val_fraction} is not allowed; use a fraction between 0 and 1")
         if self.train_size < 0:
@@ -84,55 +96,52 @@ class Classification:
             raise RequestError(f"{self.model!r} has no pretrained weights; use a torchvision: or timm: network")
 
     def load(self, root: Path | None, *, download: bool = False) -> Splits:
+        from tasks.data.images import make_split
+
+        entry = entry_of(DATASETS, self.dataset)
+        read = entry.read(self.dataset, root, self.image_size or entry.size[0], download=download)
+        data: Labelled = read.data
+        kept, held = self._kept_and_held(data.train_labels)
+
+        def split(images: np.ndarray, labels: np.ndarray, *, augment: bool) -> ImageSplit:
+            return make_split(
+                images,
+                labels,
+                mean=read.mean,
+                std=read.std,
+                margin=read.margin if augment or read.padded else 0,
+                flip=read.flip and augment,
+                padded=read.padded,
+            )
+
+        train = split(data.train_images[kept], data.train_labels[kept], augment=True)
+        return Splits(
+            train=train,
+            val=split(data.train_images[held], data.train_labels[held], augment=False),
+            test=lambda: split(data.test_images, data.test_labels, augment=False),
+            info=DataInfo(train.images.shape[-1], train.height, train.width, data.classes),
+            fingerprint=train.fingerprint(),
+            notes=(f"{self.dataset}: {data.note}",) if data.note else (),
+        )
+
+    def _kept_and_held(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the training and of the validation split, both evenly over the classes."""
         import numpy as np
 
-        from tasks.data import labelled
-        from tasks.data.images import make_split, stratified_split
+        from tasks.data.images import stratified_split
 
-        padded = False
-        if self.dataset == "digits":
-            data = labelled.read_digits(self.image_size or 16)
-            statistics, margin, flip = ((78.0,), (96.0,)), (self.image_size or 16) // 8, False
-        elif self.dataset in _CIFAR_STATISTICS:
-            data = labelled.read_cifar(self.dataset, root, download=download)
-            statistics, margin, flip = _CIFAR_STATISTICS[self.dataset], 4, True
-        else:
-            size = self.image_size or 224
-            margin, flip, padded = size // 14, True, True
-            folder = (root or Path()) / self.dataset.removeprefix("imagefolder:")
-            data = labelled.read_image_folder(folder, size, margin)
-            statistics = _IMAGENET_STATISTICS
-
-        kept, held = stratified_split(data.train_labels, self.val_fraction, seed=0)
+        kept, held = stratified_split(labels, self.val_fraction, seed=0)
         if self.train_size:
             if self.train_size > len(kept):
                 raise RequestError(
                     f"train_size = {self.train_size} is not allowed for {self.dataset}: {len(kept)} training samples "
                     "are left beside the validation split"
                 )
-            rest, part = stratified_split(data.train_labels[kept], self.train_size / len(kept), seed=1)
+            rest, part = stratified_split(labels[kept], self.train_size / len(kept), seed=1)
             # Rounding per class can leave the part a few samples off: fill up or cut, in a fixed order.
             part = np.concatenate([np.random.default_rng(2).permutation(part), rest])[: self.train_size]
             kept = np.sort(kept[part])
-        mean, std = statistics
-
-        def split(images: np.ndarray, labels: np.ndarray, augment: bool) -> Any:
-            return make_split(
-                images, labels, mean=mean, std=std, margin=margin if augment or padded else 0,
-                flip=flip and augment, padded=padded,
-            )  # fmt: skip
-
-        train = split(data.train_images[kept], data.train_labels[kept], True)
-        val = split(data.train_images[held], data.train_labels[held], False)
-        height, width = train.height, train.width
-        return Splits(
-            train=train,
-            val=val,
-            test=lambda: split(data.test_images, data.test_labels, False),
-            info=DataInfo(train.images.shape[-1], height, width, data.classes),
-            fingerprint=train.fingerprint(),
-            notes=(f"{self.dataset}: {data.note}",) if data.note else (),
-        )
+        return kept, held
 
     def network(self, info: DataInfo) -> nn.Module:
         library, _, name = self.model.partition(":")

@@ -6,26 +6,44 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Recipe
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
+from tasks.data.catalogue import DataSet, entry_of, lines
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from tasks.data.masked import MaskedSplit
+    from tasks.data.scattered import Arrays
+    from tasks.data.segmented import Files
 
 VOID = 255
 """As in `tasks.data.masked`, which needs torch."""
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-_SIZES = {"scattered-digits": (64, 64), "camvid": (352, 480), "voc2012": (320, 320), "oxford-pet": (192, 192)}
 _ARCHITECTURES = (
     "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "pan", "upernet",
     "segformer", "dpt",
 )  # fmt: skip
+DATASETS = {
+    "scattered-digits": DataSet(
+        "handwritten digits on photographs, 10 classes and background; embedded", size=(64, 64)
+    ),
+    "camvid": DataSet(
+        "CamVid, 11 classes of street scenes, in SegNet's layout", "tasks.data.segmented:find_camvid", (352, 480)
+    ),
+    "voc2012": DataSet(
+        "Pascal VOC 2012, 21 classes, in torchvision's layout", "tasks.data.segmented:find_voc", (320, 320)
+    ),
+    "oxford-pet": DataSet(
+        "Oxford-IIIT Pet, pet and background, in torchvision's layout", "tasks.data.segmented:find_pet", (192, 192)
+    ),
+}
+"""All that is known of a data set before it is read: a new one is an entry here and a function that finds its files.
+Scattered digits are not read but made."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +86,7 @@ class Segmentation:
 
     @classmethod
     def datasets(cls) -> Mapping[str, str]:
-        return {
-            "scattered-digits": "handwritten digits on photographs, 10 classes and background; embedded",
-            "camvid": "CamVid, 11 classes of street scenes, in SegNet's layout",
-            "voc2012": "Pascal VOC 2012, 21 classes, in torchvision's layout",
-            "oxford-pet": "Oxford-IIIT Pet, pet and background, in torchvision's layout",
-        }
+        return lines(DATASETS)
 
     @classmethod
     def models(cls) -> Mapping[str, str]:
@@ -82,8 +95,7 @@ class Segmentation:
         }
 
     def validate(self) -> None:
-        if self.dataset not in self.datasets():
-            raise unknown("data set", self.dataset, self.datasets())
+        entry_of(DATASETS, self.dataset)
         match = re.fullmatch(r"smp:([^/]+)/(.+)", self.model)
         if match is None or self.model == "smp:ARCH/ENCODER":
             raise RequestError(f"unknown model {self.model!r}; write smp:ARCH/ENCODER, for instance smp:unet/resnet18")
@@ -109,53 +121,56 @@ class Segmentation:
             raise RequestError(f"dice = {self.dice} is not allowed; use 0 to 100")
 
     def load(self, root: Path | None, *, download: bool = False) -> Splits:
-        import numpy as np
+        from tasks.data import scattered
 
-        from tasks.data import scattered, segmented
-
-        height, width = self.image_size if any(self.image_size) else _SIZES[self.dataset]
-        digits, notes = self.dataset == "scattered-digits", ()
-        if digits:
+        height, width = self.image_size if any(self.image_size) else entry_of(DATASETS, self.dataset).size
+        made, notes = self.dataset == "scattered-digits", ()
+        if made:
             counts = {"train": self.train_size or 400, "val": 100, "test": self.test_size or 200}
             arrays = {part: scattered.scatter(part, count, height, width) for part, count in counts.items()}
             classes = scattered.CLASSES
         else:
-            if self.dataset == "camvid":
-                files = segmented.find_camvid(root)
-            elif self.dataset == "voc2012":
-                files = segmented.find_voc(root, download=download)
-            else:
-                files = segmented.find_pet(root, download=download)
-            train, val = files.train, files.val
-            if val is None:
-                order = np.random.default_rng(0).permutation(len(train))
-                held = max(1, round(self.val_fraction * len(train)))
-                train, val = ([train[i] for i in np.sort(part)] for part in (order[held:], order[:held]))
-            if self.train_size > len(train) or not train:
-                raise RequestError(
-                    f"train_size = {self.train_size} is not allowed for {self.dataset}: {len(train)} training images "
-                    "are left beside the validation split"
-                )
-            if self.train_size:
-                order = np.random.default_rng(1).permutation(len(train))[: self.train_size]
-                train = [train[i] for i in np.sort(order)]
-            arrays = segmented.read_pairs(files, {"train": train, "val": val, "test": files.test}, height, width)
-            classes, notes = files.classes, (f"{self.dataset}: images and masks resized to {height}×{width}",)
-        split = self._split(arrays["train"], zoom=self.zoom, flip=not digits)
+            arrays, classes = self._read(root, height, width, download=download)
+            notes = (f"{self.dataset}: images and masks resized to {height}×{width}",)
+        split = self._split(arrays["train"], classes, zoom=self.zoom, flip=not made)
         return Splits(
             train=split,
-            val=self._split(arrays["val"]),
-            test=lambda: self._split(arrays["test"]),
+            val=self._split(arrays["val"], classes),
+            test=lambda: self._split(arrays["test"], classes),
             info=DataInfo(3, height, width, classes),
             fingerprint=split.fingerprint(),
             notes=notes,
         )
 
-    def _split(self, arrays: tuple[Any, Any], zoom: float = 1.0, flip: bool = False) -> MaskedSplit:
+    def _read(self, root: Path | None, height: int, width: int, *, download: bool) -> tuple[Arrays, tuple[str, ...]]:
+        """Images and masks of each part, and the classes, of a data set that lies in files."""
+        import numpy as np
+
+        from tasks.data.segmented import read_pairs
+
+        files: Files = entry_of(DATASETS, self.dataset).read(root, download=download)
+        train, val = files.train, files.val
+        if val is None:
+            order = np.random.default_rng(0).permutation(len(train))
+            held = max(1, round(self.val_fraction * len(train)))
+            train, val = ([train[i] for i in np.sort(part)] for part in (order[held:], order[:held]))
+        if self.train_size > len(train) or not train:
+            raise RequestError(
+                f"train_size = {self.train_size} is not allowed for {self.dataset}: {len(train)} training images "
+                "are left beside the validation split"
+            )
+        if self.train_size:
+            order = np.random.default_rng(1).permutation(len(train))[: self.train_size]
+            train = [train[i] for i in np.sort(order)]
+        return read_pairs(files, {"train": train, "val": val, "test": files.test}, height, width), files.classes
+
+    def _split(
+        self, arrays: tuple[Any, Any], classes: tuple[str, ...], *, zoom: float = 1.0, flip: bool = False
+    ) -> MaskedSplit:
         from tasks.data.masked import MaskedSplit
 
         images, masks = (torch.from_numpy(array) for array in arrays)
-        return MaskedSplit(images, masks, mean=_MEAN, std=_STD, zoom=zoom, flip=flip)
+        return MaskedSplit(images, masks, mean=_MEAN, std=_STD, zoom=zoom, flip=flip, classes=classes)
 
     def network(self, info: DataInfo) -> nn.Module:
         import segmentation_models_pytorch as smp
@@ -203,6 +218,7 @@ class Segmentation:
 
         from bench.training.evaluate import evaluate_batches
 
+        classes = cast("MaskedSplit", split).classes
         matrix, loss, pixels = None, 0.0, 0
         for output, target in evaluate_batches(model, split, device, recipe, batch_size=16):
             logits = output.float()
@@ -213,13 +229,7 @@ class Segmentation:
             pixels += int((target != VOID).sum())
         if matrix is None:
             raise RequestError(f"a split of {self.dataset} is empty: there is nothing to evaluate on")
-        return {**scores(matrix.compute(), self._classes()), "cross_entropy": loss / max(1, pixels)}
-
-    def _classes(self) -> tuple[str, ...]:
-        from tasks.data import scattered, segmented
-
-        known = {"camvid": segmented.CAMVID, "voc2012": segmented.VOC, "oxford-pet": segmented.PET}
-        return known.get(self.dataset, scattered.CLASSES)
+        return {**scores(matrix.compute(), classes), "cross_entropy": loss / max(1, pixels)}
 
     def references(self, splits: Splits, test: Split) -> dict[str, dict[str, float]]:
         """The figures of naming the training split's most frequent class for every pixel."""

@@ -11,6 +11,7 @@ from bench.errors import RequestError, unknown
 from bench.interface.cell import Recipe
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
+from tasks.data.catalogue import DataSet, entry_of, lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,16 @@ SCALES = (2, 3, 4)
 MEAN = (0.4488, 0.4371, 0.4040)
 """Mean colour of DIV2K, which EDSR takes off: networks see and give value / 255 − MEAN."""
 _VAL_SIDE = 192
+DATASETS = {
+    "photographs": DataSet("14 of scikit-image's photographs, 9 to train and 3 to test; embedded"),
+    "bsd400": DataSet("BSDS500's training and test photographs, a folder BSD400", folders=("BSD400",)),
+    "div2k": DataSet(
+        "DIV2K's 800 training photographs, a folder DIV2K_train_HR",
+        folders=("DIV2K_train_HR", "DIV2K/DIV2K_train_HR"),
+    ),
+    "folder:PATH": DataSet("any folder of images (absolute, or inside the data folder)"),
+}
+"""All that is known of a data set before it is read: a new folder of photographs is an entry here."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +66,7 @@ class SuperResolution:
 
     @classmethod
     def datasets(cls) -> Mapping[str, str]:
-        return {
-            "photographs": "14 of scikit-image's photographs, 9 to train and 3 to test; embedded",
-            "bsd400": "BSDS500's training and test photographs, a folder BSD400",
-            "div2k": "DIV2K's 800 training photographs, a folder DIV2K_train_HR",
-            "folder:PATH": "any folder of images (absolute, or inside the data folder)",
-        }
+        return lines(DATASETS)
 
     @classmethod
     def models(cls) -> Mapping[str, str]:
@@ -71,10 +77,7 @@ class SuperResolution:
         }
 
     def validate(self) -> None:
-        if self.dataset not in self.datasets() and not self.dataset.startswith("folder:"):
-            raise unknown("data set", self.dataset, self.datasets())
-        if self.dataset in ("folder:", "folder:PATH"):
-            raise RequestError("data set 'folder:PATH' needs a folder's path in place of PATH")
+        entry_of(DATASETS, self.dataset)
         if self.model not in self.models():
             raise unknown("model", self.model, self.models())
         if self.scale not in SCALES:
@@ -131,11 +134,11 @@ class SuperResolution:
         from tasks.data.decode import list_images
         from tasks.data.pairs import find_folder
 
-        names = {"bsd400": ("BSD400",), "div2k": ("DIV2K_train_HR", "DIV2K/DIV2K_train_HR")}.get(self.dataset)
-        if names is None:
-            folder = (root or Path()) / self.dataset.removeprefix("folder:")
+        folders = entry_of(DATASETS, self.dataset).folders
+        if folders:
+            folder = find_folder(root, folders, f"data set {self.dataset!r}")
         else:
-            folder = find_folder(root, names, f"data set {self.dataset!r}")
+            folder = (root or Path()) / self.dataset.removeprefix("folder:")
         return list_images(folder, "the training photographs, one file each")
 
     def _too_few(self, count: int) -> RequestError:

@@ -31,6 +31,46 @@ class Labelled:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class ReadSet:
+    """What a reader of the catalogue returns: the data set, and how its images are fed to a network."""
+
+    data: Labelled
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Of each channel, in units of 0 to 255."""
+    margin: int
+    """Pixels by which random crops of training images move."""
+    flip: bool
+    """Whether training images are mirrored half of the time."""
+    padded: bool = False
+    """Whether the images carry the margin already; else it is filled with zeros."""
+
+
+CIFAR_STATISTICS = {
+    "cifar10": ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
+    "cifar100": ((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
+}
+IMAGENET_STATISTICS = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+
+def digits(name: str, root: Path | None, size: int, *, download: bool) -> ReadSet:
+    """`read_digits` for the catalogue."""
+    return ReadSet(read_digits(size), (78.0,), (96.0,), margin=size // 8, flip=False)
+
+
+def cifar(name: str, root: Path | None, size: int, *, download: bool) -> ReadSet:
+    """`read_cifar` for the catalogue."""
+    return ReadSet(read_cifar(name, root, download=download), *CIFAR_STATISTICS[name], margin=4, flip=True)
+
+
+def image_folder(name: str, root: Path | None, size: int, *, download: bool) -> ReadSet:
+    """`read_image_folder` for the catalogue; `name` is "imagefolder:PATH"."""
+    folder, margin = (root or Path()) / name.removeprefix("imagefolder:"), size // 14
+    data = read_image_folder(folder, size, margin)
+    return ReadSet(data, *IMAGENET_STATISTICS, margin=margin, flip=True, padded=True)
+
+
 def read_digits(size: int) -> Labelled:
     """scikit-learn's 1,797 digits of 8×8 pixels, enlarged to `size`; every fourth one is for testing."""
     from PIL import Image

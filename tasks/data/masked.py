@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,7 +19,7 @@ class MaskedSplit:
 
     A training batch shows of each image a random rectangle of the same proportions, 1 / `zoom` to 1 of its sides,
     resized back (images bilinearly, masks by nearest), and mirrored half of the time where `flip` is set. Inputs are
-    [B, C, H, W], targets [B, H, W] int64. Images move to a GPU once and stay there.
+    [B, C, H, W], targets [B, H, W] int64. Images move to a GPU once and stay there. `classes` are names, by index.
     """
 
     def __init__(
@@ -30,10 +29,11 @@ class MaskedSplit:
         *,
         mean: Sequence[float],
         std: Sequence[float],
+        classes: tuple[str, ...],
         zoom: float = 1.0,
         flip: bool = False,
     ) -> None:
-        self.images, self.masks = images, masks
+        self.images, self.masks, self.classes = images, masks, classes
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
         self.zoom, self.flip = zoom, flip
 
@@ -47,6 +47,7 @@ class MaskedSplit:
             self.masks[indices],
             mean=self.mean.tolist(),
             std=self.std.tolist(),
+            classes=self.classes,
             zoom=self.zoom,
             flip=self.flip,
         )
@@ -100,7 +101,3 @@ class MaskedSplit:
     def fingerprint(self) -> str:
         """Digest of the images and masks."""
         return fingerprint(self.images.cpu().numpy(), self.masks.cpu().numpy())
-
-    def class_counts(self, classes: int) -> Tensor:
-        """Pixels of each class over the split, [classes]; VOID is left out."""
-        return torch.from_numpy(np.bincount(self.masks.cpu().numpy().ravel(), minlength=VOID + 1)[:classes])

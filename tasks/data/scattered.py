@@ -15,6 +15,8 @@ from tasks.data import photographs
 
 CLASSES = ("background", *(f"digit {i}" for i in range(10)))
 PARTS = ("train", "val", "test")
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+"""By part, images uint8 [N, H, W, 3] and masks uint8 [N, H, W]."""
 _PHOTOGRAPHS = {"train": photographs.TRAIN, "val": photographs.VAL, "test": photographs.TEST}
 _SEED = 20170
 

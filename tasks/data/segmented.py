@@ -11,6 +11,7 @@ import numpy as np
 from bench.errors import DataError
 from tasks.data.decode import MEMORY_LIMIT, in_parallel, list_images, read_labels, read_rgb, refuse_leaks
 from tasks.data.masked import VOID
+from tasks.data.scattered import Arrays
 
 CAMVID = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist",
@@ -22,7 +23,6 @@ VOC = (
 PET = ("background", "pet")
 
 Pairs = list[tuple[Path, Path]]
-Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Files:
     """None: to be held out of `train`."""
 
 
-def find_camvid(root: Path | None) -> Files:
+def find_camvid(root: Path | None, *, download: bool = False) -> Files:
     """`camvid/{train,val,test}/*.jpg|png` and `…annot/*.png` of the same names; label 11 is void.
 
     Raises:

@@ -23,7 +23,7 @@ from tasks.segmentation import Segmentation, scores
 from tests.tasks.images import cut_short, noise, save
 
 CPU = torch.device("cpu")
-PLAIN: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+PLAIN: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "classes": scattered.CLASSES}
 
 
 class Painted(nn.Module):
@@ -399,16 +399,16 @@ def test_distillation_is_half_the_loss_and_half_the_divergence():
 
 
 def test_training_shrinks_the_loss():
-    from bench.training.loop import train
+    from bench.interface.log import TrainingLog
+    from bench.training.loop import Phase, train
 
     own = task()
     data = own.load(None)
     torch.manual_seed(0)
     recipe = own.recipe.model_copy(update={"batch_size": 8, "warmup_epochs": 0.0})
-    rows: list[dict[str, Any]] = []
-    train(own.network(data.info), own, data.train, recipe, epochs=4, seed=0, device=CPU, phase="dense",
-          trajectory=rows)  # fmt: skip
-    assert rows[-1]["loss"] < 0.85 * rows[0]["loss"]
+    log = TrainingLog()
+    train(own.network(data.info), own, data.train, recipe, Phase("dense", 4, 0, CPU), log=log)
+    assert log.rows[-1]["loss"] < 0.85 * log.rows[0]["loss"]
 
 
 def test_pictures_are_of_the_same_samples_for_every_network(tmp_path: Path):

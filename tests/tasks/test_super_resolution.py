@@ -331,15 +331,15 @@ def test_losses_by_hand():
 
 
 def test_training_shrinks_the_loss():
-    from bench.training.loop import train
+    from bench.interface.log import TrainingLog
+    from bench.training.loop import Phase, train
 
     own = task(crops=32)
     data = own.load(None)
     torch.manual_seed(0)
-    rows: list[dict[str, Any]] = []
-    train(own.network(data.info), own, data.train, own.recipe, epochs=3, seed=0, device=CPU, phase="dense",
-          trajectory=rows)  # fmt: skip
-    assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
+    log = TrainingLog()
+    train(own.network(data.info), own, data.train, own.recipe, Phase("dense", 3, 0, CPU), log=log)
+    assert log.rows[-1]["loss"] < 0.6 * log.rows[0]["loss"]
 
 
 def test_pictures_are_of_the_same_places_for_every_network(tmp_path: Path):

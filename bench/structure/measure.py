@@ -1,8 +1,4 @@
-"""What a network costs, measured by running it: multiply-adds, parameters, latency and memory.
-
-The counter of multiply-adds is `torch.utils.flop_counter`: convolutions and matrix products and nothing else; one
-multiply-add is two of its operations.
-"""
+"""What a network costs, measured by running it: multiply-adds, parameters, latency and memory."""
 
 from __future__ import annotations
 
@@ -18,8 +14,8 @@ import torch.nn as nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.benchmark import Timer
-from torch.utils.flop_counter import FlopCounterMode
 
+from bench.structure.counter import MacsCounter
 from bench.structure.tensors import tensors_in
 
 
@@ -43,9 +39,9 @@ def count_macs(model: nn.Module, example: torch.Tensor) -> int:
         model: any network; left as it was, training mode included.
         example: one input batch, on the model's device.
     """
-    with evaluating(model), FlopCounterMode(display=False) as counter:
+    with evaluating(model), MacsCounter() as counter:
         model(example)
-    return counter.get_total_flops() // 2
+    return counter.total
 
 
 def count_params(model: nn.Module) -> int:

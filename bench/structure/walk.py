@@ -20,8 +20,8 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch_pruning as tp
-from torch.utils.flop_counter import FlopCounterMode
 
+from bench.structure.counter import MacsCounter
 from bench.structure.labels import Labels, LayerCall, LayerSide, Value
 from bench.structure.layers import makes_channels, require_rule, rule_of
 from bench.structure.operations import follow, tails
@@ -79,7 +79,8 @@ def trace_atoms(model: nn.Module, example: torch.Tensor, protect: Iterable[str] 
     of_label, frozen = labels.atoms()
     order = tuple(dict.fromkeys(run.call.name for run in recorder.runs.values()))
     sides = list(labels.sides.values())
-    return Atoms(of_label, frozen, sides, labels.positions, unreached, order, walk.tails, recorder.macs())
+    macs = recorder.counter.by_module(model)
+    return Atoms(of_label, frozen, sides, labels.positions, unreached, order, walk.tails, macs)
 
 
 def _trace(model: nn.Module, leaf: torch.Tensor, recorder: _Recorder) -> dict[nn.Module, Any]:
@@ -99,14 +100,13 @@ class _Recorder:
 
     def __init__(self, model: nn.Module) -> None:
         self.names = {module: name for name, module in model.named_modules()}
-        self.root = type(model).__name__
         self.runs: dict[Any, _Run] = {}
         """By the autograd node of the layer's output."""
         self.ends: list[Source] = []
         """Outputs of all modules."""
         self.outputs: list[torch.Tensor] = []
         """Of the network."""
-        self.counter = FlopCounterMode(display=False)
+        self.counter = MacsCounter()
         self._entered: dict[nn.Module, list[tuple[Source | None, tuple[int, ...]]]] = {}
         self._handles: list[Any] = []
 
@@ -136,14 +136,6 @@ class _Recorder:
             result = network(inputs.clone())  # not a leaf: a network may change its input in place
         self.outputs.extend(t for t in tensors_in(result) if t.grad_fn is not None)
         return self.outputs
-
-    def macs(self) -> dict[str, int]:
-        """Multiply-adds by module, containers included; "" is the whole network."""
-        return {
-            name.removeprefix(self.root).removeprefix("."): sum(by_op.values()) // 2
-            for name, by_op in self.counter.get_flop_counts().items()
-            if name.split(".")[0] == self.root
-        }
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         x = next(tensors_in((*args, *kwargs.values())))

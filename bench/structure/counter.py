@@ -1,0 +1,44 @@
+"""The one counter of multiply-adds. Everything that counts asks it, so that another one goes here alone.
+
+It is `torch.utils.flop_counter`: convolutions and matrix products and nothing else, one multiply-add for two of its
+operations.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+OPERATIONS_PER_MAC = 2
+
+
+class MacsCounter:
+    """Counts the multiply-adds of what runs while it is entered; entered again, it starts from zero."""
+
+    def __init__(self) -> None:
+        self._mode = FlopCounterMode(display=False)
+
+    def __enter__(self) -> MacsCounter:
+        self._mode.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._mode.__exit__(kind, error, trace)
+
+    @property
+    def total(self) -> int:
+        """Multiply-adds of all that ran."""
+        return self._mode.get_total_flops() // OPERATIONS_PER_MAC
+
+    def by_module(self, model: nn.Module) -> dict[str, int]:
+        """Multiply-adds inside each module of `model`, containers included; "" is the whole network."""
+        root = type(model).__name__
+        return {
+            name.removeprefix(root).removeprefix("."): sum(by_operation.values()) // OPERATIONS_PER_MAC
+            for name, by_operation in self._mode.get_flop_counts().items()
+            if name.split(".")[0] == root
+        }

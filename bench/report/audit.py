@@ -328,7 +328,7 @@ def _clear_winner(contest: Mapping[str, Any], places: Mapping[str, float]) -> st
 
 def _labels(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
     """Names in tables are the report's to choose: only these are taken from it."""
-    from bench.report.frames import build
+    from bench.report.matrix import build
     from bench.report.records import parse_payload
 
     return build([parse_payload(cell) for cell in cells], suite="audit").labels

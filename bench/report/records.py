@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def sort_key(record: Record) -> tuple[Any, ...]:
     )
 
 
-def describe(record: Record) -> str:
+def record_label(record: Record) -> str:
     """A record in a sentence: `demo l1 0.5 seed 0 (0123456789ab)`."""
     try:
         return f"{record.config.label} ({record.cell_id})"
@@ -135,7 +135,8 @@ def require_one_table(records: Sequence[Record]) -> dict[str, Cell]:
             raise ReportError(f"cell {record.cell_id}: configuration field {field}: {first['msg']}") from None
         if record.cell_id in seen:
             raise ReportError(
-                f"cell {describe(record)} is recorded twice, in runs {seen[record.cell_id].run_id} and {record.run_id}"
+                f"cell {record_label(record)} is recorded twice, "
+                f"in runs {seen[record.cell_id].run_id} and {record.run_id}"
             )
         seen[record.cell_id] = record
     return configs
@@ -148,23 +149,18 @@ def merge_records(a: Iterable[Record], b: Iterable[Record]) -> list[Record]:
     failure is no result; two results that differ are refused.
     """
     merged: dict[str, Record] = {}
-    for record in _chain(a, b):
+    for record in (*a, *b):
         known = merged.get(record.cell_id)
         if known is None or (known.status == "failed" and record.status == "finished"):
             merged[record.cell_id] = record
         elif known.status == record.status == "finished" and (fields := _differences(known, record)):
             raise ReportError(
-                f"cell {describe(record)} has two different results, in runs {known.run_id} and {record.run_id}: "
+                f"cell {record_label(record)} has two different results, in runs {known.run_id} and {record.run_id}: "
                 f"they differ in {', '.join(fields)}; leave one of them out"
             )
     records = sorted(merged.values(), key=sort_key)
     require_one_table(records)
     return records
-
-
-def _chain(a: Iterable[Record], b: Iterable[Record]) -> Iterator[Record]:
-    yield from a
-    yield from b
 
 
 def _differences(one: Record, other: Record) -> list[str]:

@@ -80,7 +80,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def average_ranks(values: Sequence[float], higher_is_better: bool) -> list[float]:
+def average_ranks(values: Sequence[float], *, higher_is_better: bool) -> list[float]:
     """Ranks from 1 (best); equal values share the mean of their places."""
     signed = [-value if higher_is_better else value for value in values]
     return [sum(v < value for v in signed) + (sum(v == value for v in signed) + 1) / 2 for value in signed]

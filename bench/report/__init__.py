@@ -37,7 +37,7 @@ def write_report(
         missing: cells of the suite that have no record yet; named as missing.
         runs: http address of the MLflow runs' pages, up to a run's id (`Tracker.runs_page`); without one, run ids are
             shown and not linked.
-        controls: methods that are baselines; by default the built-in ones.
+        controls: names of the adapters that are baselines; by default those of the catalogue.
         pictures: where `Record.pictures` are: a folder, holding them by run id or directly, or a function from
             record and path to a file or its bytes.
 

@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.interface.record import Record
+from bench.interface.registry import unpruned_names
+from bench.report.matrix import build
+from bench.report.records import parse_payload
 
 TOLERANCE = 1e-9
 """Relative slack for sums in another order."""
@@ -140,6 +143,7 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
                 "cell_id": cell["cell_id"],
                 "status": cell["status"],
                 "method": config["method"],
+                "adapter": config.get("base") or config["method"],
                 "recovery": config["recovery"],
                 "protocol": config["protocol"],
                 "budget": config["budget"],
@@ -262,8 +266,13 @@ def _expected(group: Any) -> dict[str, Any]:
         "total_seconds_mean": (group.dense_seconds + group.search_seconds + group.recovery_seconds)
         .astype(float)
         .mean(),
-        "budget_misses": 0 if group.method.iloc[0] == "dense-longer" else int(off.sum()),
+        "budget_misses": int(off.sum()) if _pruned(group) else 0,
     }
+
+
+def _pruned(group: Any) -> bool:
+    """Whether these cells' adapter prunes at all: what does not is no contestant."""
+    return group.adapter.iloc[0] not in unpruned_names()
 
 
 def _audit_ranks(shown: Any, groups: Mapping[Any, Any]) -> list[str]:
@@ -277,7 +286,7 @@ def _audit_ranks(shown: Any, groups: Mapping[Any, Any]) -> list[str]:
             key = tuple(_unquoted(v) for v in (workload, protocol, budget, row["method"], row["recovery"]))
             group = groups.get(key)
             eligible = group is not None and _expected(group)["budget_misses"] == 0
-            if group is not None and eligible and group.method.iloc[0] != "dense-longer":
+            if group is not None and eligible and _pruned(group):
                 contest[row["method"]] = group
             elif not _same(None, row["rank"]) or row["bold"]:
                 findings.append(f"{where}: {row['method']} is ranked or bold, and must not be")
@@ -328,7 +337,4 @@ def _clear_winner(contest: Mapping[str, Any], places: Mapping[str, float]) -> st
 
 def _labels(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
     """Names in tables are the report's to choose: only these are taken from it."""
-    from bench.report.matrix import build
-    from bench.report.records import parse_payload
-
     return build([parse_payload(cell) for cell in cells], suite="audit").labels

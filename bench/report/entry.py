@@ -10,11 +10,6 @@ from typing import NamedTuple
 from bench.interface.record import Record
 from bench.report.statistics import Sample
 
-CONTROLS = ("random", "uniform-scratch", "dense-longer")
-"""Baselines that every matrix has, told apart from methods in tables."""
-UNPRUNED = frozenset({"dense-longer"})
-"""Controls that are not pruned: shown beside the dense network, never ranked."""
-
 
 def metric_value(record: Record, metrics: Mapping[str, float]) -> float | None:
     """The metric that methods are ranked by, where it is there and finite."""
@@ -86,8 +81,10 @@ class Entry:
     protocol: str
     method: str
     """Label, with the hyper-parameters in which variants of the method differ."""
-    base_method: str
+    adapter: str
+    """The adapter behind the label."""
     control: bool
+    """Whether the adapter is a baseline that methods are compared with."""
     prunes: bool
     """False for a control that leaves the network whole: it stands beside the dense one and is never ranked."""
     recovery: str

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 from bench.interface.cell import RECOVERIES, Cell
 from bench.interface.record import Record
-from bench.report.entry import CONTROLS, UNPRUNED, Entry, EntryKey, final_of, seed_of
+from bench.interface.registry import control_names, unpruned_names
+from bench.report.entry import Entry, EntryKey, final_of, seed_of
 from bench.report.naming import cell_labels, transfer_names
 from bench.report.ranking import rank
 from bench.report.records import require_one_table, sort_key
@@ -94,9 +95,12 @@ class _Seeds:
 
 
 def build(
-    records: Sequence[Record], missing: Sequence[Cell] = (), *, suite: str, controls: Collection[str] = CONTROLS
+    records: Sequence[Record], missing: Sequence[Cell] = (), *, suite: str, controls: Collection[str] | None = None
 ) -> Matrix:
     """Sort records into entries and rank them.
+
+    Args:
+        controls: adapters that are baselines; by default those of the catalogue.
 
     Raises:
         ReportError: the records must not share a table.
@@ -110,6 +114,7 @@ def build(
     transfers = transfer_names(cells, labels)
     workloads = summarise(records, configs, labels)
     keys = {cell_id: _entry_key(cell, labels, transfers) for cell_id, cell in cells.items()}
+    controls = control_names() if controls is None else controls
     entries = [
         _entry(key, seeds, workloads.get(key.workload), controls)
         for key, seeds in _gather(records, cells, keys).items()
@@ -168,9 +173,9 @@ def _entry(key: EntryKey, seeds: _Seeds, shared: WorkloadSummary | None, control
         model=cell.workload.model,
         protocol=key.protocol,
         method=key.method,
-        base_method=cell.method,
-        control=cell.method in controls,
-        prunes=cell.method not in UNPRUNED,
+        adapter=cell.adapter,
+        control=cell.adapter in controls,
+        prunes=cell.adapter not in unpruned_names(),
         recovery=key.recovery,
         searched_on=key.searched_on,
         budget=key.budget,

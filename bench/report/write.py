@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from bench.interface.cell import Cell
 from bench.interface.record import Record
 from bench.report.audit import contradictions
-from bench.report.entry import CONTROLS
 from bench.report.figures.catalogue import all_figures
 from bench.report.figures.drawing import Written
 from bench.report.figures.samples import LoadPicture
@@ -45,7 +44,7 @@ def write(
 ) -> Path:
     """See `bench.report.write_report`."""
     out = Path(out)
-    matrix = build(records, missing, suite=suite, controls=CONTROLS if controls is None else controls)
+    matrix = build(records, missing, suite=suite, controls=controls)
     findings = contradictions(matrix.records)
     when = now or max((record.finished_at for record in matrix.records), default="")
     load = loader(pictures) if pictures is not None and any(record.pictures for record in matrix.records) else None

@@ -25,8 +25,10 @@ class _Comparison:
 
     @property
     def method(self) -> str:
-        variant = f" {self.result['variant']}" if "variant" in self.result else ""
-        return self.paper["method"] + variant
+        """The paper's method and variant, and the label of ours where it is a variant too."""
+        name = self.paper["method"]
+        paper = f"{name} {self.result['variant']}" if "variant" in self.result else name
+        return paper if self.ours.method == name else f"{paper}; ours: {self.ours.method}"
 
     @property
     def delta(self) -> float | None:
@@ -72,10 +74,12 @@ def _comparisons(matrix: Matrix) -> Iterator[_Comparison]:
 
 
 def _nearest(matrix: Matrix, method: str, result: dict[str, Any]) -> Entry | None:
-    """The entry of the same method, network and data set whose MACs are nearest."""
+    """The entry of the same method, network and data set whose MACs are nearest; a variant only for want of another."""
     where = (plain(result["dataset"]), plain(result["model"]))
-    same = [e for e in matrix.main if (plain(e.dataset), plain(e.model)) == where and e.base_method == method and e.n]
-    return min(same, key=lambda e: abs((e.macs_drop.mean or 0) - _macs_drop(result)), default=None)
+    same = [e for e in matrix.main if (plain(e.dataset), plain(e.model)) == where and e.adapter == method and e.n]
+    return min(
+        same, key=lambda e: (e.method != method, abs((e.macs_drop.mean or 0) - _macs_drop(result))), default=None
+    )
 
 
 def _macs_drop(result: dict[str, Any]) -> float:
@@ -107,6 +111,7 @@ def _fields(comparison: _Comparison) -> dict[str, Any]:
         "ours_protocol": ours.protocol,
         "source": paper["cite"],
         "caveat": paper["caveat"],
+        "ours_method": ours.method,
     }
 
 

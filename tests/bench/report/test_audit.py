@@ -125,6 +125,19 @@ def test_a_variant_is_the_cell_of_its_adapter():
     assert any("its configuration is that of cell" in finding for finding in contradictions([record]))
 
 
+def test_a_variant_of_an_unpruned_control_is_in_order(tmp_path: Path):
+    records = synthetic.results({"gdp": [92.0, 92.1, 92.3], "l1": [91.0, 91.1, 91.5]})
+    records += synthetic.results({"longer": [99.0, 99.1, 99.3]}, base="dense-longer")
+    for record in records[-3:]:
+        record.macs_pruned = record.macs_dense
+        assert record.audit is not None
+        record.audit.macs_ratio, record.audit.within = 1.0, False
+    write_report(records, tmp_path, suite="demo")
+    assert audit(tmp_path) == []
+    main = (tmp_path / "tables" / "main.csv").read_text(encoding="utf-8")
+    assert "longer" in main and "reference" in main
+
+
 def test_a_budget_that_the_macs_do_not_give_is_caught():
     records = synthetic.matrix(methods=("l1",), budgets=(0.5,))
     records[0].macs_pruned += records[0].macs_dense // 10

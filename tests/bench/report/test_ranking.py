@@ -66,6 +66,24 @@ def test_an_unpruned_control_is_a_reference():
     assert (longer.verdict, longer.rank, longer.budget_misses) == ("reference", None, 0)
 
 
+def test_a_variant_of_an_unpruned_control_is_a_reference():
+    """`[method.longer] base = "dense-longer"`: the adapter says what it is, not the label."""
+    records = synthetic.results({"gdp": [92.0, 92.1, 92.3]}, budget=0.5)
+    records += synthetic.results({"longer": [99.0, 99.1, 99.3]}, budget=1.0, base="dense-longer")
+    longer = synthetic.entry_of(records, "longer")
+    assert (longer.control, longer.prunes, longer.verdict, longer.rank) == (True, False, "reference", None)
+
+
+def test_a_control_is_known_by_its_adapter():
+    records = synthetic.results({"random-2": [85.0, 85.1]}, base="random")
+    records += synthetic.results({"uniform-scratch": [92.0, 92.2]}, base="l1")
+    records += synthetic.results({"of-a-package-that-is-not-installed": [91.0, 91.1]})
+    assert synthetic.entry_of(records, "random-2").control
+    assert not synthetic.entry_of(records, "uniform-scratch").control
+    unknown = synthetic.entry_of(records, "of-a-package-that-is-not-installed")
+    assert (unknown.control, unknown.prunes) == (False, True)
+
+
 def test_an_entry_off_its_budget_is_shown_and_not_ranked():
     records = synthetic.results({"gdp": [95.0, 95.1, 95.3], "l1": [90.0, 90.4, 90.1]})
     missed = synthetic.record(records[0].config, miss=0.03)

@@ -157,6 +157,8 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
                 "macs_pruned": cell["macs_pruned"] or None,
                 "params_dense": cell["params_dense"] or None,
                 "params_pruned": cell["params_pruned"] or None,
+                "peak_memory_dense": cell.get("peak_memory_dense") or None,
+                "peak_memory_pruned": cell.get("peak_memory_pruned") or None,
                 "macs_ratio": audit_.get("macs_ratio"),
                 "latency_dense_ms": slow.get("median_ms"),
                 "latency_pruned_ms": fast.get("median_ms"),
@@ -261,6 +263,9 @@ def _expected(group: Any) -> dict[str, Any]:
         "macs_drop_percent": (100 * (1 - ratio)).mean(),
         "params_drop_percent": (
             100 * (1 - group.params_pruned.astype(float) / group.params_dense.astype(float))
+        ).mean(),
+        "peak_memory_drop_percent": (
+            100 * (1 - group.peak_memory_pruned.astype(float) / group.peak_memory_dense.astype(float))
         ).mean(),
         "speedup_mean": speedup.mean(),
         "total_seconds_mean": (group.dense_seconds + group.search_seconds + group.recovery_seconds)

@@ -118,6 +118,10 @@ class Entry:
         self.macs_percent = sample_of(100.0 * v for v in self.macs_ratio.values)
         self.macs_drop = sample_of(drop(r.macs_pruned, r.macs_dense) for r in records)
         self.params_drop = sample_of(drop(r.params_pruned, r.params_dense) for r in records)
+        self.peak_memory = sample_of(float(r.peak_memory_pruned) if r.peak_memory_pruned else None for r in records)
+        self.peak_memory_drop = sample_of(
+            drop(r.peak_memory_pruned, r.peak_memory_dense) if r.peak_memory_pruned else None for r in records
+        )
         self.native_ratio = sample_of(r.audit.native_macs_ratio if r.audit else None for r in records)
         self.fitted = sample_of(float(r.audit.fitted_channels) if r.audit else None for r in records)
         self.latency = sample_of(r.latency_pruned.median_ms if r.latency_pruned else None for r in records)

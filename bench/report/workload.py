@@ -34,6 +34,8 @@ class WorkloadSummary:
     dense_by_seed: dict[int, float] = field(default_factory=dict)
     macs_dense: int = 0
     params_dense: int = 0
+    peak_memory_dense: int = 0
+    """Bytes that a forward pass of the example batch needs beyond the weights."""
     latency_dense: Sample = field(default_factory=lambda: Sample(()))
     input_shape: tuple[int, ...] = ()
     references: dict[str, float] = field(default_factory=dict)
@@ -86,6 +88,7 @@ def _add(shared: WorkloadSummary, record: Record, cell: Cell) -> None:
         shared.dense_by_seed[cell.seed] = dense
     shared.macs_dense = shared.macs_dense or record.macs_dense
     shared.params_dense = shared.params_dense or record.params_dense
+    shared.peak_memory_dense = shared.peak_memory_dense or record.peak_memory_dense
     shared.input_shape = shared.input_shape or tuple(record.input_shape)
     prefix = f"{shared.dataset}: "
     notes = [note.removeprefix(prefix) for note in record.notes if note.startswith(prefix)]

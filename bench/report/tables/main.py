@@ -12,6 +12,7 @@ from bench.report.tables.shared import (
     BUDGET,
     DELTA,
     MACS_DROP,
+    MEMORY_DROP,
     METHOD,
     PARAMS_DROP,
     RECOVERY,
@@ -38,7 +39,8 @@ MARKS = (
     "Mean ± sample standard deviation over n seeds; one seed has no ±. Δ is taken seed by seed against the dense "
     "network. **Bold**: better than every rival of the same budget (paired t-test over seeds, Holm-corrected, "
     "p < 0.05); “=” ties with the best by that test; “?” cannot be told (too few common seeds). *Italics*: a control. "
-    "An entry with a cell off its budget is not ranked."
+    "An entry with a cell off its budget is not ranked. Memory is the peak of a forward pass of the example batch "
+    "beyond the weights."
 )
 
 
@@ -84,6 +86,7 @@ def _columns(workload: WorkloadSummary, *, several_recoveries: bool) -> list[Sho
         (DELTA, lambda e: spread(e.delta, digits, signed=True, bold=e.bold)),
         (MACS_DROP, lambda e: mean(e.macs_drop, 1)),
         (PARAMS_DROP, lambda e: mean(e.params_drop, 1)),
+        (MEMORY_DROP, lambda e: mean(e.peak_memory_drop, 1)),
         (numbers("Speedup"), lambda e: mean(e.speedup, 2)),
         (numbers("Search s"), lambda e: mean(e.search_seconds, 0)),
         (numbers("Total s"), lambda e: mean(e.total_seconds, 0)),
@@ -96,11 +99,13 @@ def about(workload: WorkloadSummary) -> str:
     shape = "×".join(str(size) for size in workload.input_shape)
     notes = f", {', '.join(workload.data_notes)}" if workload.data_notes else ""
     options = "".join(f", {key} {_plain(value)}" for key, value in workload.options.items() if _is_set(value))
+    dense = [f"{workload.macs_dense / 1e6:,.2f} M MACs", f"{workload.params_dense / 1e6:,.3f} M parameters"]
+    if workload.peak_memory_dense:
+        dense.append(f"{workload.peak_memory_dense / 1e6:,.3f} MB peak memory")
     parts = [
         f"{workload.model} on {workload.dataset}{notes} ({workload.task}{options})",
         f"metric {metric_title(workload)}",
-        f"dense network {workload.macs_dense / 1e6:,.2f} M MACs and {workload.params_dense / 1e6:,.3f} M parameters"
-        + (f" at input {shape}" if shape else ""),
+        f"dense network {', '.join(dense[:-1])} and {dense[-1]}" + (f" at input {shape}" if shape else ""),
     ]
     if workload.epochs:
         parts.append("epochs " + ", ".join(f"{key} {value}" for key, value in workload.epochs.items()))
@@ -163,4 +168,7 @@ def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
         "verdict": entry.verdict,
         "bold": entry.bold,
         "p_holm_against_best": entry.p_best,
+        "peak_memory_dense": workload.peak_memory_dense or None,
+        "peak_memory_pruned_mean": entry.peak_memory.mean,
+        "peak_memory_drop_percent": entry.peak_memory_drop.mean,
     }

@@ -21,6 +21,7 @@ RECOVERY = words("Recovery")
 N = numbers("n")
 DELTA = numbers("Δ", tex=r"$\Delta$")
 MACS_DROP = numbers("MACs ↓ %", tex=r"MACs $\downarrow$ \%")
+MEMORY_DROP = numbers("Memory ↓ %", tex=r"Memory $\downarrow$ \%")
 PARAMS_DROP = numbers("Params ↓ %", tex=r"Params $\downarrow$ \%")
 
 

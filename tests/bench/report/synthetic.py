@@ -125,6 +125,8 @@ def record(
         macs_pruned=macs_pruned,
         params_dense=params_dense,
         params_pruned=round(params_dense * (share**1.1)),
+        peak_memory_dense=327_680,
+        peak_memory_pruned=round(327_680 * (0.3 + 0.7 * c.budget)),
         audit=Audit(
             requested=c.budget,
             tolerance=c.tolerance,

@@ -44,7 +44,16 @@ def edit_main(folder: Path, column: str, change: Callable[[str], str], method: s
 
 
 @pytest.mark.parametrize(
-    "column", ["delta_mean", "delta_std", "final_mean", "macs_drop_percent", "params_drop_percent", "speedup_mean"]
+    "column",
+    [
+        "delta_mean",
+        "delta_std",
+        "final_mean",
+        "macs_drop_percent",
+        "params_drop_percent",
+        "peak_memory_drop_percent",
+        "speedup_mean",
+    ],
 )
 def test_a_table_whose_figure_is_off_is_caught(copy: Path, column: str):
     edit_main(copy, column, lambda text: str(float(text) + 0.1))

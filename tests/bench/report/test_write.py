@@ -36,7 +36,7 @@ def test_results_have_the_promised_columns(report: Path):
         "cell_id run_id status task dataset model method protocol recovery budget seed metric_name higher_is_better "
         "dense_metric pruned_metric final_metric macs_dense macs_pruned macs_ratio params_dense params_pruned "
         "native_macs_ratio fitted_channels latency_dense_ms latency_pruned_ms search_epochs recovery_epochs "
-        "search_seconds recovery_seconds error"
+        "search_seconds recovery_seconds error peak_memory_dense peak_memory_pruned"
     )
     assert set(promised.split()) <= set(head)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from bench.interface.cell import Cell
 from bench.interface.record import Record
-from bench.report.records import ReportError, merge_records, read_records
+from bench.report.records import ReportError, merge_records, read_records, relabelled
 
-__all__ = ["ReportError", "merge_records", "read_records", "write_report"]
+__all__ = ["ReportError", "merge_records", "read_records", "relabelled", "write_report"]
 
 PictureSource = Callable[[Record, str], "Path | bytes | None"] | Path
 

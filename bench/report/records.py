@@ -114,6 +114,24 @@ def record_label(record: Record) -> str:
         return record.cell_id
 
 
+def relabelled(records: Iterable[Record], cells: Iterable[Cell]) -> list[Record]:
+    """The records with the names that `cells` give their workloads and methods.
+
+    These names are no part of a cell's identity, so that a suite may change them after its cells ran. A record of
+    another cell keeps its own. The records that are handed in stay as they are.
+    """
+    by_id = {cell.id: cell for cell in cells}
+    return [_relabelled(record, by_id[record.cell_id]) if record.cell_id in by_id else record for record in records]
+
+
+def _relabelled(record: Record, cell: Cell) -> Record:
+    labels: dict[str, Any] = {"method": cell.method}
+    if cell.base is not None or "base" in record.cell:
+        labels["base"] = cell.base
+    workload = {**record.cell["workload"], "name": cell.workload.name}
+    return record.model_copy(update={"cell": {**record.cell, **labels, "workload": workload}})
+
+
 def require_one_table(records: Sequence[Record]) -> dict[str, Cell]:
     """Refuse what must not share a table: mixed protocol versions, doubled cells, unreadable configurations.
 

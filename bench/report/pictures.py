@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.interface.record import Record
 from bench.report.figures.samples import LoadPicture
 from bench.report.matrix import Matrix
 
-if TYPE_CHECKING:
-    from bench.report import PictureSource
-
+PictureSource = Path | Callable[[Record, str], Path | bytes | None]
+"""A folder of pictures, or a function from record and path to a file or its bytes."""
 MAX_PICTURE = 32 * 2**20
 """Bytes; a larger file is not taken for a sample picture."""
 MAX_THUMBNAILS = 120

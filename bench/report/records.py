@@ -1,4 +1,4 @@
-"""Records in and out of files: reading, writing and joining `cells.jsonl`, and what a report refuses to be made of."""
+"""Records in and out of files: `cells.jsonl` read, written and joined; records that share no report are refused."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bench.interface.cell import Cell
 from bench.interface.record import Record
 
 CELLS = "cells.jsonl"
-# Two runs of one configuration on one machine differ in these and nowhere else.
+# When and for which suite a result was obtained; two records that differ in nothing else hold the same result.
 BOOKKEEPING = frozenset({"suite", "run_id", "started_at", "finished_at"})
 
 
 class ReportError(RequestError):
-    """What cannot be reported on, in one sentence."""
+    """Why no report can be made of some records, in one sentence."""
 
 
 def read_records(path: Path | str) -> list[Record]:
@@ -55,7 +55,7 @@ def _parse(line: str, where: str) -> Record:
 
 
 def payload(record: Record) -> dict[str, Any]:
-    """The record as JSON values; a figure that is not finite becomes null, and leaves the metrics."""
+    """The record as JSON values; metrics that are not finite are left out."""
     plain = record.model_dump(mode="json")
     for key in ("dense_metrics", "pruned_metrics", "final_metrics"):
         plain[key] = {name: value for name, value in getattr(record, key).items() if math.isfinite(value)}
@@ -67,7 +67,7 @@ def payload(record: Record) -> dict[str, Any]:
 
 
 def dump_line(record: Record) -> str:
-    """One line of `cells.jsonl`."""
+    """One line of `cells.jsonl`; a number that is not finite becomes null."""
     plain = payload(record)
     try:
         return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.interface.cell import Cell
 from bench.interface.record import Record
@@ -20,29 +19,41 @@ from bench.report.formats.markdown import to_markdown
 from bench.report.front_page import LISTED, overview, readme_text
 from bench.report.matrix import Matrix, build
 from bench.report.page import Image, page_html
-from bench.report.pictures import loader, thumbnails
+from bench.report.pictures import PictureSource, loader, thumbnails
 from bench.report.records import CELLS, dump_line, write_bytes, write_lines, write_text
 from bench.report.tables.catalogue import all_tables
 from bench.report.tables.data import Table
 
-if TYPE_CHECKING:
-    from bench.report import PictureSource
-
 TABLE_FORMATS = ("md", "csv", "tex")
 
 
-def write(
+def write_report(
     records: Sequence[Record],
     out: Path,
     *,
     suite: str,
-    missing: Sequence[Cell],
-    now: str | None,
-    runs: str,
-    controls: Collection[str] | None,
-    pictures: PictureSource | None,
+    missing: Sequence[Cell] = (),
+    now: str | None = None,
+    runs: str = "",
+    controls: Collection[str] | None = None,
+    pictures: PictureSource | None = None,
 ) -> Path:
-    """See `bench.report.write_report`."""
+    """Write the report of `records` into `out`, and return the path of its README.
+
+    The same records give the same bytes: the only date is `now`, or else that of the latest record.
+
+    Args:
+        suite: title of the report.
+        missing: cells of the suite that have no record yet; named as missing.
+        runs: http address of the MLflow runs' pages, up to a run's id (`Tracker.runs_page`); without one, run ids are
+            shown and not linked.
+        controls: names of the adapters that are baselines; by default those of the catalogue.
+        pictures: where `Record.pictures` are: a folder that holds them by run id or directly, or a function from
+            record and path to a file or its bytes.
+
+    Raises:
+        ReportError: records of several protocol versions, a cell twice, a configuration that cannot be read.
+    """
     out = Path(out)
     matrix = build(records, missing, suite=suite, controls=controls)
     findings = contradictions(matrix.records)

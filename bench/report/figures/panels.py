@@ -150,16 +150,16 @@ def _points(entries: Sequence[Entry], x: str, *, shift: float) -> list[_Point]:
     return found
 
 
-def _draw_points(axis: Axes, points: Sequence[_Point], look: style.MethodStyle, *, x_bars: bool) -> None:
-    axis.plot([p.x for p in points], [p.y for p in points], zorder=3, **look.line())
+def _draw_points(axis: Axes, points: Sequence[_Point], method_style: style.MethodStyle, *, x_bars: bool) -> None:
+    axis.plot([p.x for p in points], [p.y for p in points], zorder=3, **method_style.line())
     barred = [(p.x, p.y, p.y_interval) for p in points if p.y_interval]
     if barred:
         low, high = [y - half for _, y, half in barred], [y + half for _, y, half in barred]
-        axis.vlines([x for x, _, _ in barred], low, high, color=look.colour, linewidth=0.9, zorder=2)
+        axis.vlines([x for x, _, _ in barred], low, high, color=method_style.colour, linewidth=0.9, zorder=2)
     if x_bars:
         for p in points:
             half = p.x_interval or 0
-            axis.hlines(p.y, p.x - half, p.x + half, color=look.colour, linewidth=0.6, zorder=2)
+            axis.hlines(p.y, p.x - half, p.x + half, color=method_style.colour, linewidth=0.6, zorder=2)
     missed = [p for p in points if p.missed]
     axis.plot(
         [p.x for p in missed],

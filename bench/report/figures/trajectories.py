@@ -75,9 +75,9 @@ def _figure(matrix: Matrix, entries: Sequence[Entry], keys: Sequence[str], budge
     return figure
 
 
-def _curve(axis: Axes, entry: Entry, key: str, look: style.MethodStyle) -> None:
+def _curve(axis: Axes, entry: Entry, key: str, method_style: style.MethodStyle) -> None:
     """The mean over seeds, and each seed faint."""
-    line: dict[str, Any] = look.line() | {"marker": None}
+    line: dict[str, Any] = method_style.line() | {"marker": None}
     by_epoch: dict[int, list[float]] = {}
     for record in entry.records:
         points = _points(record, key)
@@ -89,7 +89,7 @@ def _curve(axis: Axes, entry: Entry, key: str, look: style.MethodStyle) -> None:
     if by_epoch:
         epochs = sorted(by_epoch)
         means = [math.fsum(by_epoch[e]) / len(by_epoch[e]) for e in epochs]
-        marked: dict[str, Any] = line | {"marker": look.marker, "markevery": max(1, len(epochs) // 6)}
+        marked: dict[str, Any] = line | {"marker": method_style.marker, "markevery": max(1, len(epochs) // 6)}
         axis.plot(epochs, means, **marked)
 
 

@@ -23,6 +23,6 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def _value(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return ""
-    if isinstance(value, str) and value[:1] in "=+-@\t\r" and value:
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return "'" + value
     return value

@@ -21,11 +21,15 @@ from typing import Any
 
 from bench.interface.cell import Cell
 from bench.interface.record import Record
-from bench.report.figures import method_looks
-from bench.report.frames import Entry, Matrix, dense_of, drop, figure, final_of, seed_of, speedup_of, within
+from bench.report.entry import Entry, drop, final_of, metric_value, seed_of, speedup_of, within
+from bench.report.figures.panels import method_styles
+from bench.report.formats.html import section_html
+from bench.report.matrix import Matrix
 from bench.report.records import missing_label
 from bench.report.statistics import t_quantile
-from bench.report.tables import Table, entry_id, section_html
+from bench.report.tables.data import Table
+from bench.report.tables.shared import entry_id
+from bench.report.workload import dense_of
 
 HERE = Path(__file__).parent
 VENDOR = ("d3.min.js", "plot.umd.min.js", "tabulator.min.js")
@@ -121,20 +125,22 @@ class Pool:
 
 def page_data(matrix: Matrix, *, runs: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the page's tables and figures are drawn from, and every cell's details."""
-    looks = method_looks(matrix)
+    looks = method_styles(matrix)
     methods = matrix.methods() + sorted({e.method for e in matrix.entries} - set(matrix.methods()))
     workloads = list(dict.fromkeys(e.workload for e in matrix.entries))
     numbers = {name: index for index, name in enumerate(workloads)}
     places = {name: index for index, name in enumerate(methods)}
     main = {id(entry) for entry in matrix.main}
     ids = entry_ids(matrix)
-    entry_of = {(e.workload, e.protocol, e.budget, e.method, e.recovery, e.source): e for e in matrix.entries}
+    entry_of = {(e.workload, e.protocol, e.budget, e.method, e.recovery, e.searched_on): e for e in matrix.entries}
 
     def find(workload: str, method: str, cell: Cell) -> int:
         source = ""
         if cell.transfer:
             known = matrix.labels.get(cell.transfer)
-            source = matrix.sources.get(cell.transfer, f"cell {cell.transfer}") if known else f"cell {cell.transfer}"
+            source = (
+                matrix.transfer_names.get(cell.transfer, f"cell {cell.transfer}") if known else f"cell {cell.transfer}"
+            )
         return ids[entry_id(entry_of[(workload, cell.protocol, round(cell.budget, 9), method, cell.recovery, source)])]
 
     cells: list[list[Any]] = []
@@ -151,7 +157,7 @@ def page_data(matrix: Matrix, *, runs: str) -> tuple[dict[str, Any], dict[str, A
                 seed_of(record),
                 0 if done else 1,
                 short(dense),
-                short(figure(record, record.pruned_metrics)),
+                short(metric_value(record, record.pruned_metrics)),
                 short(final_of(record)),
                 short(
                     100 * record.macs_pruned / record.macs_dense if record.macs_dense and record.macs_pruned else None
@@ -217,7 +223,7 @@ def _entry(entry: Entry, workloads: Mapping[str, int], methods: Mapping[str, int
         "p": entry.protocol,
         "b": entry.budget,
         "r": entry.recovery,
-        "s": entry.source,
+        "s": entry.searched_on,
         "main": main,
         "rank": entry.rank,
         "verdict": entry.verdict,
@@ -359,7 +365,7 @@ def page_html(
     licences = [
         (HERE / "static" / "vendor" / f"LICENSE-{n}.txt").read_text("utf-8") for n in ("d3", "plot", "tabulator")
     ]
-    looks = method_looks(matrix)
+    looks = method_styles(matrix)
     colours = [looks[m["name"]].colour if m["name"] in looks else "#6f6f6f" for m in data["methods"]]
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),

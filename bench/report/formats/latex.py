@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from bench.report.tables import DASH, Column, Num, Section, Table, Text, Value, rounded
+from bench.report.tables.data import DASH, Column, Num, Section, Table, Text, Value, rounded
 
 PACKAGES = r"""\usepackage[utf8]{inputenc}
 \IfFileExists{lmodern.sty}{\usepackage[T1]{fontenc}\usepackage{lmodern}}{}
@@ -133,9 +133,9 @@ def _column_format(column: Column, values: list[Value]) -> tuple[str, bool]:
     return (spec + r"@{\,}l" if spread else spec), spread
 
 
-def _tex_value(value: Value, column: Column, spread: bool) -> str:
+def _tex_value(value: Value, column: Column, *, spread: bool) -> str:
     if isinstance(value, Num) and value.value is not None and value.text != DASH:
-        body = rounded(value.value, value.digits, value.signed)
+        body = rounded(value.value, value.digits, signed=value.signed)
         std = rounded(value.std, value.digits) if value.std is not None else ""
         if not spread:
             return rf"\bfseries {body}" if value.bold else body
@@ -145,25 +145,22 @@ def _tex_value(value: Value, column: Column, spread: bool) -> str:
     body = "--" if isinstance(value, Num) else tex_escape(value.text)
     if isinstance(value, Text) and value.kind == "control":
         body = rf"\textit{{{body}}}"
-    elif isinstance(value, Text) and value.kind == "code":
-        body = rf"\texttt{{{body}}}"
     if spread:
         return rf"\multicolumn{{2}}{{c}}{{{body}}}"
     return f"{{{body}}}" if column.numeric else body
 
 
-def section_latex(table: Table, section: Section, first: bool) -> str:
-    """One table, which may run over pages; the first of a file explains its marks for all."""
+def section_latex(table: Table, section: Section, *, explained: bool) -> str:
+    """One table, which may run over pages; `explained` has the table's caption, which holds for all its sections."""
     columns = section.columns
-    filled = [row for row in section.rows if row is not None]
-    formats = [_column_format(column, [row[i] for row in filled]) for i, column in enumerate(columns)]
+    formats = [_column_format(column, [row.values[i] for row in section.rows]) for i, column in enumerate(columns)]
     heads = []
     for column, (_, spread) in zip(columns, formats, strict=True):
         text = column.tex or tex_escape(column.title)
         heads.append(rf"\multicolumn{{2}}{{c}}{{{text}}}" if spread else f"{{{text}}}" if column.numeric else text)
     head = " & ".join(heads)
     caption = tex_escape(table.title) + (f": {tex_escape(section.title)}. " if section.title else ". ")
-    caption += tex_rich(table.caption) if first else ""
+    caption += tex_rich(table.caption) if explained else ""
     lines = [
         r"\begingroup\footnotesize\setlength{\tabcolsep}{4.5pt}\setlength{\LTcapwidth}{0.9\linewidth}",
         r"\sisetup{detect-weight=true,retain-explicit-plus=true}",
@@ -173,12 +170,12 @@ def section_latex(table: Table, section: Section, first: bool) -> str:
         rf"\toprule {head} \\ \midrule \endhead",
         r"\bottomrule \endfoot",
     ]
-    for row in section.rows:
-        if row is None:
+    for row, ruled in section.ruled():
+        if ruled:
             lines.append(r"\addlinespace")
-            continue
-        parts = zip(row, columns, formats, strict=True)
-        lines.append(" & ".join(_tex_value(value, column, spread) for value, column, (_, spread) in parts) + r" \\")
+        parts = zip(row.values, columns, formats, strict=True)
+        values = [_tex_value(value, column, spread=spread) for value, column, (_, spread) in parts]
+        lines.append(" & ".join(values) + r" \\")
     lines.append(r"\end{longtable}")
     if section.notes:
         lines.append(r"\vspace{-1ex}")
@@ -190,5 +187,6 @@ def section_latex(table: Table, section: Section, first: bool) -> str:
 def to_latex(table: Table) -> str:
     """The whole table as a file."""
     comment = f"% {table.title}. Compiles as it stands; \\input in a document, it needs booktabs, longtable, siunitx."
-    body = "\n\n".join(section_latex(table, section, index == 0) for index, section in enumerate(table.sections))
+    sections = [section_latex(table, section, explained=i == 0) for i, section in enumerate(table.sections)]
+    body = "\n\n".join(sections)
     return f"{comment}\n{HEAD}\n{body}\n{FOOT}"

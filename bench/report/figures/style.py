@@ -22,7 +22,6 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (
 CONTROL_COLOURS = ("#6f6f6f", "#9a9a9a", "#444444", "#b5b5b5")
 CONTROL_MARKERS = ("o", "s", "^", "D")
 INK = "#222222"
-FAINT = "#d9d9d9"
 HEAT = "cividis"
 """Even in lightness, so that it prints in grey."""
 FORMATS = ("png", "svg", "pdf")
@@ -63,7 +62,7 @@ RC: Any = {
 
 
 @dataclass(frozen=True)
-class Look:
+class MethodStyle:
     """How one method is drawn, in every figure."""
 
     colour: str
@@ -82,14 +81,15 @@ class Look:
         }
 
 
-def looks(methods: Sequence[str], controls: set[str]) -> dict[str, Look]:
-    """A look a method, in the order given."""
-    found: dict[str, Look] = {}
-    own = [name for name in methods if name not in controls]
-    for index, name in enumerate(own):
-        found[name] = Look(COLOURS[index % 8], MARKERS[index * 3 % 8 if index >= 8 else index], DASHES[index % 6], True)
-    for index, name in enumerate(name for name in methods if name in controls):
-        found[name] = Look(CONTROL_COLOURS[index % 4], CONTROL_MARKERS[index % 4], DASHES[(index + 2) % 6], False)
+def styles(methods: Sequence[str], controls: set[str]) -> dict[str, MethodStyle]:
+    """The style of each method, by its place in `methods`."""
+    found: dict[str, MethodStyle] = {}
+    for i, name in enumerate(name for name in methods if name not in controls):
+        # The ninth method has the first colour again, but not the first marker.
+        marker = MARKERS[i * 3 % 8 if i >= 8 else i]
+        found[name] = MethodStyle(COLOURS[i % 8], marker, DASHES[i % 6], filled=True)
+    for i, name in enumerate(name for name in methods if name in controls):
+        found[name] = MethodStyle(CONTROL_COLOURS[i % 4], CONTROL_MARKERS[i % 4], DASHES[(i + 2) % 6], filled=False)
     return found
 
 
@@ -104,7 +104,6 @@ def new_figure(width: float, height: float) -> Figure:
 
 def render(figure: Figure, formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
     """The figure's bytes by format: the same for the same figure, without dates."""
-    found = {}
     metadata: dict[str, dict[str, Any]] = {
         "png": {"Software": None},
         "svg": {"Date": None, "Creator": "prunebench"},
@@ -117,6 +116,7 @@ def render(figure: Figure, formats: Sequence[str] = FORMATS) -> dict[str, bytes]
         figure.set_dpi(dpi)
         engine.execute(figure)
         figure.set_layout_engine(None)  # "none" would leave a placeholder, for which savefig draws twice
+    found = {}
     for name in formats:
         stream = io.BytesIO()
         figure.savefig(stream, format=name, dpi=dpi, metadata=metadata[name])
@@ -128,6 +128,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 def label(text: str, limit: int = 42) -> str:
-    """A name short and clean enough to draw."""
+    """A name without control characters, cut to `limit` characters."""
     text = _CONTROL.sub(" ", text)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -15,7 +15,8 @@ from bench.report import figures, tables
 from bench.report.audit import contradictions
 from bench.report.frames import CONTROLS, Matrix, build
 from bench.report.latex import to_latex
-from bench.report.page import Image, page_html
+from bench.report.page import page_html
+from bench.report.page_pictures import FigurePicture
 from bench.report.records import CELLS, dump_line, missing_label, write_bytes, write_lines, write_text
 
 if TYPE_CHECKING:
@@ -56,14 +57,14 @@ def write(
         write_text(out / "tables" / f"{table.name}.tex", to_latex(table))
     load = loader(pictures) if pictures is not None and any(record.pictures for record in matrix.records) else None
     drawn: list[tuple[str, str, str]] = []
-    images: list[Image] = []
+    images: list[FigurePicture] = []
     for drawing in figures.all_figures(matrix, load):
         rendered = figures.style.render(drawing.figure)
         for suffix, data in rendered.items():
             write_bytes(out / "figures" / f"{drawing.name}.{suffix}", data)
         drawn.append((drawing.name, drawing.title, drawing.caption))
         if not drawing.interactive:
-            images.append(Image(drawing.title, drawing.caption, rendered["png"]))
+            images.append(FigurePicture(drawing.title, drawing.caption, rendered["png"]))
     _remove_stale(out, {table.name for table in made}, {name for name, _, _ in drawn})
 
     page = page_html(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bench.report.figures import method_looks
 from bench.report.frames import Matrix
 from bench.report.page_data import page_data
-from bench.report.page_details import page_details
+from bench.report.page_details import curve_points, page_details
 from bench.report.page_pictures import FigurePicture
 from bench.report.records import missing_label
 from bench.report.tables import Table, entry_id, section_html
@@ -80,7 +80,7 @@ def page_html(
     from markupsafe import Markup
 
     data = page_data(matrix, runs=runs, thumbnails=thumbnails)
-    details = page_details(matrix)
+    points = curve_points(matrix)
     scripts = page_scripts()
     return (
         _environment()
@@ -91,12 +91,12 @@ def page_html(
             version=", ".join(str(v) for v in sorted({record.protocol_version for record in matrix.records})),
             overview=overview,
             total=len(matrix.records),
-            curve_points=details["curve_points"],
+            curve_points=points,
             tables=_static_tables(matrix, made),
             pictures=pictures,
             css=Markup(_style(matrix, [method.name for method in data["methods"]["rows"]])),
             data=Markup(embed(data)),
-            details=Markup(embed(details)),
+            details=Markup(embed(page_details(matrix, points=points))),
             scripts=[Markup(script) for script in scripts],
             hashes=Markup(" ".join(_hash(script) for script in scripts)),
             licences=[_asset(f"vendor/{name}") for name in LICENCES],
@@ -175,8 +175,7 @@ def _static_tables(matrix: Matrix, made: Sequence[Table]) -> list[tuple[Table, l
 
     numbers = {entry_id(entry): number for number, entry in enumerate(matrix.entries)}
     return [
-        (table, [(section, Markup(section_html(section, numbers.get))) for section in table.sections])
-        for table in made
+        (table, [(section, Markup(section_html(section, numbers.get))) for section in table.sections]) for table in made
     ]
 
 

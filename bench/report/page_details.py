@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench.interface.cell import Cell
 from bench.interface.record import Record
 from bench.report.frames import Matrix
 from bench.report.page_data import short
@@ -118,10 +117,13 @@ class SharedValues:
         return self._numbers[key]
 
 
-def page_details(matrix: Matrix) -> dict[str, Any]:
-    """Every cell's details by its id, the names of their fields, and the values that cells share."""
+def page_details(matrix: Matrix, *, points: int) -> dict[str, Any]:
+    """Every cell's details by its id, the names of their fields, and the values that cells share.
+
+    Args:
+        points: points to a training curve, or 0 for no curves; see `curve_points`.
+    """
     shared = SharedValues()
-    points = curve_points(matrix)
     rows = {record.cell_id: _details_row(record, shared, points) for record in matrix.records}
     for cell in matrix.missing:
         rows[cell.id] = DetailsRow(**_configuration(cell.model_dump(mode="json"), shared))
@@ -130,7 +132,6 @@ def page_details(matrix: Matrix) -> dict[str, Any]:
         "parts": {name: kind._fields for name, kind in PARTS.items()},
         "shared": shared.by_field,
         "rows": rows,
-        "curve_points": points,
     }
 
 
@@ -153,11 +154,11 @@ def _details_row(record: Record, shared: SharedValues, points: int) -> DetailsRo
     if record.latency_dense and record.latency_pruned:
         fields["latency_dense"] = shared.number("latency_dense", record.latency_dense.model_dump())
         fields["latency_pruned"] = shared.number("latency_pruned", record.latency_pruned.model_dump())
-    fields |= _metrics(record, shared) | _widths(record, shared)
-    return DetailsRow(**fields, **_budget(record), cost=_cost(record))
+    fields |= _metrics(record, shared) | _budget(record) | _widths(record, shared)
+    return DetailsRow(**fields, cost=_cost(record))
 
 
-def _configuration(plain: Mapping[str, Any], shared: SharedValues) -> dict[str, int]:
+def _configuration(plain: Mapping[str, Any], shared: SharedValues) -> dict[str, Any]:
     rest = {name: value for name, value in plain.items() if name not in ("workload", "seed")}
     return {
         "workload": shared.number("workload", plain.get("workload", {})),
@@ -174,7 +175,7 @@ def _metrics(record: Record, shared: SharedValues) -> dict[str, Any]:
     return {"metric_names": shared.number("metric_names", names), "metrics": figures}
 
 
-def _budget(record: Record) -> dict[str, BudgetRow | SizeRow]:
+def _budget(record: Record) -> dict[str, Any]:
     audit = record.audit
     if audit is None:
         return {}

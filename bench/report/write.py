@@ -18,7 +18,8 @@ from bench.report.formats.latex import to_latex
 from bench.report.formats.markdown import to_markdown
 from bench.report.front_page import LISTED, overview, readme_text
 from bench.report.matrix import Matrix, build
-from bench.report.page import Image, page_html
+from bench.report.page import page_html
+from bench.report.page_pictures import FigurePicture
 from bench.report.pictures import PictureSource, loader, thumbnails
 from bench.report.records import CELLS, dump_line, write_bytes, write_lines, write_text
 from bench.report.tables.catalogue import all_tables
@@ -89,17 +90,17 @@ def _write_tables(tables: Sequence[Table], folder: Path) -> None:
     _remove_stale(folder, {table.name for table in tables}, TABLE_FORMATS)
 
 
-def _write_figures(matrix: Matrix, load: LoadPicture | None, folder: Path) -> tuple[list[Written], list[Image]]:
+def _write_figures(matrix: Matrix, load: LoadPicture | None, folder: Path) -> tuple[list[Written], list[FigurePicture]]:
     """What was drawn, and as images those figures that the page does not draw itself."""
     written: list[Written] = []
-    images: list[Image] = []
+    images: list[FigurePicture] = []
     for drawing in all_figures(matrix, load):
         rendered = render(drawing.figure)
         for suffix, data in rendered.items():
             write_bytes(folder / f"{drawing.name}.{suffix}", data)
         written.append(Written(drawing.name, drawing.title, drawing.caption))
         if not drawing.interactive:
-            images.append(Image(drawing.title, drawing.caption, rendered["png"]))
+            images.append(FigurePicture(drawing.title, drawing.caption, rendered["png"]))
     _remove_stale(folder, {figure.name for figure in written}, FIGURE_FORMATS)
     return written, images
 

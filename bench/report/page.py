@@ -132,20 +132,14 @@ def page_data(matrix: Matrix, *, runs: str) -> tuple[dict[str, Any], dict[str, A
     places = {name: index for index, name in enumerate(methods)}
     main = {id(entry) for entry in matrix.main}
     ids = entry_ids(matrix)
-    entry_of = {(e.workload, e.protocol, e.budget, e.method, e.recovery, e.searched_on): e for e in matrix.entries}
+    entry_of = {entry.key: entry for entry in matrix.entries}
 
-    def find(workload: str, method: str, cell: Cell) -> int:
-        source = ""
-        if cell.transfer:
-            known = matrix.labels.get(cell.transfer)
-            source = (
-                matrix.transfer_names.get(cell.transfer, f"cell {cell.transfer}") if known else f"cell {cell.transfer}"
-            )
-        return ids[entry_id(entry_of[(workload, cell.protocol, round(cell.budget, 9), method, cell.recovery, source)])]
+    def find(cell: Cell) -> int:
+        return ids[entry_id(entry_of[matrix.entry_key(cell)])]
 
     cells: list[list[Any]] = []
     for record in matrix.records:
-        workload, method = matrix.labels[record.cell_id]
+        workload, _ = matrix.labels[record.cell_id]
         ledger = record.ledger
         seconds = (ledger.dense_seconds + ledger.search_seconds + ledger.recovery_seconds) if ledger else None
         done = record.status == "finished" and final_of(record) is not None
@@ -153,7 +147,7 @@ def page_data(matrix: Matrix, *, runs: str) -> tuple[dict[str, Any], dict[str, A
         cells.append(
             [
                 record.cell_id,
-                find(workload, method, matrix.configs[record.cell_id]),
+                find(matrix.configs[record.cell_id]),
                 seed_of(record),
                 0 if done else 1,
                 short(dense),
@@ -172,8 +166,7 @@ def page_data(matrix: Matrix, *, runs: str) -> tuple[dict[str, Any], dict[str, A
             ]
         )
     for cell in matrix.missing:
-        workload, method = matrix.labels[cell.id]
-        cells.append([cell.id, find(workload, method, cell), cell.seed, 2, *[None] * 10, ""])
+        cells.append([cell.id, find(cell), cell.seed, 2, *[None] * 10, ""])
     data = {
         "suite": matrix.suite,
         "runs": runs if re.match(r"https?://", runs) else "",

@@ -11,9 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from bench.interface.cell import Cell
 from bench.interface.record import Record
-from bench.report.entry import Entry, drop, final_of, metric_value, seed_of, speedup_of, within
+from bench.report.entry import drop, final_of, metric_value, seed_of, speedup_of, within
 from bench.report.figures.panels import method_styles
 from bench.report.figures.style import MethodStyle
 from bench.report.matrix import Matrix
@@ -172,27 +171,13 @@ def _entry_rows(matrix: Matrix, workloads: Sequence[str], methods: Sequence[str]
 
 
 def _cell_rows(matrix: Matrix) -> list[CellRow]:
-    entry_index = {_key_of_entry(entry): index for index, entry in enumerate(matrix.entries)}
-    rows = [
-        _cell_row(matrix, record, entry_index[_key_of_cell(matrix, matrix.configs[record.cell_id], record.cell_id)])
+    entry_index = {entry.key: index for index, entry in enumerate(matrix.entries)}
+    recorded = [
+        _cell_row(matrix, record, entry_index[matrix.entry_key(matrix.configs[record.cell_id])])
         for record in matrix.records
     ]
-    rows += [
-        CellRow(cell.id, entry_index[_key_of_cell(matrix, cell, cell.id)], cell.seed, "missing")
-        for cell in matrix.missing
-    ]
-    return rows
-
-
-def _key_of_entry(entry: Entry) -> tuple[Any, ...]:
-    return (entry.workload, entry.protocol, entry.budget, entry.method, entry.recovery, entry.searched_on)
-
-
-def _key_of_cell(matrix: Matrix, cell: Cell, cell_id: str) -> tuple[Any, ...]:
-    """The key of the entry that a cell belongs to."""
-    workload, method = matrix.labels[cell_id]
-    source = matrix.transfer_names.get(cell.transfer, f"cell {cell.transfer}") if cell.transfer else ""
-    return (workload, cell.protocol, round(cell.budget, 9), method, cell.recovery, source)
+    missing = [CellRow(cell.id, entry_index[matrix.entry_key(cell)], cell.seed, "missing") for cell in matrix.missing]
+    return recorded + missing
 
 
 def _cell_row(matrix: Matrix, record: Record, entry_index: int) -> CellRow:

@@ -79,7 +79,6 @@ def sensitivity(
     seen = ctx.data.val
     while len(seen) >= 2 * SCANNED:
         seen, _ = seen.halves(ctx.seed)
-    rows = ctx.snapshots.setdefault("sensitivity", [])
     scan: dict[str, list[float]] = {}
     steps = len(SHARES) * len(graph.groups)
 
@@ -92,15 +91,14 @@ def sensitivity(
         for group in graph.groups:
             values = scan[group.name] = []
             units = scores[group.name].double().cpu().view(-1, group.bundle).sum(1).numpy()
-            rows.append({"group": group.name, "kept": 1.0, "metric": dense})
+            ctx.log.add_snapshot("sensitivity", {"group": group.name, "kept": 1.0, "metric": dense})
             for share in SHARES:
                 mask = highest(units, group.bundle, width_at(group.size, group.bundle, share))
                 value = evaluated({group.name: mask.to(ctx.device, torch.float32)})
                 values.append(value)
-                rows.append({"group": group.name, "kept": share, "metric": value})
-                if ctx.progress is not None:
-                    done = len(SHARES) * (len(scan) - 1) + len(values)
-                    ctx.progress("search", done, steps, abs(dense - value))
+                ctx.log.add_snapshot("sensitivity", {"group": group.name, "kept": share, "metric": value})
+                done = len(SHARES) * (len(scan) - 1) + len(values)
+                ctx.observer.step("search", done, steps, abs(dense - value))
     finally:
         gates.remove()
     ctx.note(

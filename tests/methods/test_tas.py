@@ -225,18 +225,18 @@ def searched(ratio: float) -> tuple[Context, Found, Fitted]:
 @pytest.mark.parametrize("ratio", [0.7, 0.5, 0.3])
 def test_the_search_and_what_it_decides_are_within_five_percent(ratio: float) -> None:
     ctx, _, fitted = searched(ratio)
-    assert ctx.trajectory[-1]["expected_macs_ratio"] == pytest.approx(ratio, rel=0.05)
+    assert ctx.log.rows[-1]["expected_macs_ratio"] == pytest.approx(ratio, rel=0.05)
     assert fitted.native_macs_ratio == pytest.approx(ratio, rel=0.05)
     assert fitted.within
 
 
-def test_the_trajectory_shows_the_distributions_settling() -> None:
+def test_the_log_shows_the_distributions_settling() -> None:
     ctx, found, _ = searched(0.5)
-    rows = ctx.trajectory
+    rows = ctx.log.rows
     assert rows[0]["temperature"] > 4 and rows[-1]["temperature"] < 0.5
     assert rows[-1]["entropy"] < rows[0]["entropy"] < 1
     assert all(0 < row["argmax_macs_ratio"] <= 1 for row in rows)
-    assert [len(s["values"]) for s in ctx.snapshots["widths"]] == [6] * 5
+    assert [len(s["values"]) for s in ctx.log.snapshots["widths"]] == [6] * 5
     assert found.model is not None
     assert set(found.model.state_dict()) == set(searching.digits().model.state_dict())
 
@@ -280,7 +280,7 @@ def test_a_stage_with_useless_blocks_gets_shallower() -> None:
     assert set(found.drop_blocks) & set(planted)
     others = [name for name in found.drop_blocks if name not in planted]
     assert len(others) < len(set(found.drop_blocks) & set(planted)) + 1
-    assert ctx.trajectory[-1]["expected_macs_ratio"] == pytest.approx(0.76, rel=0.08)
+    assert ctx.log.rows[-1]["expected_macs_ratio"] == pytest.approx(0.76, rel=0.08)
 
 
 @pytest.mark.parametrize("space", ["width", "depth"])
@@ -301,12 +301,10 @@ def test_ablations_run(switch: dict[str, Any]) -> None:
 
 
 def test_a_killed_search_resumes_exactly(tmp_path: Path) -> None:
-    (whole, rows), (again, rows_again) = searching.resumed_and_not(searching.digits(), TAS(), 0.5, tmp_path)
-    assert rows == rows_again
-    assert whole.widths == again.widths
-    searching.assert_same_found(whole, again)
+    searching.assert_resuming_is_exact(searching.digits(), TAS(), 0.5, tmp_path)
 
 
+@pytest.mark.speed
 def test_a_weight_step_and_the_pair_cost_what_they_should() -> None:
     """Asked: 1.3 of a dense step, and 1.2 of two for the pair. docs/methods.md has the figures of an idle machine."""
     times = timed_rounds(32, 7)

@@ -71,12 +71,12 @@ class DCSS:
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
         from bench.interface.method import Search
         from bench.search.gates import Gates
-        from bench.search.widths import ExpectedMacs, by_l1
+        from bench.search.widths import ExpectedMacs, order_by_l1
         from bench.structure.surgery import permute
 
         dense = int(graph.macs())
         R = budget.ratio * dense
-        model = permute(model, graph, by_l1(graph, model)).to(ctx.device)
+        model = permute(model, graph, order_by_l1(graph, model)).to(ctx.device)
         n = {g.name: self.widths(g).to(ctx.device) for g in graph.groups}
         K = torch.arange(1, self.candidates + 1) / self.candidates
         alpha = nn.Parameter((self.slope * K).repeat(len(graph.groups), 1).to(ctx.device))  # [groups, K]

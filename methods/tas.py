@@ -86,16 +86,16 @@ class TAS:
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
         from bench.interface.method import Search
         from bench.search.supernet import Supernet
-        from bench.search.widths import ExpectedMacs, by_l1
+        from bench.search.widths import ExpectedMacs, order_by_l1
         from bench.structure.surgery import permute
         from bench.training.device import stage_seed
 
         dense = int(graph.macs())
         R = budget.ratio * dense
-        model = permute(model, graph, by_l1(graph, model)).to(ctx.device)
+        model = permute(model, graph, order_by_l1(graph, model)).to(ctx.device)
         widths = {g.name: self.widths(g.bundles) for g in graph.groups} if self.space != "depth" else {}
         resize = interpolation if self.aggregate == "cwi" else padding
-        net = Supernet(model, graph, widths, self.space != "width", resize)
+        net = Supernet(model, graph, widths, depth=self.space != "width", resize=resize)
         generator = torch.Generator().manual_seed(stage_seed(ctx.seed, "tas", "alpha"))
         alpha = [nn.Parameter(0.01 * torch.randn(K, generator=generator)) for K in net.candidates]
         steps = max(1, ctx.epochs * (len(ctx.data.train) // 2 // ctx.recipe.batch_size))

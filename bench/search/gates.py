@@ -28,7 +28,7 @@ from bench.structure.walk import CONVS, TRANSPOSED
 if TYPE_CHECKING:
     from bench.structure.graph import ChannelGroup, Member, PruningGraph
 
-Side = Literal["producer", "consumer"]
+GateSide = Literal["producer", "consumer"]
 
 
 class Gates:
@@ -46,11 +46,11 @@ class Gates:
         ValueError: an unknown side, or a norm without affine parameters where a factor belongs.
     """
 
-    def __init__(self, model: nn.Module, graph: PruningGraph, side: Side = "producer") -> None:
+    def __init__(self, model: nn.Module, graph: PruningGraph, side: GateSide = "producer") -> None:
         if side not in ("producer", "consumer"):
             raise ValueError(f"unknown side {side!r}; available: consumer, producer")
         self.graph = graph
-        self.side: Side = side
+        self.side: GateSide = side
         self._modules = dict(model.named_modules())
         self._factors: dict[str, torch.Tensor] = {}  # by group, one value a bundle
         self._presence: dict[str, torch.Tensor] = {}
@@ -176,7 +176,7 @@ def _leave(module: nn.Module, args: Any, output: Any) -> None:
     module.__dict__.pop("bias", None)
 
 
-def _scaled(module: nn.Module, weight: torch.Tensor, vector: torch.Tensor, side: Side) -> torch.Tensor:
+def _scaled(module: nn.Module, weight: torch.Tensor, vector: torch.Tensor, side: GateSide) -> torch.Tensor:
     if not isinstance(module, (*CONVS, nn.Linear)):
         return weight * vector
     tail = (1,) * (weight.ndim - 2)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bench.interface.method import Context, Found
 from bench.search.fit import Fitted
 from bench.search.gates import Gates
-from bench.search.widths import ExpectedMacs, by_l1
+from bench.search.widths import ExpectedMacs, order_by_l1
 from bench.structure.graph import PruningGraph
 from bench.structure.surgery import permute
 from methods.dcss import DCSS, cost, soft_mask
@@ -41,7 +41,7 @@ def test_the_cost_by_hand() -> None:
 
 def test_ordering_channels_by_norm_leaves_the_function_as_it_is() -> None:
     bench = searching.digits()
-    ordered = permute(bench.model, bench.graph, by_l1(bench.graph, bench.model)).eval()
+    ordered = permute(bench.model, bench.graph, order_by_l1(bench.graph, bench.model)).eval()
     x = torch.randn(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert (ordered(x) - copy.deepcopy(bench.model).eval()(x)).abs().max() < 1e-5

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from bench.interface.method import Budget
+from bench.search.widths import width_of
 from bench.structure.graph import PruningGraph
 from bench.structure.surgery import Pruning, prune
-from methods.l1 import L1, SHARES, width_at, widths_by_loss
+from methods.l1 import L1, SHARES, widths_by_loss
 from tests.methods.searching import CPU, Workbench, digits
 
 RATIO = 0.5
@@ -32,7 +33,7 @@ def test_the_scan_states_what_the_pruned_network_scores() -> None:
     for group in bench.graph.groups[::3]:
         for share in (0.7, 0.3):
             keep = {g.name: torch.ones(g.size, dtype=torch.bool) for g in bench.graph.groups}
-            best = scores[group.name].topk(width_at(group.size, group.bundle, share)).indices
+            best = scores[group.name].topk(width_of(group, share)).indices
             keep[group.name] = torch.zeros(group.size, dtype=torch.bool).index_fill(0, best, True)
             pruned = prune(copy.deepcopy(bench.model), bench.graph, Pruning(keep=keep))
             expected = bench.task.evaluate(pruned, bench.data.val, CPU, bench.recipe)["accuracy"]

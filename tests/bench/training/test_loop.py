@@ -136,7 +136,7 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
 
 def test_biases_and_norms_are_not_decayed() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    groups = make_optimizer(list(model.parameters()), Recipe(weight_decay=0.1), CPU).param_groups
+    groups = make_optimizer(list(model.parameters()), Recipe(weight_decay=0.1)).param_groups
     decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
     conv, norm = model
     assert decay[id(conv.weight)] == 0.1

@@ -78,6 +78,14 @@ def super_resolution() -> Workbench:
     return workbench(task, 4)
 
 
+def chain(channels: int = 4) -> tuple[nn.Module, PruningGraph]:
+    """conv(1 -> n) and conv(n -> 2), 3×3 on 4×4: 9·16·n + 9·16·2n = 432 n multiply-adds, n being `channels` at most."""
+    torch.manual_seed(0)
+    first = nn.Conv2d(1, channels, 3, padding=1, bias=False)
+    model = nn.Sequential(first, nn.ReLU(), nn.Conv2d(channels, 2, 3, padding=1))
+    return model, PruningGraph.trace(model, torch.randn(1, 1, 4, 4))
+
+
 class Killed(Exception):
     """Raised in the middle of a search."""
 
@@ -99,7 +107,7 @@ def rows_of(ctx: Context) -> list[dict[str, Any]]:
 
 
 def assert_resuming_is_exact(bench: Workbench, method: Method, ratio: float, folder: Path) -> None:
-    """A search of four epochs that was killed after its second ends as one that was not."""
+    """A search of four epochs that was killed after its second, or after its last, ends as one that was not."""
     whole = bench.context(4, workdir=folder / "whole")
     expected = bench.search(method, ratio, whole)[0]
     with pytest.raises(Killed):
@@ -110,6 +118,9 @@ def assert_resuming_is_exact(bench: Workbench, method: Method, ratio: float, fol
     assert rows_of(again) == rows_of(whole)
     assert again.log.snapshots == whole.log.snapshots
     assert_same_found(expected, found)
+    over = bench.context(4, workdir=folder / "whole")
+    assert_same_found(expected, bench.search(method, ratio, over)[0])
+    assert rows_of(over) == rows_of(whole)
 
 
 def assert_same_found(a: Found, b: Found) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench.interface.method import Context, Found
+from bench.interface.method import Budget, Context, Found
 from bench.search.fit import Fitted
 from bench.search.gates import Gates
 from bench.training.evaluate import recalibrate
-from methods.dais import DAIS, flops_loss, same_stage, settle, sparsity_loss, symmetry_loss
+from methods.dais import DAIS, IndicatorSearch, flops_loss, same_stage, settle, sparsity_loss, symmetry_loss
 from tests.methods import searching
 
 T64 = torch.float64
@@ -69,6 +69,51 @@ def test_indicators_start_in_l1_order_around_their_mean() -> None:
     assert first.argsort().tolist() == scores.argsort().tolist()
     assert first.mean().item() == pytest.approx(math.log(9), abs=1e-5)
     assert (first.min().item(), first.max().item()) == pytest.approx((math.log(9) - 0.5, math.log(9) + 0.5))
+
+
+def chain(I: list[float], ratio: float, **hyper: Any) -> IndicatorSearch:  # noqa: E741
+    """A search on `searching.chain` with these indicators at T = 1; E = 432 Σ I."""
+    model, graph = searching.chain(len(I))
+    search = IndicatorSearch(DAIS(**hyper), model, graph, Budget(ratio), steps=10, device=searching.CPU)
+    search.alpha.data = torch.tensor(I).logit()
+    return search
+
+
+def test_the_penalty_by_hand() -> None:
+    """Equation (1) with Σ I = 2.5 of 4 channels against a budget of a half; a group alone has no symmetry."""
+    search = chain([0.9, 0.8, 0.5, 0.3], 0.5, sparsity_weight=0.1, flops_weight=3.0)
+    assert search.E(search.I()).item() == pytest.approx(432 * 2.5)
+    assert search.penalty().item() == pytest.approx(0.1 * 2.5 / 4 + 3 * math.log(2.5 / 2), rel=1e-5)
+
+
+def test_symmetry_belongs_to_the_penalty() -> None:
+    bench = searching.digits("resnet20", 1)
+    values: list[float] = []
+    for weight in (0.0, 2.0):
+        method = DAIS(symmetry_weight=weight, sparsity_weight=0.0, flops_weight=0.0, spread=0.0)
+        search = IndicatorSearch(method, bench.model, bench.graph, Budget(0.5), steps=1, device=searching.CPU)
+        with torch.no_grad():
+            search.units.parts(search.alpha)[search.stages[0][0]].fill_(-100.0)  # one group of a stage is off
+        values.append(float(search.penalty()))
+        search.gates.remove()
+    n, pairs = len(search.stages[0]), sum(len(s) * (len(s) - 1) // 2 for s in search.stages)
+    assert n > 1
+    assert values == pytest.approx([0.0, 2.0 * (n - 1) * 0.9**2 / pairs])
+
+
+def test_the_best_indicators_of_a_group_are_kept_from_going_off() -> None:
+    search = chain([0.4, 0.3, 0.2, 0.1], 0.5, floor=0.25)
+    assert search.floors == [1]
+    search.after(0.5)
+    assert search.I().tolist() == pytest.approx([torch.tensor(0.1).sigmoid().item(), 0.3, 0.2, 0.1])
+
+
+def test_after_annealing_the_indicators_are_settled_at_the_budget() -> None:
+    search = chain([0.9, 0.8, 0.7, 0.6], 0.5, anneal_until=0.9)
+    search.after(0.9)
+    assert (search.I() > 0.5).all()
+    search.after(0.91)
+    assert (search.I() > 0.5).tolist() == [True, True, False, False]
 
 
 def test_settling_flips_the_nearest_indicators_and_no_others() -> None:

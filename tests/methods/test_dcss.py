@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.interface.method import Context, Found
+from bench.interface.method import Budget, Context, Found
 from bench.search.fit import Fitted
 from bench.search.gates import Gates
 from bench.search.widths import ExpectedMacs, order_by_l1
 from bench.structure.graph import PruningGraph
 from bench.structure.surgery import permute
-from methods.dcss import DCSS, cost, soft_mask
+from methods.dcss import DCSS, SparsitySearch, cost, soft_mask
 from tests.methods import searching
 
 
@@ -37,6 +37,47 @@ def test_the_cost_by_hand() -> None:
         (gradient,) = torch.autograd.grad(found, E)
         assert found.item() == pytest.approx(loss)
         assert gradient.item() == pytest.approx(slope)
+
+
+def chain(p: list[float], ratio: float, **hyper: Any) -> SparsitySearch:
+    """A search on `searching.chain` with these probabilities of its widths 1 … K; MACs are 432 a channel."""
+    model, graph = searching.chain(len(p))
+    search = SparsitySearch(DCSS(candidates=len(p), **hyper), model, graph, Budget(ratio), steps=10)
+    search.alpha.data = torch.tensor([p]).log()
+    return search
+
+
+def test_the_penalty_by_hand() -> None:
+    """Equation (3): E[n] = 0.25·1 + 0.75·4 = 3.25 of 4 channels, against a budget of a half."""
+    search = chain([0.25, 0.0, 0.0, 0.75], 0.5, cost_weight=3.0)
+    assert float(search.E(search.p())) == pytest.approx(432 * 3.25)
+    assert search.penalty().item() == pytest.approx(3 * math.log(3.25 / 2))
+    assert chain([0.0, 1.0, 0.0, 0.0], 0.5).penalty().item() == 0
+
+
+def test_an_iteration_sets_temperature_rate_and_masks() -> None:
+    search = chain([0.5, 0.0, 0.0, 0.5], 0.5, travel=5.0, temperature_start=1.0, temperature_end=0.25)
+    model, x = search.gates._modules[""], torch.randn(2, 1, 4, 4)
+    before = model(x).detach()
+    search.before(0.5)
+    assert search.tau == pytest.approx(0.5)
+    assert search.optimizer.param_groups[0]["lr"] == pytest.approx(5.0 / 10)  # cos(π / 2) = 0
+    assert not torch.allclose(model(x), before)
+    assert torch.autograd.grad(model(x).sum(), search.alpha, allow_unused=True) == (None,)  # the weight step: no α
+    search.before_architecture(0.5)
+    (slope,) = torch.autograd.grad(model(x).sum(), search.alpha)
+    assert slope.abs().max() > 0
+
+
+def test_discretising_writes_the_soft_mask_into_the_weights() -> None:
+    search = chain([0.5, 0.0, 0.0, 0.5], 0.5)
+    model, x = search.gates._modules[""], torch.randn(2, 1, 4, 4)
+    search.after(1.0)
+    masked = model(x)
+    widths, expected = search.discretise()
+    assert widths == {"0": 2} and expected == pytest.approx(432 * 2.5)  # E[n] = 2.5, rounded to even
+    assert torch.allclose(model(x), masked, atol=1e-6)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
 def test_ordering_channels_by_norm_leaves_the_function_as_it_is() -> None:

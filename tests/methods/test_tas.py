@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from bench.search.supernet import Supernet
 from bench.search.widths import ExpectedMacs
 from bench.structure.graph import PruningGraph
 from bench.structure.surgery import Pruning, prune
-from methods.tas import TAS, interpolation, padding, sample, settle
+from methods.tas import TAS, ArchitectureSearch, interpolation, padding, sample, settle
 from tasks.models.resnet import CifarResNet, cifar_resnet
 from tests.methods import searching
 from tests.speed.tas_step import timed_rounds
@@ -223,6 +224,60 @@ def test_settling_changes_what_costs_the_least_probability() -> None:
 
     assert settle([0, 1], log_p, macs, 118.0, 0.025) == [2, 1]  # 80 is off; 100 + 20 fits and is nearly as probable
     assert settle([0, 1], log_p, macs, 80.0, 0.025) == [0, 1]
+
+
+def chain(p: list[float], ratio: float, **hyper: Any) -> ArchitectureSearch:
+    """A search on `searching.chain(10)` with these probabilities of its widths 3 … 10; MACs are 432 a channel."""
+    model, graph = searching.chain(10)
+    search = ArchitectureSearch(TAS(**hyper), model, graph, Budget(ratio), steps=100, seed=0)
+    search.alpha[0].data = torch.tensor(p).log()
+    return search
+
+
+SPLIT = [0.6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.4]  # E[n] = 0.6·3 + 0.4·10 = 5.8, the argmax 3
+
+
+def test_the_published_cost_by_hand() -> None:
+    """Equation (10): the argmax decides the sign, E[F] the size."""
+    published = {"sign": "argmax", "sharpen": 1.0, "cost_weight": 3.0}
+    assert float(chain(SPLIT, 0.5).E()) == pytest.approx(432 * 5.8)
+    assert chain(SPLIT, 0.5, **published).penalty().item() == pytest.approx(-3 * math.log(5.8 / 5))  # 3 < 0.95·5
+    assert chain(SPLIT, 0.25, **published).penalty().item() == pytest.approx(3 * math.log(5.8 / 2.5))  # 3 > 2.5
+    assert chain(SPLIT, 0.31, **published).penalty().item() == 0  # 0.95·3.1 < 3 < 3.1
+
+
+def test_the_cost_whose_sign_is_the_expectation_s_by_hand() -> None:
+    """E is off by log(5.8 / 5) and so by that over t bands; τ is 0.5, and its gradient twice as large."""
+    search = chain(SPLIT, 0.5, sharpen=1.0, temperature_start=0.5, temperature_end=0.5)
+    miss = math.log(5.8 / 5)
+    assert search.penalty().item() == pytest.approx(2 * (miss / 0.05 / 0.5) ** 2 * miss)
+    assert chain(SPLIT, 0.58, sharpen=1.0).penalty().item() == 0
+
+
+def test_an_iteration_sets_temperature_rate_sharpness_and_what_is_mixed() -> None:
+    search = chain(SPLIT, 0.5, sharpen=100.0, travel=8.0)
+    search.before(0.5)
+    assert search.tau == pytest.approx((5.0 + 0.1) / 2)
+    assert torch.allclose(search.logits()[0], 10 * search.alpha[0])
+    assert search.optimizer.param_groups[0]["lr"] == pytest.approx(8 / 100)  # cos(π / 2) = 0
+    search.before(1.0)
+    assert search.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)  # the published rate is the least
+    x = torch.randn(2, 1, 4, 4)
+    search.before(0.5)
+    assert torch.autograd.grad(search.net.model(x).sum(), search.alpha, allow_unused=True) == (None,)
+    search.before_architecture(0.5)
+    (slope,) = torch.autograd.grad(search.net.model(x).sum(), search.alpha)
+    assert slope.abs().max() > 0
+
+
+def test_the_same_step_of_the_same_seed_draws_the_same() -> None:
+    search = chain([1 / 8] * 8, 0.5)
+    search.progress.fill_(0.3)
+    (one,), (again,), (other,) = (search.drawn(step) for step in ("weights", "weights", "architecture"))
+    assert torch.equal(one[0], again[0]) and torch.equal(one[1], again[1])
+    assert not torch.equal(one[1], other[1])
+    search.progress.fill_(0.4)
+    assert not torch.equal(search.drawn("weights")[0][1], one[1])
 
 
 @pytest.mark.parametrize(("depth", "published"), [(20, 40.81), (32, 69.12), (56, 125.75), (110, 253.15)])

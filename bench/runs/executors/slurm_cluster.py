@@ -58,18 +58,29 @@ class SlurmCluster:
         return list(futures.values())
 
     def reason(self, error: Exception) -> str:
-        return f"its worker was lost: {str(error).strip().splitlines()[-1][:200]}"
+        return str(error)
 
     def stop(self) -> None:
         pass
 
 
 def _watch(futures: Mapping[Any, Future[Outcome]]) -> None:
-    """Hand on what submitit's jobs return or raise, as they end."""
+    """Hand on what submitit's jobs return, as they end, and what is known of those that return nothing."""
     import submitit
 
     for handle in submitit.helpers.as_completed(list(futures)):
         try:
             futures[handle].set_result(handle.result())
         except Exception as error:
-            futures[handle].set_exception(error)
+            futures[handle].set_exception(RuntimeError(_loss(handle, error)))
+
+
+def _loss(handle: Any, error: Exception) -> str:
+    """What happened to a job without a result; its own output would hold too much for a sentence."""
+    import submitit
+
+    where = f"its output is in {handle.paths.stderr}"
+    if isinstance(error, submitit.core.utils.FailedJobError):
+        raised = str(error).split("-" * 20)[1].strip("-\n ").splitlines()[-1]
+        return f"its worker failed: {raised[:200]}; {where}"
+    return f"its worker was lost: SLURM job {handle.job_id} ended without a result in state {handle.state}; {where}"

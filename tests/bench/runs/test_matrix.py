@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,8 @@ from bench.interface import registry
 from bench.interface.record import Record
 from bench.interface.task import Splits
 from bench.runs import workload as workloads
+from bench.structure.graph import PruningGraph
+from bench.tracking.mlflow_store import Tracker
 from bench.tracking.quick_read import read_states
 from tests.bench.runs.tiny import SUITE, call, figures, prunebench, records, results
 
@@ -67,6 +70,29 @@ def test_a_matrix_runs_is_recorded_and_is_not_run_again(place: Path, monkeypatch
     assert {s.run_id for s in read_states("sqlite:///mlflow.db", "tiny").values()} == before
     assert len(reads) == 7
     assert (place / "reports/tiny/index.html").read_bytes() == page
+
+
+def test_the_store_and_the_structure_are_asked_once_and_not_once_a_cell(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def count(kind: type[Any], name: str) -> None:
+        original = getattr(kind, name)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            calls[name] += 1
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(kind, name, counted)
+
+    workloads._graphs.clear()
+    count(Tracker, "best")
+    count(Tracker, "find")
+    count(PruningGraph, "trace")
+    assert prunebench(monkeypatch, "run", "tiny.toml", "--set", 'controls=["random"]', "--quiet") == 0
+    # Four cells ask for their dense network; the report alone reads all runs.
+    assert calls == {"trace": 1, "find": 4, "best": 1}
 
 
 def test_a_records_pictures_of_the_search_reach_the_report(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

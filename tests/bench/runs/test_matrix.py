@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,75 +15,27 @@ from typing import Any, ClassVar
 import pytest
 
 import methods
-from bench.cli.app import main
 from bench.interface import registry
 from bench.interface.record import Record
 from bench.interface.task import Splits
-from bench.runs import cell_run as runner
+from bench.runs import workload as workloads
+from bench.structure.graph import PruningGraph
+from bench.tracking.mlflow_store import Tracker
 from bench.tracking.quick_read import read_states
+from tests.bench.runs.tiny import SUITE, call, figures, prunebench, records, results
 
-SUITE = """
-name = "tiny"
-methods = ["l1"]
-controls = ["random", "uniform-scratch"]
-budgets = [0.5, 0.3]
-seeds = [0]
-
-[[workloads]]
-task = "classification"
-dataset = "digits"
-model = "resnet8"
-train_size = 128
-epochs = { dense = 2, search = 1, recovery = 1 }
-train = { batch_size = 32, precision = "fp32" }
-finetune = { precision = "fp32" }
-"""
-TIMED = {"run_id", "latency_dense_ms", "latency_pruned_ms", "dense_seconds", "search_seconds", "recovery_seconds"}
 COLUMNS = """cell_id, run_id, status, task, dataset, model, method, protocol, recovery, budget, seed, metric_name,
 higher_is_better, dense_metric, pruned_metric, final_metric, macs_dense, macs_pruned, macs_ratio, params_dense,
 params_pruned, native_macs_ratio, fitted_channels, latency_dense_ms, latency_pruned_ms, search_epochs,
 recovery_epochs, search_seconds, recovery_seconds, error""".replace("\n", " ").split(", ")
 
 
-@pytest.fixture
-def place(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a suite file and a store."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.toml").write_text(SUITE)
-    return tmp_path
-
-
-def prunebench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Exit code of a call, in this process."""
-    monkeypatch.setattr(sys, "argv", ["prunebench", *arguments])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
-def results(folder: Path) -> list[dict[str, str]]:
-    with (folder / "reports" / "tiny" / "results.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def figures(rows: Sequence[dict[str, str]]) -> dict[str, dict[str, str]]:
-    """What must not depend on when and how often a suite was run."""
-    return {row["cell_id"]: {k: v for k, v in row.items() if k not in TIMED} for row in rows}
-
-
-def records(folder: Path) -> list[Record]:
-    lines = (folder / "reports" / "tiny" / "cells.jsonl").read_text().splitlines()
-    return [Record.model_validate_json(line) for line in lines]
-
-
 def test_a_matrix_runs_is_recorded_and_is_not_run_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
-    load = runner.load_data
+    load = workloads.load_data
 
-    def counted(workload: Any, root: Any, download: bool) -> Splits:
-        data = load(workload, root, download)
+    def counted(workload: Any, root: Any, *, download: bool) -> Splits:
+        data = load(workload, root, download=download)
 
         def test() -> Any:
             reads.append("test")
@@ -94,7 +43,7 @@ def test_a_matrix_runs_is_recorded_and_is_not_run_again(place: Path, monkeypatch
 
         return Splits(data.train, data.val, test, data.info, data.fingerprint, data.notes)
 
-    monkeypatch.setattr(runner, "load_data", counted)
+    monkeypatch.setattr(workloads, "load_data", counted)
     assert prunebench(monkeypatch, "run", "tiny.toml") == 0
     rows = results(place)
     assert set(COLUMNS) <= set(rows[0])
@@ -121,6 +70,29 @@ def test_a_matrix_runs_is_recorded_and_is_not_run_again(place: Path, monkeypatch
     assert {s.run_id for s in read_states("sqlite:///mlflow.db", "tiny").values()} == before
     assert len(reads) == 7
     assert (place / "reports/tiny/index.html").read_bytes() == page
+
+
+def test_the_store_and_the_structure_are_asked_once_and_not_once_a_cell(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def count(kind: type[Any], name: str) -> None:
+        original = getattr(kind, name)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            calls[name] += 1
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(kind, name, counted)
+
+    workloads._graphs.clear()
+    count(Tracker, "best")
+    count(Tracker, "find")
+    count(PruningGraph, "trace")
+    assert prunebench(monkeypatch, "run", "tiny.toml", "--set", 'controls=["random"]', "--quiet") == 0
+    # Four cells ask for their dense network; the report alone reads all runs.
+    assert calls == {"trace": 1, "find": 4, "best": 1}
 
 
 def test_a_records_pictures_of_the_search_reach_the_report(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,12 +247,6 @@ def test_report_shows_what_is_missing(
     assert "contradictions" in capsys.readouterr().out
 
 
-def call(*arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", "from bench.cli import main; main()", *arguments]
-    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
 def test_pain_11_a_killed_run_goes_on_and_ends_with_the_same_table(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,21 +275,3 @@ def test_pain_11_a_killed_run_goes_on_and_ends_with_the_same_table(
     assert len(results(place)) == 6
     states = read_states(f"sqlite:///{place / 'mlflow.db'}", "tiny")
     assert {s.status for s in states.values()} == {"finished"} and len(states) == 7
-
-
-@pytest.mark.parametrize("executor", ["processes", "ray", "slurm"])
-def test_every_executor_gives_the_same_table(place: Path, monkeypatch: pytest.MonkeyPatch, executor: str) -> None:
-    only = ("--only", "method=l1", "--quiet")
-    environment = {"OMP_NUM_THREADS": "1", "PRUNEBENCH_SLURM_TEST": "1"}
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert call("run", "tiny.toml", *only, cwd=place).wait() == 0
-    other = place / executor
-    other.mkdir()
-    (other / "tiny.toml").write_text(SUITE)
-    # Two at a time give each one thread, as the run that they are compared with.
-    how = ("--jobs", "2") if executor == "processes" else ("--executor", executor, "--jobs", "2")
-    assert call("run", "tiny.toml", *only, *how, cwd=other).wait() == 0
-    assert figures(results(other)) == figures(results(place))
-    # Latencies were measured while the other cell held still.
-    assert not any("hold still" in note for record in records(other) for note in record.notes)

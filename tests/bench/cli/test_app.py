@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bench.cli.app import main
+from tests.bench.cli.calling import call
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["prunebench", *arguments])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["plan", "demo"], ["list", "methods"], ["list", "models"]])
 def test_answers_come_without_torch_and_in_a_second(arguments: list[str], tmp_path: Path) -> None:
     script = (
         "import sys\n"
-        "from bench.cli import main\n"
+        "from bench.cli.app import main\n"
         f"sys.argv = ['prunebench', *{arguments!r}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "heavy = {'torch', 'mlflow', 'pandas', 'matplotlib', 'sklearn', 'numpy'} & set(sys.modules)\n"
@@ -47,35 +36,6 @@ def test_answers_come_without_torch_and_in_a_second(arguments: list[str], tmp_pa
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(times) < 1.0, times
     assert list(tmp_path.iterdir()) == []
-
-
-def test_plan_lists_every_cell(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, "plan", "cifar10-resnet20", "--json") == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["counts"] == {"missing": 30} == {"missing": len(answer["cells"])}
-    assert len(answer["dense"]) == 3
-    # Dense networks, l1 and random, uniform-scratch, dense-longer (once a seed, whatever the budgets).
-    assert answer["epochs_left"] == 3 * 10 + 18 * 5 + 9 * 15 + 3 * 5
-    assert call(monkeypatch, "plan", "cifar10-resnet20", "--only", "method=l1", "--only", "seed=2") == 0
-    text = capsys.readouterr().out
-    assert "3 cells: 3 missing; dense networks: 0 of 1 done; 25 epochs to train" in text
-
-
-def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for what, name in (
-        ("methods", "l1"),
-        ("tasks", "classification"),
-        ("models", "resnet20"),
-        ("datasets", "cifar10"),
-        ("suites", "demo"),
-    ):
-        assert call(monkeypatch, "list", what, "--json") == 0
-        assert name in {row["name"] for row in json.loads(capsys.readouterr().out)}
-        assert call(monkeypatch, "list", what) == 0
-        assert name in capsys.readouterr().out
 
 
 REFUSED = {
@@ -130,7 +90,7 @@ def test_a_wrong_request_gets_one_sentence_and_writes_nothing(
     arguments, sentence = REFUSED[name]
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PRUNEBENCH_DATA", raising=False)
-    suite = (ROOT / "bench" / "suites" / "cifar10-resnet20.toml").read_text().replace("cifar10", "digits")
+    suite = (ROOT / "bench" / "runs" / "suites" / "cifar10-resnet20.toml").read_text().replace("cifar10", "digits")
     (tmp_path / "suite.toml").write_text(suite.replace("train_size = 6000", ""))
     foreign = tmp_path / "foreign"
     foreign.mkdir()
@@ -155,29 +115,3 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pyt
 def test_a_wrong_option_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "run", "demo", "--sede", "3") == 2
     assert "--sede" in capsys.readouterr().err
-
-
-def test_a_new_method_passes_its_contract_as_it_stands(tmp_path: Path) -> None:
-    for part in ("bench", "methods", "tasks"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "tests" / "methods").mkdir(parents=True)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
-
-    def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-
-    program = "from bench.cli import main; main()"
-    made = python("-c", program, "new", "method", "my-norm")
-    assert made.returncode == 0, made.stderr
-    assert made.stdout.split() == ["methods/my_norm.py", "tests/methods/test_my_norm.py", "methods/__init__.py"]
-    listed = python("-c", program, "list", "methods")
-    assert "my-norm" in listed.stdout
-    checked = python("-c", program, "check", "my-norm")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "my-norm: every property holds" in checked.stdout
-    tested = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/methods/test_my_norm.py")
-    assert tested.returncode == 0, tested.stdout[-2000:]
-    again = python("-c", program, "new", "method", "my-norm")
-    assert again.returncode == 2 and "exists already" in again.stderr

@@ -9,8 +9,8 @@ import typer
 
 from bench.cli.options import Out, Seeds, Set, SuiteName, Uri, report_folder, require_writable, store_address
 from bench.errors import RequestError
-from bench.report import merge_records, read_records, write_report
-from bench.runs.recorded import recorded, relabelled, stored_pictures, without_record
+from bench.report import merge_records, read_records, relabelled, write_report
+from bench.runs.recorded import recorded, stored_pictures, without_record
 from bench.runs.suite import Suite, load_suite
 from bench.tracking.quick_read import read_states
 

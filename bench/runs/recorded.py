@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.interface.cell import Cell
 from bench.interface.record import Record
+from bench.report import relabelled
 
 if TYPE_CHECKING:
     from bench.tracking.mlflow_store import Tracker
@@ -17,22 +18,6 @@ def recorded(tracker: Tracker, cells: Sequence[Cell]) -> list[Record]:
     states = tracker.best()
     ended = [states[c.id] for c in cells if c.id in states and states[c.id].status != "running"]
     return relabelled(tracker.records(ended), cells)
-
-
-def relabelled(records: Sequence[Record], cells: Sequence[Cell]) -> list[Record]:
-    """The records with the labels of `cells`; a record of none of them stays as it is.
-
-    The names of workloads and of methods' variants are no part of a cell's identity: a suite may change them after its
-    cells have run.
-    """
-    cell_of = {cell.id: cell for cell in cells}
-    return [_relabelled(r, cell_of[r.cell_id]) if r.cell_id in cell_of else r for r in records]
-
-
-def _relabelled(record: Record, cell: Cell) -> Record:
-    workload = {**record.cell["workload"], "name": cell.workload.name}
-    labels = {"workload": workload, "method": cell.method, "base": cell.base}
-    return record.model_copy(update={"cell": {**record.cell, **labels}})
 
 
 def without_record(cells: Sequence[Cell], records: Sequence[Record]) -> list[Cell]:

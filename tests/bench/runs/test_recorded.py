@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.interface.record import Record
-from bench.runs.recorded import relabelled, without_record
+from bench.report import relabelled
+from bench.runs.recorded import without_record
 from bench.runs.suite import suite_from_table
 from tests.bench.runs.tiny import SUITE, prunebench
 

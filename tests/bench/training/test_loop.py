@@ -208,7 +208,7 @@ def test_a_search_resumes_exactly(data: Any, tmp_path: Path) -> None:
         model = network(data)
         search, alpha = scale_search(model)
         holder = nn.ParameterDict({"alpha": alpha})
-        search.state["alpha"] = holder
+        search.state = {"alpha": holder}
         run(data, 4, model=model, search=search, phase="search", **options)
         return model, alpha
 

@@ -119,7 +119,7 @@ class Search:
     """Figures of the search that the log gets once an epoch, by name."""
     snapshot: Callable[[], dict[str, list[float]]] | None = None
     """Arrays of the search that the log gets once an epoch, by name, to draw over time."""
-    state: dict[str, Stateful] = field(default_factory=dict)
+    state: Mapping[str, Stateful] = field(default_factory=dict)
     """What a checkpoint must hold beside the network and the optimisers, by name: architecture parameters above all."""
 
     @property

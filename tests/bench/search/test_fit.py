@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bench.errors import RequestError
-from bench.interface.method import Budget, Found
+from bench.interface.method import Budget, Found, Scope
 from bench.search.fit import check, fit, reachable, require_reachable
 from bench.structure.graph import PruningGraph
 from bench.structure.measure import count_macs
@@ -44,7 +44,7 @@ def random_scores(graph: PruningGraph, seed: int) -> dict[str, torch.Tensor]:
     scope=st.sampled_from(["layer", "global"]),
     seed=st.integers(0, 1000),
 )
-def test_scores_are_fitted_inside_the_tolerance_as_measured(name: str, ratio: float, scope: str, seed: int) -> None:
+def test_scores_are_fitted_inside_the_tolerance_as_measured(name: str, ratio: float, scope: Scope, seed: int) -> None:
     model, graph, example = traced(name)
     budget = Budget(ratio)
     fitted = fit(graph, Found(scores=random_scores(graph, seed), scope=scope), budget)
@@ -56,7 +56,7 @@ def test_scores_are_fitted_inside_the_tolerance_as_measured(name: str, ratio: fl
 
 
 @pytest.mark.parametrize("scope", ["layer", "global"])
-def test_the_highest_scores_stay(scope: str) -> None:
+def test_the_highest_scores_stay(scope: Scope) -> None:
     _, graph, _ = traced("resnet20")
     scores = random_scores(graph, 3)
     fitted = fit(graph, Found(scores=scores, scope=scope), Budget(0.5))

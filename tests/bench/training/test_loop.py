@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from torch import nn
 
 from bench.errors import CellError, RequestError
 from bench.interface.cell import Recipe
-from bench.interface.log import Observer, TrainingLog
+from bench.interface.log import TrainingLog
 from bench.interface.method import Search
 from bench.interface.task import TrainVal
 from bench.training.checkpoint import load_state, save_state
@@ -23,6 +21,7 @@ from bench.training.device import resolve_device, resolve_precision, stage_seed
 from bench.training.evaluate import recalibrate
 from bench.training.loop import Phase, learning_rate, make_optimizer, train
 from tasks.classification import Classification
+from tests.bench.training.killed import Kill, Killed
 
 CPU = torch.device("cpu")
 TASK = Classification("digits", "resnet8", train_size=200)
@@ -58,21 +57,6 @@ def run(
 
 def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
-
-
-class Killed(Exception):
-    """Stands for a killed process."""
-
-
-@dataclass
-class Kill(Observer):
-    """Ends the training after an epoch."""
-
-    after: int
-
-    def epoch(self, phase: str, epoch: int, row: Mapping[str, Any]) -> None:
-        if epoch == self.after:
-            raise Killed
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(data: Any) -> None:
@@ -209,7 +193,8 @@ def test_a_search_resumes_exactly(data: Any, tmp_path: Path) -> None:
     def attempt(**options: Any) -> tuple[nn.Module, nn.Parameter]:
         model = network(data)
         search, alpha = scale_search(model)
-        search.state = {"alpha": nn.ParameterDict({"alpha": alpha})}
+        holder = nn.ParameterDict({"alpha": alpha})
+        search.state = {"alpha": holder}
         run(data, 4, model=model, search=search, phase="search", **options)
         return model, alpha
 

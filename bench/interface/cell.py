@@ -1,7 +1,7 @@
-"""What one square of the matrix is (`Cell`), and what came of it (`Record`). Imports no torch.
+"""One square of the matrix (`Cell`) and what it consists of. Imports no torch.
 
-A cell is identified by the hash of its full configuration, defaults included: a changed default is another cell,
-a changed label is not.
+The hash of a cell's full configuration, defaults included, identifies it: a changed default makes another cell, a
+changed label does not.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Cell(Frozen):
         return value
 
     def identity(self) -> dict[str, Any]:
-        """The full configuration that the id is the hash of; None means that a thing is absent, and is left out."""
+        """The full configuration, of which the id is the hash. Fields that are None are left out."""
         own = self.model_dump(mode="json", exclude={"workload", "base"}, exclude_none=True) | {"method": self.adapter}
         return {"protocol_version": PROTOCOL_VERSION, "workload": self.workload.identity(), **own}
 
@@ -165,7 +165,7 @@ class Cell(Frozen):
 
     @property
     def total_epochs(self) -> int:
-        """All epochs behind the final network, the dense network's included."""
+        """All epochs behind the final network: those of the dense network and of the search included."""
         return (self.workload.epochs.dense if self.needs_dense else 0) + self.search_epochs + self.recovery_epochs
 
     @property

@@ -131,9 +131,9 @@ class Cell(Frozen):
     ablation: Ablation | None = None
     """A control that takes the method apart.
 
-    `blind`: its search without the task's gradient in the architecture's steps. `l1-channels`: the widths that it found,
-    with the channels of the highest L1 norms in the dense network. `scratch`: the architecture that it found, from fresh
-    weights.
+    `blind`: its search without the task's gradient in the architecture's steps. `l1-channels`: the widths that it
+    found, with the channels of the highest L1 norms in the dense network. `scratch`: the architecture that it found,
+    from fresh weights.
     """
     source: str | None = None
     """Identity of the cell of this workload whose search is taken over."""

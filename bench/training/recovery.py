@@ -2,7 +2,7 @@
 
 | recovery | starts from | rates | teacher |
 |---|---|---|---|
-| `rewind` | what pruning left: the dense weights, or the search's own where a method trains them | the dense network's | – |
+| `rewind` | what pruning left: the dense weights, or the search's own | the dense network's | – |
 | `finetune` | what pruning left | those of fine-tuning | – |
 | `scratch` | fresh weights | the dense network's | – |
 | `distil` | what pruning left | the dense network's | the dense network |

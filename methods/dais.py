@@ -20,7 +20,7 @@ fine-tuning from the searched weights. Reconstructed: E by the groups' widths, w
 fall of T, the start of α, its rate in terms of the number of steps, every λ. `docs/methods.md` says why.
 """
 
-# ruff: noqa: E741 - I is the paper's symbol
+# ruff: noqa: E741, E743 - I is the paper's symbol
 from __future__ import annotations
 
 import math
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from bench.interface.cell import Recovery
-from bench.interface.method import Context, Found
+from bench.interface.method import Context, Found, Search
 from bench.interface.task import Task
 from bench.lazy import nn, no_grad, torch
 
@@ -79,103 +79,35 @@ class DAIS:
     )
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
-        from bench.interface.method import Search
-        from bench.search.gates import Gates
-        from bench.training.evaluate import recalibrate
+        from bench.training.context import search_steps
 
-        dense = int(graph.macs())
-        F = budget.ratio * dense
-        units = [g.n_bundles for g in graph.groups]
-        floors = [max(1, math.ceil(min(self.floor, budget.ratio / 2) * n)) for n in units]
-        stages = same_stage([g.name for g in graph.groups], [g.size for g in graph.groups])
-        alpha = nn.Parameter(self.initial(graph, model).to(ctx.device))  # one entry a bundle: [Σ bundles]
-        T = self.temperature_start
-        steps = ctx.epochs * max(1, len(ctx.data.train) // 2 // ctx.recipe.batch_size)
-        gates = Gates(model, graph)
-
-        def by_group(values: Tensor) -> Iterator[tuple[ChannelGroup, Tensor]]:
-            return zip(graph.groups, values.split(units), strict=True)
-
-        def indicators() -> Tensor:
-            return torch.sigmoid(alpha / T)
-
-        def use(I: Tensor) -> None:
-            gates.set({g.name: part.repeat_interleave(g.bundle) for g, part in by_group(I)})
-
-        def macs(I: Tensor) -> Tensor:
-            return graph.macs({g.name: part.sum() * g.bundle for g, part in by_group(I)})
-
-        def before(progress: float) -> None:
-            nonlocal T
-            T = self.temperature(progress)
-            use(indicators().detach())
-
-        def penalty() -> Tensor:
-            """The regularisers of equation (1)."""
-            I = indicators()
-            loss = self.sparsity_weight * sparsity_loss(I) + self.flops_weight * flops_loss(macs(I), F, self.flops_band)
-            return loss + self.symmetry_weight * symmetry_loss([part.mean() for _, part in by_group(I)], stages)
-
-        @torch.no_grad()
-        def after(progress: float) -> None:
-            for (_, part), floor in zip(by_group(alpha), floors, strict=True):
-                best = part.topk(floor).indices
-                part[best] = part[best].clamp(min=0.1)
-            if progress > self.anneal_until:
-                settle(alpha, graph, F, self.flops_band, floors)
-            use(indicators())
-
-        @torch.no_grad()
-        def metrics() -> dict[str, float]:
-            I = indicators()
-            return {
-                "expected_macs_ratio": float(macs(I)) / dense,
-                "nonzero_macs_ratio": float(macs((I > 0.5).double())) / dense,
-                "temperature": T,
-                "lambda": self.flops_weight,
-                "decided": decided(I),
-                "off": float((I <= 0.5).double().mean()),
-                "exact_zeros": float((I == 0).double().mean()),
-            }
-
-        @torch.no_grad()
-        def snapshot() -> dict[str, list[float]]:
-            I = indicators()
-            return {"gates": I.tolist(), "widths": [float(part.sum()) * g.bundle for g, part in by_group(I)]}
-
+        search = IndicatorSearch(self, model, graph, budget, steps=search_steps(ctx, bilevel=True), device=ctx.device)
         ctx.train(
             model,
             Search(
-                # The weights learn on one half of the training split (2), the indicators on the other (1).
-                optimizer=torch.optim.Adam([alpha], lr=self.travel / max(1, steps), betas=(0.5, 0.999)),
-                bilevel=True,
-                penalty=penalty,
-                before=before,
-                before_architecture=lambda progress: use(indicators()),
-                after=after,
-                metrics=metrics,
-                snapshot=snapshot,
-                state={"alpha": nn.ParameterList([alpha])},
+                optimizer=search.optimizer,
+                bilevel=True,  # (2) on one half of the training split, (1) on the other
+                penalty=search.penalty,
+                before=search.before,
+                before_architecture=search.before_architecture,
+                after=search.after,
+                metrics=search.metrics,
+                snapshot=search.snapshot,
+                state=search.state,
             ),
         )
-
         # Discretise. Kept factors are 1 to within a fraction of a percent by now: they are dropped, not absorbed.
-        def judged(I: Tensor) -> float:
-            use(I)
-            recalibrate(model, ctx.data.train, ctx.device, seed=ctx.seed, recipe=ctx.recipe)
-            return task.evaluate(model, ctx.data.val, ctx.device, ctx.recipe)[task.metric]
-
-        T = self.temperature(1.0)
-        I = indicators().detach()
+        search.T = self.temperature(1.0)
+        I = search.I().detach()
         binary = (I > 0.5).to(I)
+        continuous, binarised = (search.judged(factors, model, task, ctx) for factors in (I, binary))
         ctx.note(
-            f"DAIS: {task.metric} on the validation split {judged(I):.2f} with continuous, {judged(binary):.2f} with "
+            f"DAIS: {task.metric} on the validation split {continuous:.2f} with continuous, {binarised:.2f} with "
             f"binarised indicators, {100 * decided(I):.1f} % of them decided; both with recalibrated norms"
         )
-        gates.remove()
-        keep = {g.name: part.repeat_interleave(g.bundle).bool().cpu() for g, part in by_group(binary)}
-        scores = {g.name: part.repeat_interleave(g.bundle).cpu() for g, part in by_group(alpha.detach())}
-        return Found(scores=scores, keep=keep, model=model)
+        search.gates.remove()
+        by_channel = search.units.by_channel
+        return Found(scores=by_channel(search.alpha.detach().cpu()), keep=by_channel(binary.bool().cpu()), model=model)
 
     def temperature(self, progress: float) -> float:
         """T: geometric from its start to its end, then constant."""
@@ -184,13 +116,106 @@ class DAIS:
 
     def initial(self, graph: PruningGraph, model: nn.Module) -> Tensor:
         """α of the first step, [Σ bundles]: logit(start) ± spread by the rank of the L1 norm within the group."""
+        from bench.search.widths import ranks_by_l1
+
         centre = self.temperature_start * math.log(self.start / (1 - self.start))
-        parts: list[Tensor] = []
-        for name, scores in graph.channel_scores(model).items():
-            bundles = graph.group(name).n_bundles
-            rank = scores.view(bundles, -1).sum(1).argsort().argsort().float().cpu()
-            parts.append(centre + self.spread * (2 * rank / max(1, bundles - 1) - 1))
-        return torch.cat(parts)
+        return centre + self.spread * ranks_by_l1(graph, model)
+
+
+class IndicatorSearch:
+    """One search: α, the optimiser that moves it, and the indicators that it sets in the network; both [Σ bundles]."""
+
+    def __init__(
+        self,
+        method: DAIS,
+        model: nn.Module,
+        graph: PruningGraph,
+        budget: Budget,
+        *,
+        steps: int,
+        device: torch.device,
+    ) -> None:
+        from bench.search.gates import Gates
+        from bench.search.units import Units
+
+        self.method, self.graph = method, graph
+        self.dense = int(graph.macs())
+        self.F = budget.ratio * self.dense
+        self.units = Units(graph)
+        self.floors = [max(1, math.ceil(min(method.floor, budget.ratio / 2) * n)) for n in self.units.counts]
+        self.stages = same_stage([g.name for g in graph.groups], [g.size for g in graph.groups])
+        self.T = method.temperature_start
+        self.alpha = nn.Parameter(method.initial(graph, model).to(device))
+        self.optimizer = torch.optim.Adam([self.alpha], lr=method.travel / steps, betas=(0.5, 0.999))
+        self.state = {"alpha": nn.ParameterList([self.alpha])}
+        self.gates = Gates(model, graph)
+
+    def I(self) -> Tensor:
+        return torch.sigmoid(self.alpha / self.T)
+
+    def by_group(self, values: Tensor) -> Iterator[tuple[ChannelGroup, Tensor]]:
+        """Each group with its part of a flat vector, [bundles]."""
+        return zip(self.graph.groups, self.units.parts(values), strict=True)
+
+    def use(self, I: Tensor) -> None:
+        """The network computes with these indicators from now on."""
+        self.gates.set(self.units.by_channel(I))
+
+    def E(self, I: Tensor) -> Tensor:
+        """Expected MACs, a scalar."""
+        return self.graph.macs({g.name: part.sum() * g.bundle for g, part in self.by_group(I)})
+
+    @no_grad
+    def before(self, progress: float) -> None:
+        self.T = self.method.temperature(progress)
+        self.use(self.I())
+
+    def before_architecture(self, progress: float) -> None:
+        self.use(self.I())  # with gradients to α
+
+    def penalty(self) -> Tensor:
+        """The regularisers of equation (1)."""
+        I, method = self.I(), self.method
+        R_sparsity = sparsity_loss(I)
+        R_flops = flops_loss(self.E(I), self.F, method.flops_band)
+        R_symmetry = symmetry_loss([part.mean() for _, part in self.by_group(I)], self.stages)
+        weighted = method.sparsity_weight * R_sparsity + method.flops_weight * R_flops
+        return weighted + method.symmetry_weight * R_symmetry
+
+    @no_grad
+    def after(self, progress: float) -> None:
+        for (_, part), floor in zip(self.by_group(self.alpha), self.floors, strict=True):
+            best = part.topk(floor).indices
+            part[best] = part[best].clamp(min=0.1)
+        if progress > self.method.anneal_until:
+            settle(self.alpha, self.graph, self.F, self.method.flops_band, self.floors)
+        self.use(self.I())
+
+    @no_grad
+    def metrics(self) -> dict[str, float]:
+        I = self.I()
+        return {
+            "expected_macs_ratio": float(self.E(I)) / self.dense,
+            "nonzero_macs_ratio": float(self.E((I > 0.5).double())) / self.dense,
+            "temperature": self.T,
+            "lambda": self.method.flops_weight,
+            "decided": decided(I),
+            "off": float((I <= 0.5).double().mean()),
+            "exact_zeros": float((I == 0).double().mean()),
+        }
+
+    @no_grad
+    def snapshot(self) -> dict[str, list[float]]:
+        I = self.I()
+        return {"gates": I.tolist(), "widths": [float(part.sum()) * g.bundle for g, part in self.by_group(I)]}
+
+    def judged(self, factors: Tensor, model: nn.Module, task: Task, ctx: Context) -> float:
+        """The task's metric on the validation split with these factors as indicators and recalibrated norms."""
+        from bench.training.evaluate import recalibrate
+
+        self.use(factors)
+        recalibrate(model, ctx.data.train, ctx.device, seed=ctx.seed, recipe=ctx.recipe)
+        return task.evaluate(model, ctx.data.val, ctx.device, ctx.recipe)[task.metric]
 
 
 def sparsity_loss(I: Tensor) -> Tensor:

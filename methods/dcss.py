@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bench.interface.cell import Recovery
-from bench.interface.method import Context, Found
+from bench.interface.method import Context, Found, Search
 from bench.interface.task import Task
-from bench.lazy import nn, torch
+from bench.lazy import nn, no_grad, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,84 +70,30 @@ class DCSS:
     standing: ClassVar[str] = "published idea; candidates, cost, rates and discretisation reconstructed"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
-        from bench.interface.method import Search
-        from bench.search.gates import Gates
-        from bench.search.widths import ExpectedMacs, by_l1
+        from bench.search.widths import first_channels, order_by_l1
         from bench.structure.surgery import permute
+        from bench.training.context import search_steps
 
-        dense = int(graph.macs())
-        R = budget.ratio * dense
-        model = permute(model, graph, by_l1(graph, model)).to(ctx.device)
-        n = {g.name: self.widths(g).to(ctx.device) for g in graph.groups}
-        K = torch.arange(1, self.candidates + 1) / self.candidates
-        alpha = nn.Parameter((self.slope * K).repeat(len(graph.groups), 1).to(ctx.device))  # [groups, K]
-        optimizer = torch.optim.Adam([alpha], lr=1.0, betas=(0.5, 0.999), weight_decay=self.weight_decay)
-        steps = max(1, ctx.epochs * (len(ctx.data.train) // 2 // ctx.recipe.batch_size))
-        expected = ExpectedMacs(graph)
-        gates = Gates(model, graph)
-        tau = self.temperature_start
-
-        def p() -> dict[str, Tensor]:
-            return {g.name: row for g, row in zip(graph.groups, torch.softmax(alpha / tau, 1), strict=True)}
-
-        def E(p: Mapping[str, Tensor]) -> Tensor:
-            return expected({name: (row, n[name]) for name, row in p.items()})
-
-        def use(p: Mapping[str, Tensor]) -> None:
-            gates.set({name: soft_mask(row, n[name]) for name, row in p.items()})
-
-        def before(progress: float) -> None:
-            nonlocal tau
-            tau = self.temperature(progress)
-            optimizer.param_groups[0]["lr"] = self.travel / steps * (1 + math.cos(math.pi * progress))
-            with torch.no_grad():
-                use(p())
-
-        @torch.no_grad()
-        def after(progress: float) -> None:
-            use(p())
-
-        @torch.no_grad()
-        def metrics() -> dict[str, float]:
-            now = p()
-            argmax = {name: int(n[name][row.argmax()]) for name, row in now.items()}
-            rows = torch.stack(list(now.values()))
-            return {
-                "expected_macs_ratio": float(E(now)) / dense,
-                "argmax_macs_ratio": graph.macs(argmax) / dense,
-                "temperature": tau,
-                "entropy": float(torch.special.entr(rows).sum(1).mean()) / math.log(self.candidates),
-            }
-
-        @torch.no_grad()
-        def snapshot() -> dict[str, list[float]]:
-            return {"widths": [float((row * n[name]).sum()) for name, row in p().items()]}
-
-        before(0.0)
+        model = permute(model, graph, order_by_l1(graph, model)).to(ctx.device)
+        search = SparsitySearch(self, model, graph, budget, search_steps(ctx, bilevel=True))
         ctx.train(
             model,
             Search(
-                optimizer=optimizer,
+                optimizer=search.optimizer,
                 bilevel=True,  # (4) on one half of the training split, (3) on the other
-                penalty=lambda: self.cost_weight * cost(E(p()), R, self.band),
-                before=before,
-                before_architecture=lambda progress: use(p()),
-                after=after,
-                metrics=metrics,
-                snapshot=snapshot,
-                state={"alpha": nn.ParameterList([alpha])},
+                penalty=search.penalty,
+                before=search.before,
+                before_architecture=search.before_architecture,
+                after=search.after,
+                metrics=search.metrics,
+                snapshot=search.snapshot,
+                state=search.state,
             ),
         )
-
-        # Discretise. What is left of the soft mask goes into the weights, and the leading channels stay.
-        with torch.no_grad():
-            final = p()
-            use(final)
-            gates.bake()
-            widths = {g.name: self.width(g, final[g.name], n[g.name]) for g in graph.groups}
-        ctx.note(f"DCSS: E[MACs] {float(E(final)) / dense:.4f}, discretised {graph.macs(widths) / dense:.4f} of dense")
-        scores = {g.name: -torch.arange(g.size, dtype=torch.float32) for g in graph.groups}
-        return Found(scores=scores, widths=widths, model=model.cpu())
+        widths, E = search.discretise()
+        dense = search.dense
+        ctx.note(f"DCSS: E[MACs] {E / dense:.4f}, discretised {graph.macs(widths) / dense:.4f} of dense")
+        return Found(scores=first_channels(graph), widths=widths, model=model.cpu())
 
     def widths(self, group: ChannelGroup) -> Tensor:
         """n_1 … n_K of a group, whole bundles, at least one; small groups have candidates that are alike."""
@@ -163,6 +109,86 @@ class DCSS:
     def temperature(self, progress: float) -> float:
         """τ, geometric from its start to its end."""
         return self.temperature_start * (self.temperature_end / self.temperature_start) ** progress
+
+
+class SparsitySearch:
+    """One search: α of every group, the optimiser that moves it, and the soft masks (2) that it sets in the network."""
+
+    def __init__(self, method: DCSS, model: nn.Module, graph: PruningGraph, budget: Budget, steps: int) -> None:
+        from bench.search.gates import Gates
+        from bench.search.widths import ExpectedMacs
+
+        self.method, self.graph, self.steps = method, graph, steps
+        self.dense = int(graph.macs())
+        self.R = budget.ratio * self.dense
+        device = next(model.parameters()).device
+        self.n = {g.name: method.widths(g).to(device) for g in graph.groups}
+        shares = torch.arange(1, method.candidates + 1) / method.candidates
+        self.alpha = nn.Parameter((method.slope * shares).repeat(len(graph.groups), 1).to(device))  # [groups, K]
+        self.progress = nn.Parameter(torch.zeros((), dtype=torch.float64), requires_grad=False)
+        self.optimizer = torch.optim.Adam([self.alpha], lr=1.0, betas=(0.5, 0.999), weight_decay=method.weight_decay)
+        self.state = {"alpha": nn.ParameterList([self.alpha, self.progress])}
+        self.expected_macs = ExpectedMacs(graph)
+        self.gates = Gates(model, graph)
+
+    @property
+    def tau(self) -> float:
+        return self.method.temperature(float(self.progress))
+
+    def p(self) -> dict[str, Tensor]:
+        """Probabilities of each group's candidates, [K] by group name."""
+        rows = torch.softmax(self.alpha / self.tau, 1)
+        return {g.name: row for g, row in zip(self.graph.groups, rows, strict=True)}
+
+    def E(self, p: Mapping[str, Tensor]) -> Tensor:
+        """E[MACs], a scalar."""
+        return self.expected_macs({name: (row, self.n[name]) for name, row in p.items()})
+
+    def use(self, p: Mapping[str, Tensor]) -> None:
+        """The network computes with these soft masks from now on."""
+        self.gates.set({name: soft_mask(row, self.n[name]) for name, row in p.items()})
+
+    @no_grad
+    def before(self, progress: float) -> None:
+        self.progress.fill_(progress)
+        rate = self.method.travel / self.steps * (1 + math.cos(math.pi * progress))
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.use(self.p())
+
+    def before_architecture(self, progress: float) -> None:
+        self.use(self.p())  # with gradients to α
+
+    def penalty(self) -> Tensor:
+        """The second term of (3)."""
+        return self.method.cost_weight * cost(self.E(self.p()), self.R, self.method.band)
+
+    @no_grad
+    def after(self, progress: float) -> None:
+        self.use(self.p())
+
+    @no_grad
+    def metrics(self) -> dict[str, float]:
+        p = self.p()
+        argmax = {name: int(self.n[name][row.argmax()]) for name, row in p.items()}
+        entropy = torch.special.entr(torch.stack(list(p.values()))).sum(1).mean()
+        return {
+            "expected_macs_ratio": float(self.E(p)) / self.dense,
+            "argmax_macs_ratio": self.graph.macs(argmax) / self.dense,
+            "temperature": self.tau,
+            "entropy": float(entropy) / math.log(self.method.candidates),
+        }
+
+    @no_grad
+    def snapshot(self) -> dict[str, list[float]]:
+        return {"widths": [float((row * self.n[name]).sum()) for name, row in self.p().items()]}
+
+    @no_grad
+    def discretise(self) -> tuple[dict[str, int], float]:
+        """Widths, and E[MACs] before. What is left of the soft masks goes into the weights; leading channels stay."""
+        p = self.p()
+        self.use(p)
+        self.gates.bake()
+        return {g.name: self.method.width(g, p[g.name], self.n[g.name]) for g in self.graph.groups}, float(self.E(p))
 
 
 def soft_mask(p: Tensor, n: Tensor) -> Tensor:

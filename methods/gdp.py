@@ -35,9 +35,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from bench.interface.cell import Recovery
-from bench.interface.method import Context, Found
+from bench.interface.method import Context, Found, Search
 from bench.interface.task import Task
-from bench.lazy import nn, torch
+from bench.lazy import nn, no_grad, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,105 +81,27 @@ class GDP:
     standing: ClassVar[str] = "published idea; gate second-hand; proximal step, controller and schedules reconstructed"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
-        from bench.interface.method import Search
-        from bench.search.gates import Gates
+        from bench.training.context import search_steps
 
-        cost = Cost(graph)
-        F = budget.ratio * cost.dense
-        steps = max(1, ctx.epochs * (len(ctx.data.train) // ctx.recipe.batch_size))
-        start = self.initial(graph, model).to(ctx.device)
-        phi = nn.Parameter(start.clone())  # one entry a bundle, then one a block: [Σ bundles + blocks]
-        square = nn.Parameter(torch.zeros_like(phi), requires_grad=False)  # running mean of φ's squared gradients
-        frozen = nn.Parameter(torch.zeros(()), requires_grad=False)  # 1 once the budget is met
-        epsilon, eta_lambda, before_step = self.epsilon_start, 0.0, start
-
-        # The succeeding kernels are divided by the first gates: the search starts from the dense network's function.
-        gates = Gates(model, graph, side="consumer")
-        gates.set(*cost.split(1 / gate(start, epsilon)))
-        gates.bake()
-        gates = Gates(model, graph, side="consumer")
-
-        def before(progress: float) -> None:
-            nonlocal epsilon
-            epsilon = self.epsilon(progress)
-            gates.set(*cost.split(gate(phi, epsilon)))
-
-        @torch.no_grad()
-        def normalise(progress: float) -> None:
-            """φ's gradient for step (3), in units of its root mean square; channels and blocks apart."""
-            nonlocal before_step
-            before_step = phi.detach().clone()
-            if frozen or phi.grad is None:
-                phi.grad = None
-                return
-            square.lerp_(phi.grad**2, 0.05 if square.any() else 1.0)
-            for part in (slice(0, cost.channels), slice(cost.channels, None)):
-                scale = (square[part].sum() / (phi[part] > 0).sum().clamp(min=1)).sqrt().clamp(min=1e-30)
-                phi.grad[part] = (phi.grad[part] / scale).clamp(-self.clip, self.clip)
-
-        @torch.no_grad()
-        def after(progress: float) -> None:
-            nonlocal eta_lambda
-            eta_lambda = 0.0
-            if not frozen:
-                phi.copy_(torch.where(phi < 0, 1e-8, phi))  # the proximal step alone makes zeros
-                ramp = min(1.25, max(0.0, (progress - self.prune_from) / (self.prune_until - self.prune_from)))
-                # Relative to the first gates at the present ε, since g alone rises while ε falls.
-                target = (1 - ramp * (1 - budget.ratio)) * float(cost.R(gate(start, epsilon)))
-                # From one step to the next R falls at most half as fast again as its target: where many gates stand at
-                # the edge, the gradient's noise could take them over it together, and step (3) is shortened.
-                last = float(cost.R(gate(before_step, self.epsilon(max(0.0, progress - 2 / steps)))))
-                fall = 1.5 * (1 - budget.ratio) * cost.dense / ((self.prune_until - self.prune_from) * steps)
-                target = max(target, last - fall)
-                for share in (0.5, 0.5, 0.5, 0.5, 1.0):
-                    if float(cost.R(gate(phi, epsilon))) < target:
-                        phi.lerp_(before_step, share)
-                eta_lambda, refused = self.proximal_step(phi, epsilon, cost, target, F, self.cap / steps)
-                over = cost.nonzero(phi) > (1 + self.band) * F
-                if over and (refused or progress >= self.deadline):
-                    channels = torch.arange(len(phi), device=phi.device) < cost.channels
-                    zero_lowest(phi, channels & ~cost.strongest(phi, self.floor, F), cost, F, self.band)
-                    over = False
-                frozen.fill_(not over)
-            gates.set(*cost.split(gate(phi, epsilon)))
-
-        @torch.no_grad()
-        def metrics() -> dict[str, float]:
-            g = gate(phi, epsilon)
-            return {
-                "expected_macs_ratio": float(cost.R(g)) / cost.dense,
-                "nonzero_macs_ratio": cost.nonzero(phi) / cost.dense,
-                "epsilon": epsilon,
-                "lambda": eta_lambda * steps / self.rate,
-                "decided": float(((g <= 0.05) | (g >= 0.95)).double().mean()),
-                "exact_zeros": float((g == 0).double().mean()),
-            }
-
-        @torch.no_grad()
-        def snapshot() -> dict[str, list[float]]:
-            present, _ = cost.split(phi != 0)
-            return {"gates": gate(phi, epsilon).tolist(), "widths": [float(part.sum()) for part in present.values()]}
-
+        search = Polarization(self, model, graph, budget, steps=search_steps(ctx, bilevel=False), device=ctx.device)
         ctx.train(
             model,
             Search(
-                optimizer=torch.optim.SGD([phi], lr=self.rate / steps),  # momentum would carry φ past its zeros
-                bilevel=False,
-                before=before,
-                before_architecture=normalise,
-                after=after,
-                metrics=metrics,
-                snapshot=snapshot,
-                state={"gates": nn.ParameterList([phi, square, frozen])},
+                optimizer=search.optimizer,
+                bilevel=False,  # (3) and (4) follow one batch
+                before=search.before,
+                before_architecture=search.before_architecture,
+                after=search.after,
+                metrics=search.metrics,
+                snapshot=search.snapshot,
+                state=search.state,
             ),
         )
-        gates.set(*cost.split(gate(phi.detach(), self.epsilon(1.0))))
-        gates.bake()  # the surviving gates are absorbed into the succeeding kernels
-        groups, blocks = cost.split(phi.detach().cpu())
+        groups, blocks = search.absorb()
         return Found(
             scores=groups,
-            keep={name: part > 0 for name, part in groups.items()},
-            drop_blocks=tuple(name for name, value in blocks.items() if value == 0),
+            keep={name: phi > 0 for name, phi in groups.items()},
+            drop_blocks=tuple(name for name, phi in blocks.items() if phi == 0),
             model=model,
         )
 
@@ -192,20 +114,98 @@ class GDP:
 
         A block whose last affine layer is zero starts as low as the lowest channels.
         """
-        parts: list[Tensor] = []
-        for name, scores in graph.channel_scores(model).items():
-            bundles = graph.group(name).n_bundles
-            rank = scores.view(bundles, -1).sum(1).argsort().argsort().float().cpu()
-            parts.append(1 + self.spread * (2 * rank / max(1, bundles - 1) - 1))
-        if graph.blocks:
-            branch = torch.stack([model.get_parameter(f"{b.gate}.weight").detach().abs().mean() for b in graph.blocks])
-            parts.append((branch / branch.median().clamp(min=1e-12)).clamp(1 - self.spread, 1).cpu())
-        return torch.cat(parts)
+        from bench.search.widths import ranks_by_l1
 
-    def proximal_step(
-        self, phi: Tensor, epsilon: float, cost: Cost, target: float, F: float, cap: float
-    ) -> tuple[float, bool]:
-        """Equations (4) and (5), in place: ηλ, and whether a channel was kept because MACs would fall below F."""
+        channels = 1 + self.spread * ranks_by_l1(graph, model)
+        if not graph.blocks:
+            return channels
+        branch = torch.stack([model.get_parameter(f"{b.gate}.weight").detach().abs().mean() for b in graph.blocks])
+        return torch.cat([channels, (branch / branch.median().clamp(min=1e-12)).clamp(1 - self.spread, 1).cpu()])
+
+
+class Polarization:
+    """One search: φ, the optimiser that moves it, and the gates that it sets in the network."""
+
+    def __init__(
+        self, method: GDP, model: nn.Module, graph: PruningGraph, budget: Budget, *, steps: int, device: torch.device
+    ) -> None:
+        from bench.search.gates import Gates
+
+        self.method, self.steps, self.cost = method, steps, Cost(graph)
+        self.ratio, self.F = budget.ratio, budget.ratio * self.cost.dense
+        self.start = method.initial(graph, model).to(device)
+        self.phi = nn.Parameter(self.start.clone())
+        self.square = nn.Parameter(torch.zeros_like(self.phi), requires_grad=False)
+        """Running mean of φ's squared gradients."""
+        self.frozen = nn.Parameter(torch.zeros(()), requires_grad=False)
+        """1 once the budget is met."""
+        self.epsilon, self.eta_lambda, self.before_step = method.epsilon_start, 0.0, self.start
+        # Momentum would carry φ past its zeros.
+        self.optimizer = torch.optim.SGD([self.phi], lr=method.rate / steps)
+        self.state = {"gates": nn.ParameterList([self.phi, self.square, self.frozen])}
+        # The succeeding kernels are divided by the first gates: the search starts from the dense network's function.
+        gates = Gates(model, graph, side="consumer")
+        gates.set(*self.cost.split(1 / gate(self.start, self.epsilon)))
+        gates.bake()
+        self.gates = Gates(model, graph, side="consumer")
+
+    def use(self) -> None:
+        """The network computes with the present gates from now on."""
+        self.gates.set(*self.cost.split(gate(self.phi, self.epsilon)))
+
+    def R(self, phi: Tensor, epsilon: float) -> float:
+        return float(self.cost.R(gate(phi, epsilon)))
+
+    def before(self, progress: float) -> None:
+        self.epsilon = self.method.epsilon(progress)
+        self.use()  # with gradients to φ
+
+    @no_grad
+    def before_architecture(self, progress: float) -> None:
+        """φ's gradient for step (3), in units of its root mean square; channels and blocks apart."""
+        phi, square = self.phi, self.square
+        self.before_step = phi.detach().clone()
+        if self.frozen or phi.grad is None:
+            phi.grad = None
+            return
+        square.lerp_(phi.grad**2, 0.05 if square.any() else 1.0)
+        for part in (slice(0, self.cost.channels), slice(self.cost.channels, None)):
+            scale = (square[part].sum() / (phi[part] > 0).sum().clamp(min=1)).sqrt().clamp(min=1e-30)
+            phi.grad[part] = (phi.grad[part] / scale).clamp(-self.method.clip, self.method.clip)
+
+    @no_grad
+    def after(self, progress: float) -> None:
+        """Steps (4) and (5) behind step (3), until the budget is met."""
+        self.eta_lambda = 0.0
+        if not self.frozen:
+            self.phi.copy_(torch.where(self.phi < 0, 1e-8, self.phi))  # the proximal step alone makes zeros
+            target = self.target(progress)
+            self.shorten(target)
+            self.eta_lambda, refused = self.proximal_step(target)
+            self.freeze(at_once=refused or progress >= self.method.deadline)
+        self.use()
+
+    def target(self, progress: float) -> float:
+        """R* of equation (5)."""
+        method, last = self.method, max(0.0, progress - 2 / self.steps)
+        ramp = min(1.25, max(0.0, (progress - method.prune_from) / (method.prune_until - method.prune_from)))
+        # Relative to the first gates at the present ε, since g alone rises while ε falls.
+        target = (1 - ramp * (1 - self.ratio)) * self.R(self.start, self.epsilon)
+        # From one step to the next R falls at most half as fast again as its target: where many gates stand at the
+        # edge, the gradient's noise could take them over it together.
+        fall = 1.5 * (1 - self.ratio) * self.cost.dense / ((method.prune_until - method.prune_from) * self.steps)
+        return max(target, self.R(self.before_step, method.epsilon(last)) - fall)
+
+    @no_grad
+    def shorten(self, target: float) -> None:
+        """Take back as much of step (3) as made R fall below its target: by halves, then whole."""
+        for share in (0.5, 0.5, 0.5, 0.5, 1.0):
+            if self.R(self.phi, self.epsilon) < target:
+                self.phi.lerp_(self.before_step, share)
+
+    def proximal_step(self, target: float) -> tuple[float, bool]:
+        """Equations (4) and (5): ηλ, and whether a channel was kept because MACs would fall below F."""
+        phi, epsilon, cost, band = self.phi.detach(), self.epsilon, self.cost, self.method.band
         g = gate(phi, epsilon).requires_grad_()
         with torch.enable_grad():
             R = cost.R(g)
@@ -213,22 +213,58 @@ class GDP:
         excess = float(R) - target
         if excess <= 0:
             return 0.0, False
-        free = (phi > 0) & ~cost.strongest(phi, self.floor, F)
-        room = cost.nonzero(phi) - (1 - self.band) * F
+        free = (phi > 0) & ~cost.strongest(phi, self.method.floor, self.F)
+        room = cost.nonzero(phi) - (1 - band) * self.F
         free[cost.channels :] &= slope[cost.channels :] <= room  # a block goes whole or not at all
+        cap = self.method.cap / self.steps
         step = min(cap, excess / max(float((slope * gate_slope(phi, epsilon))[free].sum()), 1e-30))
         shrunk = torch.where(free, prox(phi, step), phi)
         while step > cap / 1000:
             # The first order is not enough where many gates stand at the edge; but one may always go, however dear.
             going = slope * (g.detach() - gate(shrunk, epsilon))
-            if float(cost.R(gate(shrunk, epsilon))) >= target - max(excess / 10, float(going.max())):
+            if self.R(shrunk, epsilon) >= target - max(excess / 10, float(going.max())):
                 break
             step /= 2
             shrunk = torch.where(free, prox(phi, step), phi)
         dying = (shrunk == 0) & (phi > 0)
         phi.copy_(torch.where(dying, phi, shrunk))
-        zero_lowest(phi, dying, cost, F, self.band)
+        zero_lowest(phi, dying, cost, self.F, band)
         return step, bool((dying & (phi > 0))[: cost.channels].any())
+
+    def freeze(self, *, at_once: bool) -> None:
+        """φ is frozen when the MACs of its non-zero gates are F; `at_once` zeroes the lowest gates until they are."""
+        phi, cost, band = self.phi.detach(), self.cost, self.method.band
+        over = cost.nonzero(phi) > (1 + band) * self.F
+        if over and at_once:
+            channels = torch.arange(len(phi), device=phi.device) < cost.channels
+            zero_lowest(phi, channels & ~cost.strongest(phi, self.method.floor, self.F), cost, self.F, band)
+        self.frozen.fill_(at_once or not over)
+
+    @no_grad
+    def metrics(self) -> dict[str, float]:
+        g = gate(self.phi, self.epsilon)
+        return {
+            "expected_macs_ratio": float(self.cost.R(g)) / self.cost.dense,
+            "nonzero_macs_ratio": self.cost.nonzero(self.phi) / self.cost.dense,
+            "epsilon": self.epsilon,
+            "lambda": self.eta_lambda * self.steps / self.method.rate,
+            "decided": float(((g <= 0.05) | (g >= 0.95)).double().mean()),
+            "exact_zeros": float((g == 0).double().mean()),
+        }
+
+    @no_grad
+    def snapshot(self) -> dict[str, list[float]]:
+        present, _ = self.cost.split(self.phi != 0)
+        gates = gate(self.phi, self.epsilon).tolist()
+        return {"gates": gates, "widths": [float(part.sum()) for part in present.values()]}
+
+    @no_grad
+    def absorb(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The surviving gates go into the succeeding kernels; φ by group, [size], and by block, a scalar."""
+        self.epsilon = self.method.epsilon(1.0)
+        self.use()
+        self.gates.bake()
+        return self.cost.split(self.phi.detach().cpu())
 
 
 def gate(phi: Tensor, epsilon: float) -> Tensor:
@@ -247,19 +283,18 @@ def prox(phi: Tensor, eta_lambda: float) -> Tensor:
 
 
 class Cost:
-    """R(g) of equation (2), for vectors with an entry a bundle of each group and then one a block."""
+    """R(g) of equation (2), for flat vectors of units."""
 
     def __init__(self, graph: PruningGraph) -> None:
-        self.graph = graph
-        self.units = [g.n_bundles for g in graph.groups]
-        self.channels = sum(self.units)
+        from bench.search.units import Units
+
+        self.graph, self.units = graph, Units(graph)
+        self.channels = self.units.channels
         self.dense = int(graph.macs())
 
     def split(self, values: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """By group, one value a channel: [size]; by block, a scalar."""
-        parts = zip(self.graph.groups, values[: self.channels].split(self.units), strict=True)
-        blocks = zip(self.graph.blocks, values[self.channels :].unbind(), strict=True)
-        return {g.name: part.repeat_interleave(g.bundle) for g, part in parts}, {b.name: v for b, v in blocks}
+        return self.units.by_channel(values), self.units.by_block(values)
 
     def R(self, g: Tensor) -> Tensor:
         groups, blocks = self.split(g)
@@ -275,8 +310,7 @@ class Cost:
         """Marks the largest φ of each group: a share of them, less where F is very low, and at least one."""
         share = min(share, F / self.dense / 2)
         marks = torch.zeros_like(phi, dtype=torch.bool)
-        parts = zip(phi[: self.channels].split(self.units), marks[: self.channels].split(self.units), strict=True)
-        for part, mark in parts:
+        for part, mark in zip(self.units.parts(phi), self.units.parts(marks), strict=True):
             mark[part.topk(max(1, math.ceil(share * len(part)))).indices] = True
         return marks
 

@@ -72,14 +72,14 @@ def sensitivity(
     Returns the dense network's metric and, per group, one value for each of `SHARES`. Recorded as the snapshot
     `sensitivity`, from which the report draws.
     """
-    from bench.search.fit import highest
+    from bench.search.fit import highest, unit_scores
     from bench.search.gates import Gates
+    from bench.search.widths import width_of
 
     gates = Gates(model.to(ctx.device), graph)
     seen = ctx.data.val
     while len(seen) >= 2 * SCANNED:
         seen, _ = seen.halves(ctx.seed)
-    rows = ctx.snapshots.setdefault("sensitivity", [])
     scan: dict[str, list[float]] = {}
     steps = len(SHARES) * len(graph.groups)
 
@@ -91,16 +91,15 @@ def sensitivity(
         dense = evaluated({})
         for group in graph.groups:
             values = scan[group.name] = []
-            units = scores[group.name].double().cpu().view(-1, group.bundle).sum(1).numpy()
-            rows.append({"group": group.name, "kept": 1.0, "metric": dense})
+            units = unit_scores(group, scores)
+            ctx.log.add_snapshot("sensitivity", {"group": group.name, "kept": 1.0, "metric": dense})
             for share in SHARES:
-                mask = highest(units, group.bundle, width_at(group.size, group.bundle, share))
+                mask = highest(group, units, width_of(group, share))
                 value = evaluated({group.name: mask.to(ctx.device, torch.float32)})
                 values.append(value)
-                rows.append({"group": group.name, "kept": share, "metric": value})
-                if ctx.progress is not None:
-                    done = len(SHARES) * (len(scan) - 1) + len(values)
-                    ctx.progress("search", done, steps, abs(dense - value))
+                ctx.log.add_snapshot("sensitivity", {"group": group.name, "kept": share, "metric": value})
+                done = len(SHARES) * (len(scan) - 1) + len(values)
+                ctx.observer.step("search", done, steps, abs(dense - value))
     finally:
         gates.remove()
     ctx.note(
@@ -118,6 +117,9 @@ def widths_by_loss(graph: PruningGraph, losses: Mapping[str, list[float]], most:
     """
     import numpy as np
 
+    from bench.search.bisection import nearest
+    from bench.search.widths import width_of
+
     shares = np.array([1.0, *SHARES, 0.0])
     curves = {}
     for name, lost in losses.items():
@@ -127,18 +129,7 @@ def widths_by_loss(graph: PruningGraph, losses: Mapping[str, list[float]], most:
         curves[name] = worst + SLOPE * most * (1 - shares)
 
     def at(loss: float) -> dict[str, int]:
-        return {
-            g.name: width_at(g.size, g.bundle, float(np.interp(loss, curves[g.name], shares))) for g in graph.groups
-        }
+        return {g.name: width_of(g, float(np.interp(loss, curves[g.name], shares))) for g in graph.groups}
 
-    target = ratio * int(graph.macs())
-    low, high = 0.0, max(float(curve[-1]) for curve in curves.values())
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if int(graph.macs(at(middle))) >= target else (low, middle)
-    return min((at(low), at(high)), key=lambda widths: abs(int(graph.macs(widths)) - target))
-
-
-def width_at(size: int, bundle: int, share: float) -> int:
-    """Channels in whole bundles, at least one."""
-    return max(1, round(share * size / bundle)) * bundle
+    largest = max(float(curve[-1]) for curve in curves.values())
+    return at(nearest(lambda loss: graph.macs(at(loss)), ratio * int(graph.macs()), 0.0, largest))

@@ -36,9 +36,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bench.interface.cell import Recovery
-from bench.interface.method import Context, Found
+from bench.interface.method import Context, Found, Search
 from bench.interface.task import Task
-from bench.lazy import nn, torch
+from bench.lazy import nn, no_grad, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,102 +84,35 @@ class TAS:
     standing: ClassVar[str] = "published, with code; one distribution a group and the rates of short searches are ours"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
-        from bench.interface.method import Search
-        from bench.search.supernet import Supernet
-        from bench.search.widths import ExpectedMacs, by_l1
+        from bench.search.widths import first_channels, order_by_l1
         from bench.structure.surgery import permute
-        from bench.training.device import stage_seed
+        from bench.training.context import search_steps
 
-        dense = int(graph.macs())
-        R = budget.ratio * dense
-        model = permute(model, graph, by_l1(graph, model)).to(ctx.device)
-        widths = {g.name: self.widths(g.n_bundles) for g in graph.groups} if self.space != "depth" else {}
-        resize = interpolation if self.aggregate == "cwi" else padding
-        net = Supernet(model, graph, widths, self.space != "width", resize)
-        generator = torch.Generator().manual_seed(stage_seed(ctx.seed, "tas", "alpha"))
-        alpha = [nn.Parameter(0.01 * torch.randn(K, generator=generator)) for K in net.candidates]
-        steps = max(1, ctx.epochs * (len(ctx.data.train) // 2 // ctx.recipe.batch_size))
-        optimizer = torch.optim.Adam(alpha, lr=self.rate, betas=(0.5, 0.999), weight_decay=1e-3)
-        expected = ExpectedMacs(graph)
-        tau, sharpness = self.temperature_start, 1.0
-
-        def logits() -> list[Tensor]:
-            return [sharpness * a for a in alpha]
-
-        def draw(step: str, progress: float) -> None:
-            generator.manual_seed(stage_seed(ctx.seed, "tas", step, progress))
-            drawn = [sample(a, tau, self.sampled, generator) for a in logits()]
-            net.use([(index, w.detach() if step == "weights" else w) for index, w in drawn])
-
-        def before(progress: float) -> None:
-            nonlocal tau, sharpness
-            tau, sharpness = self.temperature(progress), self.sharpen**progress
-            fast = self.travel / steps * (1 + math.cos(math.pi * progress))
-            optimizer.param_groups[0]["lr"] = max(self.rate, fast)
-            draw("weights", progress)
-
-        def E() -> Tensor:
-            return expected(*net.distributions([a.softmax(0) for a in logits()]))
-
-        def argmax() -> list[int]:
-            return [int(a.argmax()) for a in alpha]
-
-        def penalty() -> Tensor:
-            cost = E()
-            if self.sign == "argmax":
-                weight, macs, low, high = self.cost_weight, net.macs(argmax()), (1 - self.band) * R, R
-            else:
-                # The gradient through equation (3) grows as 1 / τ, and would leave the cost behind: it must win, the
-                # sooner the farther E is off, or E stays where the distributions settle.
-                macs = float(cost.detach())
-                miss = max(1.0, abs(math.log(macs / R)) / self.band) if self.band else 1.0
-                weight = self.cost_weight * (miss / min(1.0, tau)) ** 2
-                low, high = (1 - self.band / 10) * R, (1 + self.band / 10) * R
-            return weight * ((macs > high) - (macs < low)) * torch.log(cost / R)
-
-        @torch.no_grad()
-        def metrics() -> dict[str, float]:
-            entropy = [float(torch.special.entr(a.softmax(0)).sum()) / math.log(len(a)) for a in logits()]
-            return {
-                "expected_macs_ratio": float(E()) / dense,
-                "argmax_macs_ratio": net.macs(argmax()) / dense,
-                "temperature": tau,
-                "entropy": sum(entropy) / len(entropy),
-            }
-
-        @torch.no_grad()
-        def snapshot() -> dict[str, list[float]]:
-            widths, _ = net.distributions([a.softmax(0) for a in logits()])
-            whole = {g.name: float(g.size) for g in graph.groups}
-            means = {name: float((p * n).sum()) for name, (p, n) in widths.items()}
-            return {"widths": list({**whole, **means}.values())}
-
+        model = permute(model, graph, order_by_l1(graph, model)).to(ctx.device)
+        search = ArchitectureSearch(self, model, graph, budget, steps=search_steps(ctx, bilevel=True), seed=ctx.seed)
         ctx.train(
             model,
             Search(
-                optimizer=optimizer,
-                bilevel=True,
-                penalty=penalty,
-                before=before,
-                before_architecture=lambda progress: draw("architecture", progress),
-                after=lambda progress: net.choose(argmax()),
-                metrics=metrics,
-                snapshot=snapshot,
-                state={"alpha": nn.ParameterList(alpha)},
+                optimizer=search.optimizer,
+                bilevel=True,  # section 3.2: weights on one half of the training split, α on the other
+                penalty=search.penalty,
+                before=search.before,
+                before_architecture=search.before_architecture,
+                after=search.after,
+                metrics=search.metrics,
+                snapshot=search.snapshot,
+                state=search.state,
             ),
         )
-
-        chosen = argmax()
-        if self.sign == "expected":
-            chosen = settle(chosen, [a.detach().log_softmax(0) for a in logits()], net.macs, R, self.band / 2)
+        E, argmax, chosen = float(search.E().detach()), search.argmax(), search.decide()
+        net, dense = search.net, search.dense
         widths, dropped = net.architecture(chosen)
         net.finish(chosen)
         ctx.note(
-            f"TAS: E[MACs] {float(E().detach()) / dense:.4f}, argmax {net.macs(argmax()) / dense:.4f}, settled "
+            f"TAS: E[MACs] {E / dense:.4f}, argmax {net.macs(argmax) / dense:.4f}, settled "
             f"{net.macs(chosen) / dense:.4f} of dense, {len(dropped)} of {len(graph.blocks)} removable blocks dropped"
         )
-        scores = {g.name: -torch.arange(g.size, dtype=torch.float32) for g in graph.groups}
-        return Found(scores=scores, widths=widths, drop_blocks=dropped, model=model.cpu())
+        return Found(scores=first_channels(graph), widths=widths, drop_blocks=dropped, model=model.cpu())
 
     def widths(self, size: int) -> list[int]:
         """n_k of a group of `size` bundles, at least one; those of small groups may be alike."""
@@ -190,6 +123,106 @@ class TAS:
         """τ: a half cosine from its start to its end."""
         span = self.temperature_start - self.temperature_end
         return self.temperature_end + span * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class ArchitectureSearch:
+    """One search: α of every width and depth, the optimiser that moves it, and the mixtures (4), (7) in the network."""
+
+    def __init__(
+        self, method: TAS, model: nn.Module, graph: PruningGraph, budget: Budget, *, steps: int, seed: int
+    ) -> None:
+        from bench.search.supernet import Supernet
+        from bench.search.widths import ExpectedMacs
+        from bench.training.device import stage_seed
+
+        self.method, self.graph, self.steps, self.seed = method, graph, steps, seed
+        self.dense = int(graph.macs())
+        self.R = budget.ratio * self.dense
+        widths = {g.name: method.widths(g.n_bundles) for g in graph.groups} if method.space != "depth" else {}
+        resize = interpolation if method.aggregate == "cwi" else padding
+        self.net = Supernet(model, graph, widths, depth=method.space != "width", resize=resize)
+        self.random = torch.Generator().manual_seed(stage_seed(seed, "tas", "alpha"))
+        self.alpha = [nn.Parameter(0.01 * torch.randn(K, generator=self.random)) for K in self.net.candidates]
+        self.progress = nn.Parameter(torch.zeros((), dtype=torch.float64), requires_grad=False)
+        self.optimizer = torch.optim.Adam(self.alpha, lr=method.rate, betas=(0.5, 0.999), weight_decay=1e-3)
+        self.state = {"alpha": nn.ParameterList([*self.alpha, self.progress])}
+        self.expected_macs = ExpectedMacs(graph)
+
+    @property
+    def tau(self) -> float:
+        return self.method.temperature(float(self.progress))
+
+    def logits(self) -> list[Tensor]:
+        """α of each decision, sharpened: [K]."""
+        sharpness = self.method.sharpen ** float(self.progress)
+        return [sharpness * a for a in self.alpha]
+
+    def argmax(self) -> list[int]:
+        """The most probable candidate of each decision."""
+        return [int(a.argmax()) for a in self.alpha]
+
+    def E(self) -> Tensor:
+        """E[F], a scalar."""
+        return self.expected_macs(*self.net.distributions([a.softmax(0) for a in self.logits()]))
+
+    def drawn(self, step: str) -> list[tuple[Tensor, Tensor]]:
+        """Equation (3) for each decision: what this iteration's `step` (weights or architecture) mixes."""
+        from bench.training.device import stage_seed
+
+        self.random.manual_seed(stage_seed(self.seed, "tas", step, float(self.progress)))
+        return [sample(a, self.tau, self.method.sampled, self.random) for a in self.logits()]
+
+    def before(self, progress: float) -> None:
+        self.progress.fill_(progress)
+        fast = self.method.travel / self.steps * (1 + math.cos(math.pi * progress))
+        self.optimizer.param_groups[0]["lr"] = max(self.method.rate, fast)
+        self.net.use([(index, weights.detach()) for index, weights in self.drawn("weights")])
+
+    def before_architecture(self, progress: float) -> None:
+        self.net.use(self.drawn("architecture"))  # with gradients to α
+
+    def penalty(self) -> Tensor:
+        """λ·L_cost, equations (9) and (10)."""
+        method, R, cost = self.method, self.R, self.E()
+        if method.sign == "argmax":
+            weight, F, low, high = method.cost_weight, self.net.macs(self.argmax()), (1 - method.band) * R, R
+        else:
+            # The gradient through equation (3) grows as 1 / τ, and would leave the cost behind. The cost must win, the
+            # sooner the farther E is off, or E stays where the distributions settle.
+            F = float(cost.detach())
+            miss = max(1.0, abs(math.log(F / R)) / method.band) if method.band else 1.0
+            weight = method.cost_weight * (miss / min(1.0, self.tau)) ** 2
+            low, high = (1 - method.band / 10) * R, (1 + method.band / 10) * R
+        sign = (F > high) - (F < low)  # noqa: SIM300 - F is the paper's symbol
+        return weight * sign * torch.log(cost / R)
+
+    def after(self, progress: float) -> None:
+        self.net.choose(self.argmax())
+
+    @no_grad
+    def metrics(self) -> dict[str, float]:
+        p = [a.softmax(0) for a in self.logits()]
+        entropy = [float(torch.special.entr(row).sum()) / math.log(len(row)) for row in p]
+        return {
+            "expected_macs_ratio": float(self.E()) / self.dense,
+            "argmax_macs_ratio": self.net.macs(self.argmax()) / self.dense,
+            "temperature": self.tau,
+            "entropy": sum(entropy) / len(entropy),
+        }
+
+    @no_grad
+    def snapshot(self) -> dict[str, list[float]]:
+        widths, _ = self.net.distributions([a.softmax(0) for a in self.logits()])
+        whole = {g.name: float(g.size) for g in self.graph.groups}
+        means = {name: float((p * n).sum()) for name, (p, n) in widths.items()}
+        return {"widths": list({**whole, **means}.values())}
+
+    def decide(self) -> list[int]:
+        """One candidate of each decision: the argmax, settled where the sign of the cost is E's."""
+        if self.method.sign == "argmax":
+            return self.argmax()
+        log_p = [a.detach().log_softmax(0) for a in self.logits()]
+        return settle(self.argmax(), log_p, self.net.macs, self.R, self.method.band / 2)
 
 
 def sample(

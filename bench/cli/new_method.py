@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from bench.errors import RequestError
 
@@ -17,14 +20,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.adapters import Context, Found, Task
-from bench.cell import Recovery
+from bench.interface.cell import Recovery
+from bench.interface.method import Budget, Context, Found
+from bench.interface.task import Task
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from bench.budget import Budget
-    from bench.graph import PruningGraph
+    from bench.structure.graph import PruningGraph
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.contract import METHOD_PROPERTIES, MethodTrial
-from bench.plugins import make_method
+from bench.contract.suite import METHOD_PROPERTIES, MethodTrial
+from bench.interface.registry import make_method
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,18 @@ def test_hyper_parameters() -> None:
     # Replace this by hand-computed values of the method's equations.
     assert make_method("{name}", {{"power": 1.0}}) != make_method("{name}", {{}})
 '''
+
+
+def new(
+    kind: Annotated[str, typer.Argument(metavar="method")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and dashes.")],
+    folder: Annotated[Path, typer.Option("--in", help="The checkout to write to.")] = Path(),
+) -> None:
+    """A short commented method and its test, registered, which pass `check` as they stand."""
+    if kind != "method":
+        raise RequestError(f"cannot make a new {kind!r}; available: method")
+    for path in new_method(name, folder):
+        typer.echo(path)
 
 
 def new_method(name: str, root: Path) -> list[Path]:

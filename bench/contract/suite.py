@@ -26,7 +26,8 @@ from bench.search import fit as budgets
 from bench.structure.graph import PruningGraph
 from bench.structure.measure import count_macs
 from bench.structure.surgery import prune
-from bench.training.loop import train
+from bench.training.context import search_context
+from bench.training.loop import Phase, train
 
 CPU = torch.device("cpu")
 
@@ -56,7 +57,7 @@ class MethodTrial:
         torch.manual_seed(0)
         recipe = Recipe(batch_size=32, precision="fp32")
         model = self.task.network(self.data.info)
-        return train(model, self.task, self.data.train, recipe, epochs=2, seed=0, device=CPU, phase="dense").cpu()
+        return train(model, self.task, self.data.train, recipe, Phase("dense", 2, 0, CPU)).cpu()
 
     @cached_property
     def graph(self) -> PruningGraph:
@@ -66,7 +67,7 @@ class MethodTrial:
         """One search from the same dense network."""
         method: Method = registry.make_method(self.name, {})
         recipe = Recipe(batch_size=32, precision="fp32")
-        ctx = Context(task=self.task, data=self.data.visible, device=CPU, seed=seed, epochs=epochs, recipe=recipe)
+        ctx = search_context(self.task, self.data.visible, recipe, epochs=epochs, seed=seed, device=CPU)
         torch.manual_seed(seed)
         return method.search(copy.deepcopy(self.dense), self.graph, self.task, Budget(ratio), ctx), ctx
 
@@ -136,7 +137,7 @@ def method_is_reproducible(trial: MethodTrial) -> None:
 def method_spends_what_it_declares(trial: MethodTrial) -> None:
     """trains exactly the search's epochs if it searches, and none if it does not"""
     _, ctx = trial.found
-    epochs = [row["epoch"] for row in ctx.trajectory if row["phase"] == "search"]
+    epochs = [row["epoch"] for row in ctx.log.epochs("search")]
     expected = list(range(1, ctx.epochs + 1)) if trial.kind.searches else []
     assert epochs == expected, f"epochs {epochs} were trained where {expected} were due"
 

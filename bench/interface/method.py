@@ -81,7 +81,7 @@ class Found:
 
 
 class Stateful(Protocol):
-    """What can be put into a checkpoint."""
+    """Whatever has a state that a checkpoint can hold: modules, optimisers, parameter lists."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
@@ -89,32 +89,38 @@ class Stateful(Protocol):
 
 @dataclass
 class Search:
-    """What a differentiable search adds to the training loop.
+    """What a differentiable search adds to the training loop: an optimiser of its own, and calls in each iteration.
 
-    With `bilevel`, the training split is halved: each iteration takes a weight step on one half and an
-    architecture step on the other, so that an epoch still passes once over the training split. Without it, the
-    task loss of one batch moves weights and architecture together.
+    One iteration of the loop, p being the progress of the search from 0 to 1::
+
+        before(p)
+        weight step                 # task loss of a batch
+        before_architecture(p)
+        architecture step           # task loss of a batch + penalty()
+        after(p)
+
+    With `bilevel` the training split is halved. The weight step takes its batch from one half and the architecture
+    step from the other, so that an epoch still passes once over the training split. Without it, both steps follow the
+    gradients of one batch, and the penalty belongs to its loss.
     """
 
     optimizer: torch.optim.Optimizer
-    """Of the architecture parameters; the loop never touches its learning rate."""
+    """Of the architecture parameters. The loop never changes its learning rate."""
     bilevel: bool = True
     penalty: Callable[[], Tensor] | None = None
-    """Added to the loss of the architecture step."""
+    """A scalar that is added to the loss of the architecture step."""
     before: Callable[[float], None] | None = None
-    """Called before each iteration with the progress of the search in [0, 1): annealing."""
+    """Called at the start of each iteration with the progress in [0, 1): annealing."""
     before_architecture: Callable[[float], None] | None = None
-    """Called between the weight step and the architecture step."""
+    """Called between the two steps with the progress in [0, 1)."""
     after: Callable[[float], None] | None = None
-    """Called after each iteration with the progress in (0, 1]: proximal steps, controllers."""
+    """Called at the end of each iteration with the progress in (0, 1]: proximal steps, controllers."""
     metrics: Callable[[], dict[str, float]] | None = None
-    """Figures of the search for the log, once an epoch."""
+    """Figures of the search that the log gets once an epoch, by name."""
     snapshot: Callable[[], dict[str, list[float]]] | None = None
-    """Arrays to draw over time, once an epoch."""
-    state: dict[str, Stateful] = field(default_factory=dict)
-    """What else must survive a restart, beside the model and the optimisers."""
-    split_seed: int | None = None
-    """Seed of the halving; the run's own by default."""
+    """Arrays of the search that the log gets once an epoch, by name, to draw over time."""
+    state: Mapping[str, Stateful] = field(default_factory=dict)
+    """What a checkpoint must hold beside the network and the optimisers, by name: architecture parameters above all."""
 
     @property
     def parameters(self) -> list[Tensor]:

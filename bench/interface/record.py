@@ -197,4 +197,6 @@ class Record(BaseModel):
             "recovery_seconds": ledger.recovery_seconds if ledger else None,
             "protocol_version": self.protocol_version,
             "error": self.error,
+            "peak_memory_dense": self.peak_memory_dense or None,
+            "peak_memory_pruned": self.peak_memory_pruned or None,
         }

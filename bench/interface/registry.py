@@ -22,7 +22,7 @@ import pydantic
 import methods
 import tasks
 from bench.errors import RequestError, unknown
-from bench.interface.method import Method
+from bench.interface.method import Method, prunes
 from bench.interface.task import Task
 
 
@@ -41,6 +41,11 @@ def task_names() -> dict[str, str]:
 def control_names() -> tuple[str, ...]:
     """The methods that a matrix holds beside the ones that are compared, unless a suite says otherwise."""
     return tuple(methods.CONTROLS)
+
+
+def unpruned_names() -> tuple[str, ...]:
+    """The controls that leave the network whole: a reference beside the dense network, at no budget."""
+    return tuple(name for name in control_names() if not prunes(method_class(name)))
 
 
 def method_class(name: str) -> type[Any]:

@@ -1,11 +1,11 @@
 """Checks a report against its own records: every Δ, %, rank and bold is computed again from `cells.jsonl`.
 
 Nothing of the report's own arithmetic is used: the records are read as plain JSON, and the statistics are pandas' and
-scipy's. What is checked:
+scipy's. Only the labels of workloads and methods are the report's. What is checked:
 
-* the records: one protocol version, no cell twice, identities that are the hash of their configuration, budgets and
-  ratios that follow from the counted MACs, one dense network a seed for all methods that started from it;
-* `results.csv`: figure by figure the records';
+* the records: they have one protocol version; no cell is there twice; an identity is the hash of its configuration;
+  budgets and ratios follow from the counted MACs; methods that started from one dense network state it alike;
+* `results.csv`: every number is the record's;
 * `tables/main.csv`: n, means, standard deviations, Δ, percentages, speedup, rank and bold.
 """
 
@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.interface.record import Record
+from bench.interface.registry import unpruned_names
+from bench.report.matrix import build
+from bench.report.records import parse_payload
 
 TOLERANCE = 1e-9
 """Relative slack for sums in another order."""
@@ -134,12 +137,13 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
     for cell in cells:
         config, ledger, audit_ = cell["cell"], cell.get("ledger") or {}, cell.get("audit") or {}
         metric = cell["metric_name"]
-        fast, slow = cell.get("latency_pruned") or {}, cell.get("latency_dense") or {}
+        latency_dense, latency_pruned = cell.get("latency_dense") or {}, cell.get("latency_pruned") or {}
         rows.append(
             {
                 "cell_id": cell["cell_id"],
                 "status": cell["status"],
                 "method": config["method"],
+                "adapter": config.get("base") or config["method"],
                 "recovery": config["recovery"],
                 "protocol": config["protocol"],
                 "budget": config["budget"],
@@ -153,9 +157,11 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
                 "macs_pruned": cell["macs_pruned"] or None,
                 "params_dense": cell["params_dense"] or None,
                 "params_pruned": cell["params_pruned"] or None,
+                "peak_memory_dense": cell.get("peak_memory_dense") or None,
+                "peak_memory_pruned": cell.get("peak_memory_pruned") or None,
                 "macs_ratio": audit_.get("macs_ratio"),
-                "latency_dense_ms": slow.get("median_ms"),
-                "latency_pruned_ms": fast.get("median_ms"),
+                "latency_dense_ms": latency_dense.get("median_ms"),
+                "latency_pruned_ms": latency_pruned.get("median_ms"),
                 "search_seconds": ledger.get("search_seconds"),
                 "recovery_seconds": ledger.get("recovery_seconds"),
                 "dense_seconds": ledger.get("dense_seconds"),
@@ -199,7 +205,7 @@ def _same(expected: Any, shown: Any) -> bool:
 
 
 def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Match each row to its cells by the figures that identify it, and compute the row again."""
+    """Match each row to its cells by its labels, protocol, budget and recovery, and compute the row again."""
     import pandas as pd
 
     shown: Any = pd.read_csv(path, keep_default_na=False, na_values=[""])
@@ -258,12 +264,20 @@ def _expected(group: Any) -> dict[str, Any]:
         "params_drop_percent": (
             100 * (1 - group.params_pruned.astype(float) / group.params_dense.astype(float))
         ).mean(),
+        "peak_memory_drop_percent": (
+            100 * (1 - group.peak_memory_pruned.astype(float) / group.peak_memory_dense.astype(float))
+        ).mean(),
         "speedup_mean": speedup.mean(),
         "total_seconds_mean": (group.dense_seconds + group.search_seconds + group.recovery_seconds)
         .astype(float)
         .mean(),
-        "budget_misses": 0 if group.method.iloc[0] == "dense-longer" else int(off.sum()),
+        "budget_misses": int(off.sum()) if _pruned(group) else 0,
     }
+
+
+def _pruned(group: Any) -> bool:
+    """Whether these cells' adapter prunes at all: what does not is no contestant."""
+    return group.adapter.iloc[0] not in unpruned_names()
 
 
 def _audit_ranks(shown: Any, groups: Mapping[Any, Any]) -> list[str]:
@@ -277,7 +291,7 @@ def _audit_ranks(shown: Any, groups: Mapping[Any, Any]) -> list[str]:
             key = tuple(_unquoted(v) for v in (workload, protocol, budget, row["method"], row["recovery"]))
             group = groups.get(key)
             eligible = group is not None and _expected(group)["budget_misses"] == 0
-            if group is not None and eligible and group.method.iloc[0] != "dense-longer":
+            if group is not None and eligible and _pruned(group):
                 contest[row["method"]] = group
             elif not _same(None, row["rank"]) or row["bold"]:
                 findings.append(f"{where}: {row['method']} is ranked or bold, and must not be")
@@ -327,8 +341,5 @@ def _clear_winner(contest: Mapping[str, Any], places: Mapping[str, float]) -> st
 
 
 def _labels(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
-    """Names in tables are the report's to choose: only these are taken from it."""
-    from bench.report.frames import build
-    from bench.report.records import parse_payload
-
+    """Labels of workload and method by cell id, as the report chose them."""
     return build([parse_payload(cell) for cell in cells], suite="audit").labels

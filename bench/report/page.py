@@ -9,32 +9,37 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.interface.cell import Cell
-from bench.interface.record import Record
-from bench.report.figures import method_looks
-from bench.report.frames import Entry, Matrix, dense_of, drop, figure, final_of, seed_of, speedup_of, within
+from bench.report.figures.panels import method_styles
+from bench.report.formats.html import section_html
+from bench.report.matrix import Matrix
+from bench.report.page_data import page_data
+from bench.report.page_details import curve_points, page_details
+from bench.report.page_pictures import FigurePicture
 from bench.report.records import missing_label
-from bench.report.statistics import t_quantile
-from bench.report.tables import Table, entry_id, section_html
+from bench.report.tables.data import Table
+from bench.report.tables.shared import entry_id
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
 HERE = Path(__file__).parent
-VENDOR = ("d3.min.js", "plot.umd.min.js", "tabulator.min.js")
-CURVE_NUMBERS = 250_000
-"""Figures of training curves that a page holds; more cells get coarser curves, then none."""
-CURVE_POINTS = (12, 60)
-"""Fewest points that are worth drawing, and most."""
-TRACE_CHARACTERS = 6_000
-SYMBOLS = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond", "v": "wye", "P": "cross", "X": "star"}
+LIBRARIES = ("d3.min.js", "plot.umd.min.js", "tabulator.min.js")
+LICENCES = ("LICENSE-d3.txt", "LICENSE-plot.txt", "LICENSE-tabulator.txt")
+OWN_SCRIPTS = ("base.js", "data.js", "filters.js", "tables.js", "figures.js", "widths.js", "cell.js", "main.js")
+"""In the order in which they run: each takes what it needs from those before it."""
+LISTED = 500
+"""Failed or missing cells that the page lists before its figures; the rest is counted."""
+UNKNOWN_COLOUR = "#6f6f6f"
+"""Of a method that is in none of the figures."""
 DARK = {
     "#0072B2": "#5ab4f0",
     "#D55E00": "#ff8f4a",
@@ -52,32 +57,65 @@ DARK = {
 """The figures' colours on a dark ground."""
 
 
-@dataclass(frozen=True)
-class Image:
-    """A figure that the page shows as it was drawn."""
+def page_html(
+    matrix: Matrix,
+    made: Sequence[Table],
+    pictures: Sequence[FigurePicture],
+    *,
+    overview: Sequence[tuple[str, str]],
+    findings: Sequence[str] = (),
+    when: str,
+    runs: str,
+    thumbnails: Mapping[str, list[tuple[str, str]]] | None = None,
+) -> str:
+    """The whole page.
 
-    title: str
-    caption: str
-    png: bytes
+    Args:
+        made: the report's tables, which stand in the page as they are.
+        pictures: figures that the page shows as they were drawn.
+        overview: what was run, in names and values.
+        findings: contradictions in the records, in sentences.
+        when: the state that the page shows, as a date; may be empty.
+        runs: http address of the MLflow runs' pages, up to a run's id.
+        thumbnails: small pictures by cell id, each a name and a data address.
+    """
+    from markupsafe import Markup
 
-    @property
-    def uri(self) -> str:
-        return "data:image/png;base64," + base64.b64encode(shrink(self.png)).decode()
-
-
-def shrink(png: bytes, width: int = 1500) -> bytes:
-    """A figure's PNG at a page's size, in 128 colours."""
-    from PIL import Image as Pillow
-
-    with Pillow.open(io.BytesIO(png)) as opened:
-        picture = opened.convert("RGB")
-    if picture.width > width:
-        picture = picture.resize((width, round(picture.height * width / picture.width)), Pillow.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    picture.quantize(128, method=Pillow.Quantize.MEDIANCUT, dither=Pillow.Dither.NONE).save(
-        stream, "PNG", optimize=True
+    data = page_data(matrix, runs=runs, thumbnails=thumbnails)
+    points = curve_points(matrix)
+    scripts = page_scripts()
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            suite=matrix.suite,
+            when=when,
+            version=", ".join(str(v) for v in sorted({record.protocol_version for record in matrix.records})),
+            overview=overview,
+            total=len(matrix.records),
+            curve_points=points,
+            tables=_static_tables(matrix, made),
+            pictures=pictures,
+            css=Markup(_style(matrix, [method.name for method in data["methods"]["rows"]])),
+            data=Markup(embed(data)),
+            details=Markup(embed(page_details(matrix, points=points))),
+            scripts=[Markup(script) for script in scripts],
+            hashes=Markup(" ".join(_hash(script) for script in scripts)),
+            licences=[_asset(f"vendor/{name}") for name in LICENCES],
+            **_problems(matrix, findings),
+            counts={
+                "finished": sum(cell.status == "finished" for cell in data["cells"]["rows"]),
+                "failed": len(matrix.failed),
+                "missing": len(matrix.missing),
+                "misses": sum(entry.budget_misses for entry in matrix.entries),
+            },
+        )
     )
-    return stream.getvalue()
+
+
+def page_scripts() -> list[str]:
+    """The text of each script of the page, in the order in which they run."""
+    return [_asset(name) for name in (*(f"vendor/{library}" for library in LIBRARIES), *OWN_SCRIPTS)]
 
 
 def embed(value: Any) -> str:
@@ -99,231 +137,27 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def short(value: float | None, digits: int = 6) -> float | None:
-    """A figure to some significant digits: what a page shows, at a third of the size."""
-    return float(f"{value:.{digits}g}") if value is not None and math.isfinite(value) else None
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["rich"] = _rich
+    return environment
 
 
-class Pool:
-    """Values that many cells share, kept once."""
+def _rich(text: str) -> Markup:
+    """Text whose `**` and `*` are bold and italic, and all else escaped."""
+    from markupsafe import Markup, escape
 
-    def __init__(self) -> None:
-        self.values: list[Any] = []
-        self._index: dict[str, int] = {}
-
-    def add(self, value: Any) -> int:
-        key = json.dumps(value, sort_keys=True, default=str)
-        if key not in self._index:
-            self._index[key] = len(self.values)
-            self.values.append(value)
-        return self._index[key]
-
-
-def page_data(matrix: Matrix, *, runs: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the page's tables and figures are drawn from, and every cell's details."""
-    looks = method_looks(matrix)
-    methods = matrix.methods() + sorted({e.method for e in matrix.entries} - set(matrix.methods()))
-    workloads = list(dict.fromkeys(e.workload for e in matrix.entries))
-    numbers = {name: index for index, name in enumerate(workloads)}
-    places = {name: index for index, name in enumerate(methods)}
-    main = {id(entry) for entry in matrix.main}
-    ids = entry_ids(matrix)
-    entry_of = {(e.workload, e.protocol, e.budget, e.method, e.recovery, e.source): e for e in matrix.entries}
-
-    def find(workload: str, method: str, cell: Cell) -> int:
-        source = ""
-        if cell.transfer:
-            known = matrix.labels.get(cell.transfer)
-            source = matrix.sources.get(cell.transfer, f"cell {cell.transfer}") if known else f"cell {cell.transfer}"
-        return ids[entry_id(entry_of[(workload, cell.protocol, round(cell.budget, 9), method, cell.recovery, source)])]
-
-    cells: list[list[Any]] = []
-    for record in matrix.records:
-        workload, method = matrix.labels[record.cell_id]
-        ledger = record.ledger
-        seconds = (ledger.dense_seconds + ledger.search_seconds + ledger.recovery_seconds) if ledger else None
-        done = record.status == "finished" and final_of(record) is not None
-        dense = dense_of(record, matrix.workloads[workload]) if done else None
-        cells.append(
-            [
-                record.cell_id,
-                find(workload, method, matrix.configs[record.cell_id]),
-                seed_of(record),
-                0 if done else 1,
-                short(dense),
-                short(figure(record, record.pruned_metrics)),
-                short(final_of(record)),
-                short(
-                    100 * record.macs_pruned / record.macs_dense if record.macs_dense and record.macs_pruned else None
-                ),
-                short(drop(record.params_pruned, record.params_dense) if record.params_pruned else None),
-                short(record.latency_pruned.median_ms if record.latency_pruned else None, 5),
-                short(speedup_of(record), 5),
-                short(ledger.search_seconds if ledger else None, 5),
-                short(seconds, 5),
-                int(within(record)) if done else None,
-                record.error[:300],
-            ]
-        )
-    for cell in matrix.missing:
-        workload, method = matrix.labels[cell.id]
-        cells.append([cell.id, find(workload, method, cell), cell.seed, 2, *[None] * 10, ""])
-    data = {
-        "suite": matrix.suite,
-        "runs": runs if re.match(r"https?://", runs) else "",
-        "methods": [
-            {"name": name, "control": name in {e.method for e in matrix.entries if e.control}}
-            | {"symbol": SYMBOLS.get(looks[name].marker, "plus") if name in looks else "plus"}
-            for name in methods
-        ],
-        "workloads": [_workload(matrix, name) for name in workloads],
-        "entries": [_entry(e, numbers, places, id(e) in main) for e in matrix.entries],
-        "cells": cells,
-        "t": [None, *(round(t_quantile(n), 4) for n in range(1, 31))],
-    }
-    return data, details(matrix)
-
-
-def entry_ids(matrix: Matrix) -> dict[str, int]:
-    """Number of each entry in the page."""
-    return {entry_id(entry): index for index, entry in enumerate(matrix.entries)}
-
-
-def _workload(matrix: Matrix, name: str) -> dict[str, Any]:
-    shared = matrix.workloads.get(name)
-    if shared is None:
-        source = next(e for e in matrix.entries if e.workload == name)
-        return {"name": name, "task": source.task, "dataset": source.dataset, "model": source.model}
-    dense = shared.dense
-    return {
-        "name": name,
-        "task": shared.task,
-        "dataset": shared.dataset,
-        "model": shared.model,
-        "metric": shared.metric,
-        "unit": shared.unit,
-        "higher": shared.higher_is_better,
-        "digits": shared.digits,
-        "dense": short(dense.mean),
-        "interval": short(dense.interval),
-        "latency": short(shared.latency_dense.mean),
-    }
-
-
-def _entry(entry: Entry, workloads: Mapping[str, int], methods: Mapping[str, int], main: bool) -> dict[str, Any]:
-    return {
-        "w": workloads[entry.workload],
-        "m": methods[entry.method],
-        "p": entry.protocol,
-        "b": entry.budget,
-        "r": entry.recovery,
-        "s": entry.source,
-        "main": main,
-        "rank": entry.rank,
-        "verdict": entry.verdict,
-        "pBest": short(entry.p_best, 3),
-        "misses": entry.budget_misses,
-    }
-
-
-def details(matrix: Matrix) -> dict[str, Any]:
-    """What a cell's own view shows, values that cells share kept once."""
-    configs, environments, texts, names, metrics = Pool(), Pool(), Pool(), Pool(), Pool()
-    points = curve_points(matrix)
-    cells: dict[str, Any] = {}
-    for record in matrix.records:
-        plain = record.cell
-        keys = sorted({*record.dense_metrics, *record.pruned_metrics, *record.final_metrics})
-        item: dict[str, Any] = {
-            "run": record.run_id,
-            "w": configs.add(plain.get("workload", {})),
-            "c": configs.add({k: v for k, v in plain.items() if k not in ("workload", "seed")}),
-            "e": environments.add(record.environment),
-            "at": [record.started_at, record.finished_at],
-        }
-        if record.notes or record.left_whole or record.dropped_blocks:
-            item["n"] = texts.add([record.notes, record.left_whole, record.dropped_blocks])
-        if keys:
-            columns = (record.dense_metrics, record.pruned_metrics, record.final_metrics)
-            item["k"] = metrics.add(keys)
-            item["v"] = [[short(column.get(key)) for key in keys] for column in columns]
-        if record.audit:
-            a = record.audit
-            item["a"] = [a.requested, a.tolerance, short(a.native_macs_ratio), a.fitted_channels]
-            item["a"] += [short(a.macs_ratio), a.note]
-            item["x"] = [record.macs_dense, record.macs_pruned, record.params_dense, record.params_pruned]
-        if record.groups:
-            item["g"] = names.add([[group.name, group.size] for group in record.groups])
-            item["gw"] = [group.width for group in record.groups]
-            native = [group.native_width for group in record.groups]
-            if native != item["gw"]:
-                item["gn"] = native
-        if record.ledger:
-            ledger = record.ledger
-            seconds = (ledger.dense_seconds, ledger.search_seconds, ledger.recovery_seconds)
-            spent = [ledger.dense_epochs, ledger.search_epochs, ledger.recovery_epochs]
-            item["l"] = [*spent, *(short(s, 5) for s in seconds), ledger.device]
-        if record.latency_dense and record.latency_pruned:
-            item["t"] = [texts.add(record.latency_dense.model_dump()), texts.add(record.latency_pruned.model_dump())]
-        if record.error:
-            item["err"] = record.error[:TRACE_CHARACTERS]
-        if record.traceback:
-            item["tb"] = record.traceback[-TRACE_CHARACTERS:]
-        if points and record.trajectory:
-            item["tr"] = curves(record, points)
-        cells[record.cell_id] = item
-    for cell in matrix.missing:
-        plain = cell.model_dump(mode="json")
-        cells[cell.id] = {
-            "w": configs.add(plain["workload"]),
-            "c": configs.add({k: v for k, v in plain.items() if k not in ("workload", "seed")}),
-        }
-    return {
-        "cells": cells,
-        "configs": configs.values,
-        "environments": environments.values,
-        "texts": texts.values,
-        "groups": names.values,
-        "metrics": metrics.values,
-        "points": points,
-    }
-
-
-def curve_points(matrix: Matrix) -> int:
-    """Points to a training curve that fit into the page; 0 where curves are left out."""
-    columns = sum(len(_curve_keys(record.trajectory)) for record in matrix.records)
-    if not columns:
-        return 0
-    points = min(CURVE_POINTS[1], CURVE_NUMBERS // columns)
-    return points if points >= CURVE_POINTS[0] else 0
-
-
-def _curve_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    seen = {key: None for row in (*rows[:1], *rows[-1:], *rows[len(rows) // 2 :][:1]) for key in row}
-    return [key for key in seen if key not in ("phase", "epoch", "seconds", "lr")]
-
-
-def curves(record: Record, points: int) -> dict[str, Any]:
-    """Training curves by column, thinned evenly within each phase; the last epoch of a phase is always there."""
-    rows = record.trajectory
-    keys = sorted({key for row in rows for key in row if key not in ("phase", "epoch", "seconds", "lr")})
-    phases: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        phases.setdefault(str(row.get("phase", "")), []).append(row)
-    kept: list[dict[str, Any]] = []
-    for phase in phases.values():
-        share = max(2, round(points * len(phase) / len(rows)))
-        step = max(1, math.ceil(len(phase) / share))
-        kept += phase[::-1][::step][::-1]
-
-    def value(item: Any) -> float | None:
-        return short(float(item), 4) if isinstance(item, (int, float)) and not isinstance(item, bool) else None
-
-    return {
-        "phase": [str(row.get("phase", "")) for row in kept],
-        "epoch": [value(row.get("epoch")) for row in kept],
-        "y": {key: [value(row.get(key)) for row in kept] for key in keys},
-    }
+    body = str(escape(text))
+    body = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", body)
+    return Markup(re.sub(r"\*([^*]+)\*", r"<i>\1</i>", body))
 
 
 @cache
@@ -337,85 +171,42 @@ def _hash(script: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() + "'"
 
 
-def page_html(
-    matrix: Matrix,
-    made: Sequence[Table],
-    images: Sequence[Image],
-    *,
-    overview: Sequence[tuple[str, str]],
-    findings: Sequence[str] = (),
-    when: str,
-    runs: str,
-    thumbnails: Mapping[str, list[tuple[str, str]]] | None = None,
-) -> str:
-    """The whole page."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+def _static_tables(matrix: Matrix, made: Sequence[Table]) -> list[tuple[Table, list[tuple[Any, Markup]]]]:
+    """Each table with its sections and their markup; rows lead to their entry by its number in the page."""
     from markupsafe import Markup
 
-    data, more = page_data(matrix, runs=runs)
-    data["thumbnails"] = thumbnails or {}
-    ids = entry_ids(matrix)
-    scripts = [_asset(f"vendor/{name}") for name in VENDOR] + [_asset("page.js")]
-    licences = [
-        (HERE / "static" / "vendor" / f"LICENSE-{n}.txt").read_text("utf-8") for n in ("d3", "plot", "tabulator")
+    numbers = {entry_id(entry): number for number, entry in enumerate(matrix.entries)}
+    return [
+        (table, [(section, Markup(section_html(section, numbers.get))) for section in table.sections]) for table in made
     ]
-    looks = method_looks(matrix)
-    colours = [looks[m["name"]].colour if m["name"] in looks else "#6f6f6f" for m in data["methods"]]
-    environment = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["rich"] = lambda text: Markup(_rich(str(text)))
-    return environment.get_template("page.html").render(
-        suite=matrix.suite,
-        when=when,
-        overview=overview,
-        findings=findings,
-        counts={
-            "finished": sum(row[3] == 0 for row in data["cells"]),
-            "failed": len(matrix.failed),
-            "missing": len(matrix.missing),
-            "misses": sum(entry.budget_misses for entry in matrix.entries),
-        },
-        problems=" and ".join(
-            name
-            for name, here in (("Failed", matrix.failed), ("missing", matrix.missing), ("contradictory", findings))
-            if here
-        ).capitalize(),
-        failed=[
-            (r.cell_id, *matrix.labels[r.cell_id], matrix.configs[r.cell_id], r.error) for r in matrix.failed[:500]
+
+
+def _problems(matrix: Matrix, findings: Sequence[str]) -> dict[str, Any]:
+    """What the page says before any figure: failed and missing cells, contradictions."""
+    kinds = {"failed": matrix.failed, "missing": matrix.missing, "contradictory": findings}
+    return {
+        "problems": " and ".join(name for name, found in kinds.items() if found).capitalize(),
+        "findings": findings,
+        "failed": [
+            (record.cell_id, *matrix.labels[record.cell_id], matrix.configs[record.cell_id], record.error)
+            for record in matrix.failed[:LISTED]
         ],
-        more_failed=max(0, len(matrix.failed) - 500),
-        missing=[(cell.id, missing_label(cell)) for cell in matrix.missing[:500]],
-        more_missing=max(0, len(matrix.missing) - 500),
-        tables=[(t, [(s, Markup(section_html(s, lambda key: ids.get(key)))) for s in t.sections]) for t in made],
-        images=images,
-        curve_points=more["points"],
-        total=len(matrix.records),
-        version=", ".join(str(v) for v in sorted({r.protocol_version for r in matrix.records})),
-        css=Markup(_asset("vendor/tabulator_simple.min.css") + _asset("page.css") + _colour_css(colours)),
-        data=Markup(embed(data)),
-        details=Markup(embed(more)),
-        scripts=[Markup(script) for script in scripts],
-        hashes=Markup(" ".join(_hash(script) for script in scripts)),
-        licences=licences,
-    )
+        "more_failed": max(0, len(matrix.failed) - LISTED),
+        "missing": [missing_label(cell) for cell in matrix.missing[:LISTED]],
+        "more_missing": max(0, len(matrix.missing) - LISTED),
+    }
 
 
-def _rich(text: str) -> str:
-    from markupsafe import escape
-
-    body = str(escape(text))
-    body = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", body)
-    return re.sub(r"\*([^*]+)\*", r"<i>\1</i>", body)
+def _style(matrix: Matrix, methods: Sequence[str]) -> str:
+    styles = method_styles(matrix)
+    colours = [styles[name].colour if name in styles else UNKNOWN_COLOUR for name in methods]
+    return _asset("vendor/tabulator_simple.min.css") + _asset("page.css") + _colour_css(colours)
 
 
 def _colour_css(colours: Sequence[str]) -> str:
-    light = "".join(f"--m{i}:{colour};" for i, colour in enumerate(colours))
-    dark = "".join(f"--m{i}:{DARK.get(colour, colour)};" for i, colour in enumerate(colours))
+    """The methods' colours as variables, `--method-0` the first's, on light ground and on dark."""
+    light = "".join(f"--method-{index}:{colour};" for index, colour in enumerate(colours))
+    dark = "".join(f"--method-{index}:{DARK.get(colour, colour)};" for index, colour in enumerate(colours))
     return (
         f":root{{{light}}}\n@media screen{{:root[data-theme=dark]{{{dark}}}}}\n"
         f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"

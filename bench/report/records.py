@@ -1,11 +1,11 @@
-"""Records in and out of files: reading, writing and joining `cells.jsonl`, and what a report refuses to be made of."""
+"""Records in and out of files: `cells.jsonl` read, written and joined; records that share no report are refused."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ from bench.interface.cell import Cell
 from bench.interface.record import Record
 
 CELLS = "cells.jsonl"
-# Two runs of one configuration on one machine differ in these and nowhere else.
+# When and for which suite a result was obtained; two records that differ in nothing else hold the same result.
 BOOKKEEPING = frozenset({"suite", "run_id", "started_at", "finished_at"})
 
 
 class ReportError(RequestError):
-    """What cannot be reported on, in one sentence."""
+    """Why no report can be made of some records, in one sentence."""
 
 
 def read_records(path: Path | str) -> list[Record]:
@@ -55,7 +55,7 @@ def _parse(line: str, where: str) -> Record:
 
 
 def payload(record: Record) -> dict[str, Any]:
-    """The record as JSON values; a figure that is not finite becomes null, and leaves the metrics."""
+    """The record as JSON values; metrics that are not finite are left out."""
     plain = record.model_dump(mode="json")
     for key in ("dense_metrics", "pruned_metrics", "final_metrics"):
         plain[key] = {name: value for name, value in getattr(record, key).items() if math.isfinite(value)}
@@ -67,7 +67,7 @@ def payload(record: Record) -> dict[str, Any]:
 
 
 def dump_line(record: Record) -> str:
-    """One line of `cells.jsonl`."""
+    """One line of `cells.jsonl`; a number that is not finite becomes null."""
     plain = payload(record)
     try:
         return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -106,12 +106,30 @@ def sort_key(record: Record) -> tuple[Any, ...]:
     )
 
 
-def describe(record: Record) -> str:
+def record_label(record: Record) -> str:
     """A record in a sentence: `demo l1 0.5 seed 0 (0123456789ab)`."""
     try:
         return f"{record.config.label} ({record.cell_id})"
     except ValidationError:
         return record.cell_id
+
+
+def relabelled(records: Iterable[Record], cells: Iterable[Cell]) -> list[Record]:
+    """The records with the names that `cells` give their workloads and methods.
+
+    These names are no part of a cell's identity, so that a suite may change them after its cells ran. A record of
+    another cell keeps its own. The records that are handed in stay as they are.
+    """
+    by_id = {cell.id: cell for cell in cells}
+    return [_relabelled(record, by_id[record.cell_id]) if record.cell_id in by_id else record for record in records]
+
+
+def _relabelled(record: Record, cell: Cell) -> Record:
+    labels: dict[str, Any] = {"method": cell.method}
+    if cell.base is not None or "base" in record.cell:
+        labels["base"] = cell.base
+    workload = {**record.cell["workload"], "name": cell.workload.name}
+    return record.model_copy(update={"cell": {**record.cell, **labels, "workload": workload}})
 
 
 def require_one_table(records: Sequence[Record]) -> dict[str, Cell]:
@@ -135,7 +153,8 @@ def require_one_table(records: Sequence[Record]) -> dict[str, Cell]:
             raise ReportError(f"cell {record.cell_id}: configuration field {field}: {first['msg']}") from None
         if record.cell_id in seen:
             raise ReportError(
-                f"cell {describe(record)} is recorded twice, in runs {seen[record.cell_id].run_id} and {record.run_id}"
+                f"cell {record_label(record)} is recorded twice, "
+                f"in runs {seen[record.cell_id].run_id} and {record.run_id}"
             )
         seen[record.cell_id] = record
     return configs
@@ -148,23 +167,18 @@ def merge_records(a: Iterable[Record], b: Iterable[Record]) -> list[Record]:
     failure is no result; two results that differ are refused.
     """
     merged: dict[str, Record] = {}
-    for record in _chain(a, b):
+    for record in (*a, *b):
         known = merged.get(record.cell_id)
         if known is None or (known.status == "failed" and record.status == "finished"):
             merged[record.cell_id] = record
         elif known.status == record.status == "finished" and (fields := _differences(known, record)):
             raise ReportError(
-                f"cell {describe(record)} has two different results, in runs {known.run_id} and {record.run_id}: "
+                f"cell {record_label(record)} has two different results, in runs {known.run_id} and {record.run_id}: "
                 f"they differ in {', '.join(fields)}; leave one of them out"
             )
     records = sorted(merged.values(), key=sort_key)
     require_one_table(records)
     return records
-
-
-def _chain(a: Iterable[Record], b: Iterable[Record]) -> Iterator[Record]:
-    yield from a
-    yield from b
 
 
 def _differences(one: Record, other: Record) -> list[str]:

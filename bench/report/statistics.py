@@ -1,4 +1,4 @@
-"""Means, intervals and comparisons: the few statistics that a table of seeds can bear.
+"""Means, intervals and comparisons over the few seeds of a table, and ranks over workloads.
 
 A comparison is paired by seed (the same dense network, the same data order), two-sided, and corrected by Holm for
 the number of rivals. The Nemenyi test of the critical-difference diagram is four lines over scipy's studentized
@@ -17,7 +17,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Sample:
-    """One figure over seeds. One seed has a mean and no spread."""
+    """One quantity over seeds. One seed has a mean and no spread."""
 
     values: tuple[float, ...]
 
@@ -53,8 +53,8 @@ def t_quantile(freedom: int) -> float:
 def paired_p(one: Mapping[int, float], other: Mapping[int, float]) -> float | None:
     """p of a two-sided paired t-test over the seeds that both have.
 
-    None where it cannot be told: fewer than two common seeds, or differences that are all equal, which on a small
-    test split happens by chance and says nothing of the spread.
+    None where there is no such test: with fewer than two common seeds, or with differences that are all equal. On a
+    small test split they are so by chance, and a spread of zero would make any difference significant.
     """
     seeds = sorted(one.keys() & other.keys())
     if len(seeds) < 2:
@@ -80,7 +80,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def average_ranks(values: Sequence[float], higher_is_better: bool) -> list[float]:
+def average_ranks(values: Sequence[float], *, higher_is_better: bool) -> list[float]:
     """Ranks from 1 (best); equal values share the mean of their places."""
     signed = [-value if higher_is_better else value for value in values]
     return [sum(v < value for v in signed) + (sum(v == value for v in signed) + 1) / 2 for value in signed]

@@ -5,24 +5,28 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
+from bench.runs.events import Ended, EpochEnded, Event, StageReached, Started, StepTaken
+
 
 class Display:
-    """Shows what the runner emits. Use as a context manager.
+    """Shows what jobs tell while they run. Use as a context manager, and call it with each event.
 
     Args:
-        total_epochs: of all jobs, for the estimate of the time left.
+        title: a line that is printed first.
+        jobs: how many there are.
+        epochs: of all jobs, for the estimate of the time left.
+        quiet: show nothing at all.
     """
 
-    def __init__(self, jobs: int, total_epochs: int, *, quiet: bool = False) -> None:
+    def __init__(self, title: str, *, jobs: int, epochs: int, quiet: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False)
-        self.quiet, self.live = quiet, sys.stderr.isatty() and not quiet
-        self.jobs, self.total_epochs = jobs, max(1, total_epochs)
+        self.title, self.quiet, self.live = title, quiet, sys.stderr.isatty() and not quiet
+        self.jobs, self.total_epochs = jobs, max(1, epochs)
         self.done = self.epochs = 0
         self.start = time.monotonic()
         self.progress = Progress(
@@ -37,10 +41,10 @@ class Display:
         )
         self.overall = self.progress.add_task("epochs", total=self.total_epochs, note=f"0/{jobs} done")
         self.tasks: dict[str, TaskID] = {}
-        self.labels: dict[str, str] = {}
 
     def __enter__(self) -> Display:
         self.progress.start()
+        self.say(self.title)
         return self
 
     def __exit__(
@@ -53,38 +57,40 @@ class Display:
         if not self.quiet:
             self.console.print(text, markup=False, soft_wrap=True)
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        identity = event["id"]
-        match event["event"]:
-            case "start":
-                self.labels[identity] = event["label"]
-                if self.live:
-                    self.tasks[identity] = self.progress.add_task(event["label"], total=None, note="")
-                else:
-                    self.say(f"start  {event['label']}")
-            case "step" if self.live and identity in self.tasks:
-                note = f"{event['phase']}, loss {event['loss']:.4f}"
-                self.progress.update(self.tasks[identity], total=event["steps"], completed=event["step"], note=note)
-            case "stage" if self.live and identity in self.tasks:
-                self.progress.update(self.tasks[identity], note=event["stage"])
-            case "epoch":
+    def __call__(self, event: Event) -> None:
+        task = self.tasks.get(event.id)
+        match event:
+            case Started(id=job, label=label):
+                if not self.live:
+                    self.say(f"start  {label}")
+                elif task is None:  # a job whose worker was lost starts twice
+                    self.tasks[job] = self.progress.add_task(label, total=None, note="")
+            case StepTaken(phase=phase, step=step, steps=steps, loss=loss) if task is not None:
+                self.progress.update(task, total=steps, completed=step, note=f"{phase}, loss {loss:.4f}")
+            case StageReached(stage=stage) if task is not None:
+                self.progress.update(task, note=stage)
+            case EpochEnded():
                 self.epochs += 1
                 self.progress.update(self.overall, completed=self.epochs)
-            case "end":
+            case Ended():
                 self._end(event)
 
-    def _end(self, event: dict[str, Any]) -> None:
-        outcome = event["outcome"]
+    def _end(self, event: Ended) -> None:
+        outcome = event.outcome
         self.done += 1
-        task = self.tasks.pop(event["id"], None)
+        task = self.tasks.pop(event.id, None)
         if task is not None:
             self.progress.remove_task(task)
         self.progress.update(self.overall, note=f"{self.done}/{self.jobs} done")
-        left = ""
-        if self.epochs and not self.live:
-            spent = time.monotonic() - self.start
-            left = f", about {spent / self.epochs * (self.total_epochs - self.epochs):.0f} s left"
         if outcome.status == "failed":
             self.say(f"FAILED {outcome.label}: {outcome.error}")
+        elif outcome.status == "elsewhere":
+            self.say(f"left   {outcome.label}: another process is running it ({outcome.error})")
         else:
-            self.say(f"done   {outcome.label}: {outcome.summary} ({outcome.seconds:.1f} s){left}")
+            self.say(f"done   {outcome.label}: {outcome.summary} ({outcome.seconds:.1f} s){self._time_left()}")
+
+    def _time_left(self) -> str:
+        if not self.epochs or self.live:
+            return ""
+        spent = time.monotonic() - self.start
+        return f", about {spent / self.epochs * (self.total_epochs - self.epochs):.0f} s left"

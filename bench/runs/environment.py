@@ -15,7 +15,7 @@ from bench import __version__
 @cache
 def git_commit() -> str:
     """The project's commit, with `-dirty` where files differ from it; `unknown` outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     try:
         commit = _git(root, "rev-parse", "--short=12", "HEAD")
         dirty = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "bench", "methods", "tasks")
@@ -59,3 +59,9 @@ def environment(device: str, precision: str) -> dict[str, str]:
     found["device"] = torch.cuda.get_device_name() if device == "cuda" else "cpu"
     found["precision"] = precision
     return found
+
+
+def environment_tags() -> dict[str, str]:
+    """The part of the environment that every MLflow run is tagged with."""
+    facts = environment("cpu", "")
+    return {f"prunebench.{k}": facts[k] for k in ("prunebench", "git_commit", "python", "torch", "processor")}

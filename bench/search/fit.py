@@ -17,6 +17,7 @@ import numpy as np
 from bench.errors import RequestError
 from bench.interface.method import Budget, Found
 from bench.lazy import torch
+from bench.search.bisection import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,44 +52,31 @@ def fit(graph: PruningGraph, found: Found, budget: Budget, *, round_to: int = 1)
         RequestError: the budget is below what the network can reach.
         ValueError: `found` names no group, or has the wrong shape for one.
     """
+    from bench.structure.groups import Pruning
+
     require_reachable(graph, budget, round_to=round_to)
     lattice = _Lattice(graph, found.drop_blocks, round_to)
-    ranks = {g.name: _unit_scores(g, found) for g in graph.groups}
-    if found.keep is not None:
-        native = {g.name: int(_mask(found.keep, g).sum()) for g in graph.groups}
-    elif found.widths is not None:
-        native = {g.name: int(found.widths.get(g.name, g.size)) for g in graph.groups}
-    elif found.scope == "global":
-        native = _by_threshold(lattice, ranks, budget)
-    else:
-        native = _uniform(lattice, budget)
-    start = lattice.snap(native)
-    final = _repair(lattice, start, budget)
-    native_macs = lattice.macs(native)
-    macs = lattice.macs(final)
-    within = budget.holds(macs, lattice.dense)
-    ratio = macs / lattice.dense
+    rankings = {g.name: _ranking(g, found) for g in graph.groups}
+    native = _native_widths(lattice, found, rankings, budget)
+    widths = _repair(lattice, lattice.snap(native), budget)
+    macs = lattice.macs(widths)
+    within, ratio = budget.holds(macs, lattice.dense), macs / lattice.dense
     note = "" if within else (
         f"no change of up to three groups' widths comes closer than {ratio:.4f} to the budget {budget.ratio:g} ± "
         f"{budget.tolerance:g}: the widths that are allowed here are too coarse"
     )  # fmt: skip
     return Fitted(
-        pruning=_keep_highest(graph, ranks, final, found.drop_blocks),
-        widths=final,
+        pruning=Pruning(
+            {g.name: highest(g, rankings[g.name], widths[g.name]) for g in graph.groups}, found.drop_blocks
+        ),
+        widths=widths,
         native_widths=native,
-        native_macs_ratio=native_macs / lattice.dense,
-        fitted_channels=sum(abs(final[name] - native[name]) for name in final),
+        native_macs_ratio=lattice.macs(native) / lattice.dense,
+        fitted_channels=sum(abs(widths[name] - native[name]) for name in widths),
         macs_ratio=ratio,
         within=within,
         note=note,
     )
-
-
-def uniform_widths(graph: PruningGraph, budget: Budget, *, round_to: int = 1) -> dict[str, int]:
-    """Widths in one proportion to the full ones, changed as little as the budget needs."""
-    require_reachable(graph, budget, round_to=round_to)
-    lattice = _Lattice(graph, (), round_to)
-    return _repair(lattice, lattice.snap(_uniform(lattice, budget)), budget)
 
 
 def reachable(graph: PruningGraph, *, round_to: int = 1) -> tuple[float, float]:
@@ -160,6 +148,20 @@ class _Lattice:
         return allowed[index] if 0 <= index < len(allowed) else None
 
 
+def _native_widths(
+    lattice: _Lattice, found: Found, rankings: Mapping[str, np.ndarray], budget: Budget
+) -> dict[str, int]:
+    """Kept channels by group as the method decided, or as its scores say where it left the widths to the budget."""
+    groups = lattice.graph.groups
+    if found.keep is not None:
+        return {g.name: int(_mask(found.keep, g).sum()) for g in groups}
+    if found.widths is not None:
+        return {g.name: int(found.widths.get(g.name, g.size)) for g in groups}
+    if found.scope == "global":
+        return _by_threshold(lattice, rankings, budget)
+    return _uniform(lattice, budget)
+
+
 def _uniform(lattice: _Lattice, budget: Budget) -> dict[str, int]:
     """The proportional widths nearest to the budget: MACs never fall when the proportion grows."""
     sizes = {name: allowed[-1] for name, allowed in lattice.allowed.items()}
@@ -167,18 +169,13 @@ def _uniform(lattice: _Lattice, budget: Budget) -> dict[str, int]:
     def at(ratio: float) -> dict[str, int]:
         return lattice.snap({name: max(1, round(ratio * size)) for name, size in sizes.items()})
 
-    target = budget.ratio * lattice.dense
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if lattice.macs(at(middle)) <= target else (low, middle)
-    return min((at(low), at(high)), key=lambda w: abs(lattice.macs(w) - target))
+    return at(nearest(lambda ratio: lattice.macs(at(ratio)), budget.ratio * lattice.dense, 0.0, 1.0))
 
 
-def _by_threshold(lattice: _Lattice, ranks: dict[str, np.ndarray], budget: Budget) -> dict[str, int]:
+def _by_threshold(lattice: _Lattice, rankings: Mapping[str, np.ndarray], budget: Budget) -> dict[str, int]:
     """One threshold over scores that are divided by their group's mean."""
     units: list[tuple[float, str]] = []
-    for name, scores in ranks.items():
+    for name, scores in rankings.items():
         normalised = np.sort(scores / max(float(np.mean(scores)), 1e-30))
         units += [(float(s), name) for s in normalised[:-1]]  # a group's best unit always stays
     units.sort()
@@ -189,12 +186,7 @@ def _by_threshold(lattice: _Lattice, ranks: dict[str, np.ndarray], budget: Budge
             widths[name] -= lattice.bundle[name]
         return widths
 
-    target = budget.ratio * lattice.dense
-    low, high = 0, len(units)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if lattice.macs(without(middle)) >= target else (low, middle)
-    return min((without(low), without(high)), key=lambda w: abs(lattice.macs(w) - target))
+    return without(nearest(lambda count: lattice.macs(without(count)), budget.ratio * lattice.dense, 0, len(units)))
 
 
 def _repair(lattice: _Lattice, start: dict[str, int], budget: Budget) -> dict[str, int]:
@@ -283,47 +275,47 @@ def _combine(lattice: _Lattice, widths: dict[str, int], start: dict[str, int], b
     return best
 
 
-def _unit_scores(group: ChannelGroup, found: Found) -> np.ndarray:
-    """One score a bundle, [size / bundle]; channels of a kept mask rank above the others."""
-    if group.name not in found.scores:
+def unit_scores(group: ChannelGroup, scores: Mapping[str, Tensor]) -> np.ndarray:
+    """One score a bundle, float64 [size / bundle].
+
+    Raises:
+        ValueError: no scores for this group, another shape, or scores that are not finite.
+    """
+    if group.name not in scores:
         raise ValueError(f"the method gave no scores for group {group.name!r}")
-    scores = found.scores[group.name].detach().double().cpu()
-    if scores.shape != (group.size,):
-        raise ValueError(f"scores of group {group.name!r} have shape {tuple(scores.shape)}, not ({group.size},)")
-    units = scores.reshape(-1, group.bundle).sum(1).numpy()
+    channels = scores[group.name].detach().double().cpu()
+    if channels.shape != (group.size,):
+        raise ValueError(f"scores of group {group.name!r} have shape {tuple(channels.shape)}, not ({group.size},)")
+    units = channels.reshape(-1, group.bundle).sum(1).numpy()
     if not np.isfinite(units).all():
         raise ValueError(f"scores of group {group.name!r} are not finite")
-    if found.keep is not None:
-        kept = _mask(found.keep, group).reshape(-1, group.bundle).numpy()
-        if (kept.any(1) != kept.all(1)).any():
-            raise ValueError(f"the mask of group {group.name!r} splits a bundle of {group.bundle} channels")
-        span = float(units.max() - units.min()) + 1.0
-        units = units + span * kept[:, 0]
     return units
 
 
+def highest(group: ChannelGroup, units: np.ndarray, width: int) -> Tensor:
+    """A mask, bool [size], of the `width` channels whose bundles have the highest scores `units` [size / bundle]."""
+    kept = torch.zeros(len(units), dtype=torch.bool)
+    kept[torch.from_numpy(np.argsort(-units, kind="stable")[: width // group.bundle].copy())] = True
+    return kept.repeat_interleave(group.bundle)
+
+
+def _ranking(group: ChannelGroup, found: Found) -> np.ndarray:
+    """What decides which bundles stay, [size / bundle]: the scores, those of a kept mask above all others."""
+    units = unit_scores(group, found.scores)
+    if found.keep is None:
+        return units
+    kept = _mask(found.keep, group).reshape(-1, group.bundle).numpy()
+    if (kept.any(1) != kept.all(1)).any():
+        raise ValueError(f"the mask of group {group.name!r} splits a bundle of {group.bundle} channels")
+    span = float(units.max() - units.min()) + 1.0
+    return units + span * kept[:, 0]
+
+
 def _mask(keep: Mapping[str, Tensor], group: ChannelGroup) -> Tensor:
+    """The method's mask of a group, bool [size]; whole where it gave none."""
     mask = keep.get(group.name)
     if mask is None:
         return torch.ones(group.size, dtype=torch.bool)
     if mask.shape != (group.size,) or mask.dtype != torch.bool:
         raise ValueError(f"the mask of group {group.name!r} must be bool of shape ({group.size},)")
     return mask.cpu()
-
-
-def _keep_highest(
-    graph: PruningGraph, ranks: dict[str, np.ndarray], widths: dict[str, int], drop_blocks: tuple[str, ...]
-) -> Pruning:
-    from bench.structure.groups import Pruning
-
-    keep: dict[str, Tensor] = {}
-    for g in graph.groups:
-        keep[g.name] = highest(ranks[g.name], g.bundle, widths[g.name])
-    return Pruning(keep=keep, drop_blocks=drop_blocks)
-
-
-def highest(units: np.ndarray, bundle: int, width: int) -> Tensor:
-    """A mask, bool [C_g], of the `width` channels whose bundles have the highest scores `units` [C_g / bundle]."""
-    kept = torch.zeros(len(units), dtype=torch.bool)
-    kept[torch.from_numpy(np.argsort(-units, kind="stable")[: width // bundle].copy())] = True
-    return kept.repeat_interleave(bundle)

@@ -29,7 +29,7 @@ from bench.structure.shadow import hide, unhide
 if TYPE_CHECKING:
     from bench.structure.groups import ChannelGroup, Member, Structure
 
-Side = Literal["producer", "consumer"]
+GateSide = Literal["producer", "consumer"]
 
 
 class Gates:
@@ -47,11 +47,11 @@ class Gates:
         ValueError: an unknown side, or a norm without affine parameters where a factor belongs.
     """
 
-    def __init__(self, model: nn.Module, graph: Structure, side: Side = "producer") -> None:
+    def __init__(self, model: nn.Module, graph: Structure, side: GateSide = "producer") -> None:
         if side not in ("producer", "consumer"):
             raise ValueError(f"unknown side {side!r}; available: consumer, producer")
         self.graph = graph
-        self.side: Side = side
+        self.side: GateSide = side
         self._modules = dict(model.named_modules())
         self._factors: dict[str, torch.Tensor] = {}  # by group, one value a bundle
         self._presence: dict[str, torch.Tensor] = {}

@@ -31,46 +31,47 @@ Resize = Callable[[int, int, int, torch.device], torch.Tensor]
 class Supernet:
     """Mixtures in `model`, in place from construction until `finish`.
 
-    Decisions are numbered, groups first and then stages; `candidates` counts the choices of each.
+    Decisions are numbered, groups first and then stages; `candidates` counts the choices of each. While mixtures are
+    in place the model has parameters for each width, and its removable blocks stand inside a `BlockOfStage`, which
+    shows in the names of their parameters; `finish` puts both back.
 
     Args:
         widths: candidate widths by group name, ascending, in bundles; equally many for all. Groups that are not
             named stay whole.
-        depth: whether stages are decided, too.
+        depth: whether the depths of stages are decided, too.
         resize: what brings fragments to one width.
     """
 
     def __init__(
-        self, model: nn.Module, graph: PruningGraph, widths: Mapping[str, Sequence[int]], depth: bool, resize: Resize
+        self,
+        model: nn.Module,
+        graph: PruningGraph,
+        widths: Mapping[str, Sequence[int]],
+        *,
+        depth: bool,
+        resize: Resize,
     ) -> None:
         self.model, self.graph, self.resize = model, graph, resize
         self.groups = [g for g in graph.groups if g.name in widths]
         self.widths = [list(widths[g.name]) for g in self.groups]
-        self.stages: list[list[Block]] = []
-        self.depths: list[list[int]] = []
-        """By stage, how many of its removable blocks a candidate keeps, ascending: the first ones."""
-        modules: dict[str, Any] = dict(model.named_modules())
-        for stage in stages_of(graph.blocks) if depth else ():
-            siblings = list(modules[stage[0].name.rpartition(".")[0]].children())
-            fewest = 0 if len(siblings) > len(stage) else 1  # a stage keeps a block, be it one that cannot go
-            if len(stage) > fewest:
-                self.stages.append(stage)
-                self.depths.append(list(range(fewest, len(stage) + 1)))
-        self._layers = [[modules[block.name] for block in stage] for stage in self.stages]
-        self.candidates = [len(w) for w in self.widths] + [len(d) for d in self.depths]
         self._handles: list[Any] = []
         self._norms: list[tuple[Any, torch.Tensor]] = []
         self._maps: dict[bytes, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._index = self._weight = self._stage_weight = torch.empty(0)
-        self._used_depths: list[list[int]] = []
+        self._index = self._weight = torch.empty(0)
+        modules: dict[str, Any] = dict(model.named_modules())
         parts: dict[str, list[tuple[int, Member]]] = {}
         for number, group in enumerate(self.groups):
             for member in group.gates:
                 parts.setdefault(member.module, []).append((number, member))
         for name, members in parts.items():
             self._mix_widths(modules[name], members)
-        for number in range(len(self.stages)):
-            self._mix_depths(number)
+        self.stages: list[Stage] = []
+        for blocks in stages_of(graph.blocks) if depth else ():
+            siblings = list(modules[blocks[0].name.rpartition(".")[0]].children())
+            fewest = 0 if len(siblings) > len(blocks) else 1  # a stage keeps a block, be it one that cannot go
+            if len(blocks) > fewest:
+                self.stages.append(Stage(model, blocks, fewest))
+        self.candidates = [len(w) for w in self.widths] + [len(stage.depths) for stage in self.stages]
 
     # -- what is in use ------------------------------------------------------------------------------------
 
@@ -86,19 +87,11 @@ class Supernet:
             # A last line for channels of no group: their widest candidate, whole.
             whole = torch.zeros_like(groups[0][0]).float()
             whole[0] = 1
-            last = torch.full_like(groups[0][0], self.candidates[0] - 1)
+            last = torch.full_like(groups[0][0], len(self.widths[0]) - 1)
             self._index = torch.stack([*(i for i, _ in groups), last])  # [groups + 1, S]
             self._weight = torch.stack([*(w for _, w in groups), whole]).to(device)
-        spread = [torch.zeros(len(d)).scatter(0, i, w) for d, (i, w) in zip(self.depths, stages, strict=True)]
-        self._stage_weight = torch.cat(spread).to(device) if spread else torch.empty(0)
-        self._used_depths = [[k for k, share in enumerate(w.tolist()) if share > 0] for w in spread]
-        for layers, depths, used in zip(self._layers, self.depths, self._used_depths, strict=True):
-            deepest = depths[used[-1]]
-            for depth, layer in enumerate(layers, start=1):
-                if depth > deepest:  # nothing reads it
-                    layer.__dict__["forward"] = _skipped
-                else:
-                    layer.__dict__.pop("forward", None)
+        for stage, (index, weight) in zip(self.stages, stages, strict=True):
+            stage.use(index, weight, device)
 
     def choose(self, choice: Sequence[int]) -> None:
         """One candidate of each decision: the network is that architecture, at full size."""
@@ -111,8 +104,8 @@ class Supernet:
         numbers = iter(choice)
         widths = {g.name: w[next(numbers)] * g.bundle for g, w in zip(self.groups, self.widths, strict=True)}
         dropped: list[str] = []
-        for stage, depths in zip(self.stages, self.depths, strict=True):
-            dropped += [block.name for block in stage[depths[next(numbers)] :]]
+        for stage in self.stages:
+            dropped += [block.name for block in stage.blocks[stage.depths[next(numbers)] :]]
         return widths, tuple(dropped)
 
     def macs(self, choice: Sequence[int]) -> int:
@@ -123,25 +116,25 @@ class Supernet:
     def distributions(
         self, p: Sequence[torch.Tensor]
     ) -> tuple[dict[str, tuple[torch.Tensor, torch.Tensor]], dict[str, torch.Tensor]]:
-        """What `bench.widths.ExpectedMacs` takes, from the probabilities of each decision's candidates."""
+        """What `bench.search.widths.ExpectedMacs` takes, from the probabilities of each decision's candidates."""
         rows = iter(p)
         widths = {
             g.name: (next(rows), torch.tensor(w, dtype=torch.float64) * g.bundle)
             for g, w in zip(self.groups, self.widths, strict=True)
         }
         blocks: dict[str, torch.Tensor] = {}
-        for stage, depths in zip(self.stages, self.depths, strict=True):
+        for stage in self.stages:
             row = next(rows)
-            for i, block in enumerate(stage):
-                blocks[block.name] = row[[k for k, d in enumerate(depths) if d > i]].sum()
+            for i, block in enumerate(stage.blocks):
+                blocks[block.name] = row[[k for k, depth in enumerate(stage.depths) if depth > i]].sum()
         return widths, blocks
 
     def finish(self, choice: Sequence[int]) -> None:
         """Take the mixtures out; norms keep the affine of the chosen widths."""
         for handle in self._handles:
             handle.remove()
-        for layer in (layer for layers in self._layers for layer in layers):
-            layer.__dict__.pop("forward", None)
+        for stage in self.stages:
+            stage.finish()
         index = torch.tensor([*choice[: len(self.groups)], 0])
         with torch.no_grad():
             for norm, owner in self._norms:
@@ -162,7 +155,7 @@ class Supernet:
         key = b"/".join([b"%d" % number + member.rows.tobytes() for number, member in members])
         affine = isinstance(rule_of(layer), BatchNormRule) and layer.weight is not None
         if affine:
-            count = self.candidates[0]
+            count = len(self.widths[0])
             for name in ("weight", "bias"):
                 # Flat, so that it is no more decayed than any other norm's.
                 own = getattr(layer, name)
@@ -208,31 +201,63 @@ class Supernet:
                     maps[at[:, None], :, at] = resized.movedim(1, -1)
         return maps.to(device), index.to(device)
 
-    def _mix_depths(self, number: int) -> None:
-        stage, layers = self.stages[number], self._layers[number]
-        outputs: dict[int, torch.Tensor] = {}
-        offset = sum(len(d) for d in self.depths[:number])
-        depths = self.depths[number]
 
-        def first(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            outputs[0] = args[0]
+class Stage:
+    """One stage of removable blocks, whose outputs after each depth in use are added up; in place until `finish`."""
 
-        def after(depth: int) -> Callable[..., torch.Tensor | None]:
-            def hook(module: nn.Module, args: Any, x: torch.Tensor) -> torch.Tensor | None:
-                outputs[depth] = x
-                if depth < len(stage):
-                    return None
-                used = self._used_depths[number]
-                weights = self._stage_weight[[offset + k for k in used]]
-                total = _Mixture.apply(weights, *(_without(stage[depths[k] :], outputs[depths[k]]) for k in used))
-                outputs.clear()
-                return total
+    def __init__(self, model: nn.Module, blocks: Sequence[Block], fewest: int) -> None:
+        self.model, self.blocks = model, list(blocks)
+        self.depths = list(range(fewest, len(blocks) + 1))
+        """How many of the blocks a candidate keeps, ascending: the first ones."""
+        self.used: list[int] = []
+        """Candidates in use."""
+        self.weights = torch.empty(0)
+        """Of those in use, with gradients."""
+        self.outputs: dict[int, torch.Tensor] = {}
+        """Of this forward pass, by depth; 0: what the stage was given."""
+        for depth, block in enumerate(self.blocks, start=1):
+            model.set_submodule(block.name, BlockOfStage(model.get_submodule(block.name), self, depth))
 
-            return hook
+    @property
+    def deepest(self) -> int:
+        """How many of the blocks the candidates in use read."""
+        return self.depths[self.used[-1]]
 
-        self._handles.append(layers[0].register_forward_pre_hook(first))
-        for depth, layer in enumerate(layers, start=1):
-            self._handles.append(layer.register_forward_hook(after(depth)))
+    def use(self, index: torch.Tensor, weight: torch.Tensor, device: torch.device) -> None:
+        """The candidates of the next forward passes; those of weight 0 are left out."""
+        spread = torch.zeros(len(self.depths)).scatter(0, index, weight)
+        self.used = [k for k, share in enumerate(spread.tolist()) if share > 0]
+        self.weights = spread[self.used].to(device)
+
+    def mixture(self) -> torch.Tensor:
+        """The weighted sum of what the candidates in use put out; the pass's outputs are let go."""
+        kept = [(self.depths[k], self.blocks[self.depths[k] :]) for k in self.used]
+        total = _Mixture.apply(self.weights, *(_without(dropped, self.outputs[depth]) for depth, dropped in kept))
+        self.outputs.clear()
+        return total
+
+    def finish(self) -> None:
+        """Take the mixture out."""
+        for block in self.blocks:
+            standing: Any = self.model.get_submodule(block.name)
+            self.model.set_submodule(block.name, standing.block)
+
+
+class BlockOfStage(nn.Module):
+    """Stands where a removable block was: runs it unless nothing reads it, and behind the last puts the mixture out."""
+
+    def __init__(self, block: nn.Module, stage: Stage, depth: int) -> None:
+        super().__init__()
+        self.block, self.stage, self.depth = block, stage, depth
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        outputs = self.stage.outputs
+        if self.depth == 1:
+            outputs[0] = x
+        if self.depth <= self.stage.deepest:
+            x = self.block(x, *args, **kwargs)
+        outputs[self.depth] = x
+        return self.stage.mixture() if self.depth == len(self.stage.blocks) else x
 
 
 def stages_of(blocks: Sequence[Block]) -> list[list[Block]]:
@@ -247,10 +272,6 @@ def stages_of(blocks: Sequence[Block]) -> list[list[Block]]:
             found.append([block])
         before = (parent, leaf)
     return found
-
-
-def _skipped(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    return x
 
 
 def _without(blocks: Sequence[Block], x: torch.Tensor) -> torch.Tensor:

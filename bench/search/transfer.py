@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from bench.errors import CellError
 from bench.interface.method import Budget, Found
+from bench.search.bisection import nearest
+from bench.search.widths import width_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,22 +70,17 @@ def transferred(
     names, target, source = matching([(w.name, w.size) for w in widths], graph)
     if not names:
         raise CellError("no channel group of the network that the pruning comes from has a namesake of its size here")
-    width_of = {w.name: w.width for w in widths}
-    fixed = {name: width_of[other] for name, other in names.items()}
+    there = {w.name: w.width for w in widths}
+    fixed = {name: there[other] for name, other in names.items()}
     blocks = {block.name for block in graph.blocks}
     here = tuple(name for name in (target + d.removeprefix(source) for d in dropped) if name in blocks)
     absent = dict.fromkeys(here, 0) or None
     rest = [g for g in graph.groups if g.name not in fixed]
 
     def at(share: float) -> dict[str, int]:
-        return {**fixed, **{g.name: max(1, round(share * g.n_bundles)) * g.bundle for g in rest}}
+        return {**fixed, **{g.name: width_of(g, share) for g in rest}}
 
-    goal = budget.ratio * graph.macs()
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if graph.macs(at(middle), absent) <= goal else (low, middle)
-    share = min((low, high), key=lambda s: abs(graph.macs(at(s), absent) - goal))
+    share = nearest(lambda share: graph.macs(at(share), absent), budget.ratio * graph.macs(), 0.0, 1.0)
     others = f"; the other {len(rest)} keep {share:.2f} of their channels" if rest else ""
     note = f"{len(fixed)} of {len(graph.groups)} channel groups took their widths from there{others}"
     return Found(scores=graph.channel_scores(model), widths=at(share), drop_blocks=here), note

@@ -1,6 +1,4 @@
-"""What searches over widths share: the expected cost of a distribution over widths, and the order of channels in which
-"the first n" are the important ones.
-"""
+"""What searches over widths share: the channels' L1 order, shares of a group in whole bundles, and expected MACs."""
 
 from __future__ import annotations
 
@@ -13,6 +11,40 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.structure.graph import PruningGraph
+    from bench.structure.groups import ChannelGroup
+
+
+def order_by_l1(graph: PruningGraph, model: nn.Module) -> dict[str, Tensor]:
+    """Each group's channels in the order of falling L1 norms, bundles whole: by group name, [size].
+
+    In a network that `permute` has put in this order, "the first n channels" are the n important ones.
+    """
+    order: dict[str, Tensor] = {}
+    for name, scores in graph.channel_scores(model).items():
+        bundle = graph.group(name).bundle
+        first = scores.cpu().view(-1, bundle).sum(1).argsort(descending=True, stable=True) * bundle
+        order[name] = (first[:, None] + torch.arange(bundle)).flatten()
+    return order
+
+
+def ranks_by_l1(graph: PruningGraph, model: nn.Module) -> Tensor:
+    """Every bundle's place among its group's, by L1 norm: from -1, the smallest, to 1, the largest; [Σ bundles]."""
+    parts: list[Tensor] = []
+    for name, scores in graph.channel_scores(model).items():
+        bundles = graph.group(name).n_bundles
+        rank = scores.view(bundles, -1).sum(1).argsort().argsort().float().cpu()
+        parts.append(2 * rank / max(1, bundles - 1) - 1)
+    return torch.cat(parts)
+
+
+def first_channels(graph: PruningGraph) -> dict[str, Tensor]:
+    """Scores that keep each group's first channels: by group name, [size]."""
+    return {g.name: -torch.arange(g.size, dtype=torch.float32) for g in graph.groups}
+
+
+def width_of(group: ChannelGroup, share: float) -> int:
+    """A share of a group's channels, rounded to whole bundles and at least one."""
+    return max(1, round(share * group.size / group.bundle)) * group.bundle
 
 
 class ExpectedMacs:
@@ -52,13 +84,3 @@ class ExpectedMacs:
         """∂²macs/∂n², per squared bundle: the second difference of a quadratic."""
         low, middle, high = (self.graph.macs({name: k * bundle}, blocks) for k in (0, 1, 2))
         return high - 2 * middle + low
-
-
-def by_l1(graph: PruningGraph, model: nn.Module) -> dict[str, Tensor]:
-    """Each group's channels in the order of falling L1 norms, bundles whole: by group name, [size]."""
-    order: dict[str, Tensor] = {}
-    for name, scores in graph.channel_scores(model).items():
-        bundle = graph.group(name).bundle
-        first = scores.cpu().view(-1, bundle).sum(1).argsort(descending=True, stable=True) * bundle
-        order[name] = (first[:, None] + torch.arange(bundle)).flatten()
-    return order

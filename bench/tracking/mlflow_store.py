@@ -31,17 +31,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from bench.errors import RequestError
 from bench.interface.record import Record
 from bench.tracking.address import redacted, server_address, sqlite_path
+from bench.tracking.liveness import is_dead, process_start
 from bench.tracking.rest import ask_server
-from bench.tracking.states import TAG, RunState, best_of, run_state
-
-STALE_AFTER = 15 * 60
-"""Seconds without a sign of life after which another machine's run is taken for dead."""
+from bench.tracking.states import PARENT_TAG, TAG, RunState, best_of, run_state
 
 T = TypeVar("T")
 
 
-class Taken(Exception):
-    """The cell is being run by another process that is alive."""
+class AlreadyRunning(Exception):
+    """The cell is being run by another process that is alive; the message names its run."""
 
 
 class Tracker:
@@ -123,51 +121,73 @@ class Tracker:
                 return found
 
     def best(self) -> dict[str, RunState]:
-        """One run for each cell and dense network that is known."""
+        """One run for each cell and dense network that is known: all are read, so ask once and not in a loop."""
         return best_of(s for s in self.states() if s.kind in ("cell", "dense"))
+
+    def find(self, cell_id: str) -> RunState | None:
+        """What `best` says of one cell or dense network, without reading the others."""
+        return best_of(self.states(_of_cell(cell_id))).get(cell_id)
+
+    def tracked(self, state: RunState) -> TrackedRun:
+        """The run of this state, to be ended on behalf of a process that is gone."""
+        return TrackedRun(self.client, state.run_id)
 
     def begin_invocation(self, description: str, tags: Mapping[str, str]) -> str:
         """A parent run for the cells of one call; those that dead processes left running are closed."""
         for state in self.states(f"tags.`{TAG}kind` = 'invocation'"):
-            if state.status == "running" and _is_dead(state):
+            if state.status == "running" and is_dead(state):
                 retry(lambda s=state: self.client.set_terminated(s.run_id, "KILLED"))
-        return self._create("invocation", "", description, None, tags)
+        return self._create(kind="invocation", cell_id="", label=description, parent_run=None, tags=tags)
 
     def end_invocation(self, run_id: str, status: str = "FINISHED") -> None:
         retry(lambda: self.client.set_terminated(run_id, status))
 
-    def claim(self, cell_id: str, kind: str, label: str, parent: str | None, tags: Mapping[str, str]) -> TrackedRun:
-        """A new run for a cell, in place of those that dead processes left running.
+    def claim(
+        self,
+        cell_id: str,
+        *,
+        kind: str,
+        label: str,
+        parent_run: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> TrackedRun:
+        """A new run for a cell or dense network, in place of those that dead processes left running.
+
+        Args:
+            kind: `cell` or `dense`.
+            label: the run's name.
+            parent_run: the invocation's run.
+            tags: set beside the suite's own.
 
         Raises:
-            Taken: a live process has it.
+            AlreadyRunning: a live process has it.
         """
-        where = f"tags.`{TAG}cell_id` = '{cell_id}'"
+        where = _of_cell(cell_id)
         for state in self.states(where):
             if state.status == "running":
-                if not _is_dead(state):
-                    raise Taken(f"run {state.run_id} on {state.tags.get(TAG + 'host', '?')}")
+                if not is_dead(state):
+                    raise AlreadyRunning(f"run {state.run_id} on {state.tags.get(TAG + 'host', '?')}")
                 retry(lambda s=state: self.client.delete_run(s.run_id))
-        run_id = self._create(kind, cell_id, label, parent, tags)
+        run_id = self._create(kind=kind, cell_id=cell_id, label=label, parent_run=parent_run, tags=tags or {})
         # Two processes may have come this far together: the earlier run keeps the cell.
         rivals = [s for s in self.states(where) if s.status == "running"]
         if min(rivals, key=lambda s: (s.started, s.run_id)).run_id != run_id:
             retry(lambda: self.client.delete_run(run_id))
-            raise Taken(f"run {rivals[0].run_id}")
+            raise AlreadyRunning(f"run {rivals[0].run_id}")
         return TrackedRun(self.client, run_id)
 
-    def _create(self, kind: str, cell_id: str, label: str, parent: str | None, tags: Mapping[str, str]) -> str:
+    def _create(self, *, kind: str, cell_id: str, label: str, parent_run: str | None, tags: Mapping[str, str]) -> str:
         own = {
             "kind": kind,
             "cell_id": cell_id,
             "host": socket.gethostname(),
             "pid": str(os.getpid()),
-            "process_start": _process_start(os.getpid()),
+            "process_start": process_start(os.getpid()),
             "heartbeat": f"{time.time():.0f}",
         }
         all_tags = {TAG + k: v for k, v in own.items()} | dict(tags)
-        if parent:
-            all_tags["mlflow.parentRunId"] = parent
+        if parent_run:
+            all_tags[PARENT_TAG] = parent_run
         return retry(lambda: self.client.create_run(self.experiment, tags=all_tags, run_name=label)).info.run_id
 
     def record(self, state: RunState) -> Record:
@@ -264,30 +284,13 @@ def retry(call: Callable[[], T], tries: int = 5) -> T:
     raise AssertionError("unreachable")
 
 
+def _of_cell(cell_id: str) -> str:
+    """MLflow's filter for the runs of one cell or dense network."""
+    return f"tags.`{TAG}cell_id` = '{cell_id}'"
+
+
 def _state(run: Run) -> RunState | None:
     return run_state(run.info.run_id, run.info.status, run.info.start_time or 0, run.data.tags)
-
-
-def _is_dead(state: RunState) -> bool:
-    """Whether the process behind a running run is gone: looked up on this machine, else judged by its silence."""
-    if state.tags.get(TAG + "host") == socket.gethostname():
-        pid = int(state.tags.get(TAG + "pid", "0"))
-        start = _process_start(pid)
-        return not start or start != state.tags.get(TAG + "process_start")
-    return time.time() - float(state.tags.get(TAG + "heartbeat", "0")) > STALE_AFTER
-
-
-def _process_start(pid: int) -> str:
-    """When a process of this machine started, in the kernel's own unit; empty where there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[0] == "Z" else fields[19]
-    except (OSError, IndexError):
-        try:
-            os.kill(pid, 0)
-        except (OSError, OverflowError):
-            return ""
-        return "alive"
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

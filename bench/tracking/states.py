@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 TAG = "prunebench."
 """Prefix of the tags that the suite sets on its runs."""
+PARENT_TAG = "mlflow.parentRunId"
+"""MLflow's own tag for the run that a run belongs to."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunState:
     """One tracked run of a cell or of a dense network."""
 
@@ -23,6 +25,11 @@ class RunState:
     """Milliseconds since 1970."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def parent_run(self) -> str | None:
+        """The invocation's run, where the state comes from a `Tracker`; the quick read leaves that tag out."""
+        return self.tags.get(PARENT_TAG)
+
 
 _STATUS = {"FINISHED": "finished", "FAILED": "failed", "RUNNING": "running", "KILLED": "failed"}
 
@@ -32,7 +39,12 @@ def run_state(run_id: str, status: str, started: int, tags: Mapping[str, str]) -
     if TAG + "kind" not in tags:
         return None
     return RunState(
-        run_id, tags.get(TAG + "cell_id", ""), tags[TAG + "kind"], _STATUS.get(status, "running"), started, dict(tags)
+        run_id=run_id,
+        cell_id=tags.get(TAG + "cell_id", ""),
+        kind=tags[TAG + "kind"],
+        status=_STATUS.get(status, "running"),
+        started=started,
+        tags=dict(tags),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a search is handed: the shared loop, bound to its task and data."""
+"""What a search is handed: the shared loop, bound to its task and data; and how many steps it will take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.interface.cell import Recipe
 from bench.interface.log import Observer, TrainingLog
 from bench.interface.method import Context, Search
 from bench.interface.task import Task, TrainVal
-from bench.training.loop import Phase, train
+from bench.training.loop import Phase, steps_per_epoch, train
 
 
 def search_context(
@@ -39,3 +39,12 @@ def search_context(
         return train(model, task, data.train, recipe, phase, val=data.val, search=search, log=log, observer=observer)
 
     return Context(data, device, seed, epochs, recipe, trainer, log, observer)
+
+
+def search_steps(ctx: Context, *, bilevel: bool) -> int:
+    """Iterations of a search over all of its epochs, at least one: what rates and schedules are stated in.
+
+    A split whose halves hold less than half of its samples each makes fewer.
+    """
+    samples = len(ctx.data.train) // 2 if bilevel else len(ctx.data.train)
+    return max(1, ctx.epochs * steps_per_epoch(samples, ctx.recipe))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,12 @@ def learning_rate(recipe: Recipe, step: int, steps: int, steps_per_epoch: int) -
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+def steps_per_epoch(samples: int, recipe: Recipe) -> int:
+    """Steps of one pass over `samples`: full batches alone, or one smaller batch where there is no full one."""
+    return max(1, samples // recipe.batch_size)
+
+
+def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser; weight decay on weights of two dimensions and more."""
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -75,16 +80,17 @@ def train(
     log: TrainingLog | None = None,
     observer: Observer | None = None,
 ) -> nn.Module:
-    """Train `model` in place for a phase and return it. The last epoch's weights are the result.
+    """Train `model` in place for one phase and return it. The last epoch's weights are the result.
 
     Args:
         split: training data.
-        val: evaluated after every epoch, for the log alone.
+        val: evaluated after every epoch; the figures are logged and decide nothing.
+        search: what a differentiable search adds to each step.
         teacher: where given, the loss is the task's distillation loss against its output.
-        log: gets one row an epoch; a resumed run finds its earlier rows restored.
+        log: gets one row an epoch; a resumed phase finds its earlier rows restored.
 
     Raises:
-        CellError: the loss became NaN or infinite, or the split is smaller than one batch.
+        CellError: the loss became NaN or infinite, or the split is too small for a batch of two.
     """
     log, observer = log or TrainingLog(), observer or Observer()
     training = _Training(model, task, split, recipe, phase, search, teacher)
@@ -107,6 +113,9 @@ def train(
     return model
 
 
+Batches = Iterator[tuple[Tensor, Tensor]]
+
+
 class _Training:
     """A network, its optimisers and its data, while a phase lasts."""
 
@@ -123,21 +132,21 @@ class _Training:
         self.model, self.task, self.recipe, self.phase = model, task, recipe, phase
         self.search, self.teacher = search, teacher
         to_device(model, phase.device)
-        self.architecture = search.parameters if search else []
-        frozen = {id(p) for p in self.architecture}
-        self.weights = [p for p in model.parameters() if p.requires_grad and id(p) not in frozen]
-        self.optimizer = make_optimizer(self.weights, recipe, phase.device)
         if teacher is not None:
             to_device(teacher, phase.device).eval().requires_grad_(False)
+        self.architecture = search.parameters if search else []
+        searched = {id(p) for p in self.architecture}
+        self.weights = [p for p in model.parameters() if p.requires_grad and id(p) not in searched]
+        self.optimizer = make_optimizer(self.weights, recipe)
+        # What an epoch passes over: the split, or in a bi-level search its halves side by side.
         self.halves: tuple[Split, ...] = (split,)
         if search and search.bilevel:
-            seed = phase.seed if search.split_seed is None else search.split_seed
-            self.halves = split.halves(stage_seed(seed, phase.name, "halves"))
-        shortest = min(len(half) for half in self.halves)
-        self.batch_size = min(recipe.batch_size, shortest)
+            self.halves = split.halves(stage_seed(phase.seed, phase.name, "halves"))
+        samples = min(len(half) for half in self.halves)
+        self.batch_size = min(recipe.batch_size, samples)
         if self.batch_size < 2:
             raise CellError(f"the training split has {len(split)} samples, too few for a batch of two in each part")
-        self.steps_per_epoch = shortest // self.batch_size
+        self.steps_per_epoch = steps_per_epoch(samples, recipe)
         self.steps = phase.epochs * self.steps_per_epoch
 
     @property
@@ -145,75 +154,79 @@ class _Training:
         """What a checkpoint holds."""
         parts: dict[str, Stateful] = {"model": self.model, "optimizer": self.optimizer}
         if self.search:
-            parts |= {"search_optimizer": self.search.optimizer}
+            parts["search_optimizer"] = self.search.optimizer
             parts |= {f"search_{name}": part for name, part in self.search.state.items()}
         return parts
 
     def epoch(self, epoch: int, observer: Observer) -> float:
-        """One pass over the training split; its mean loss."""
+        """One pass over the training split; the mean loss of its weight steps."""
         phase = self.phase
         torch.manual_seed(stage_seed(phase.seed, phase.name, "epoch", epoch))
         self.model.train()
-        streams = [
-            half.batches(
-                self.batch_size, seed=stage_seed(phase.seed, phase.name, "data", i), epoch=epoch, device=phase.device
-            )
-            for i, half in enumerate(self.halves)
-        ]
+        streams = [self.batches(number, epoch) for number in range(len(self.halves))]
         total = torch.zeros((), device=phase.device)
         mean = math.nan
         for index in range(self.steps_per_epoch):
             step = epoch * self.steps_per_epoch + index
             with quiet.step():
-                total += self.step(streams, step)
+                total += self.step(step, *streams)
             if index % 10 == 9 or index == self.steps_per_epoch - 1:  # reading the loss waits for a GPU: not each step
                 mean = float(total) / (index + 1)
                 self.require_finite(mean, epoch)
                 observer.step(phase.name, step + 1, self.steps, mean)
         return mean
 
-    def step(self, streams: list[Iterator[tuple[Tensor, Tensor]]], step: int) -> Tensor:
-        """One step of the weights and, in a search, one of the architecture; the loss of the weight step."""
+    def batches(self, number: int, epoch: int) -> Batches:
+        """The batches of one epoch from the split, or from one of its halves."""
+        phase = self.phase
+        seed = stage_seed(phase.seed, phase.name, "data", number)
+        return self.halves[number].batches(self.batch_size, seed=seed, epoch=epoch, device=phase.device)
+
+    def step(self, step: int, batches: Batches, others: Batches | None = None) -> Tensor:
+        """One step of the weights and, in a search, one of the architecture; the loss of the weight step.
+
+        Args:
+            others: in a bi-level search the batches for the architecture.
+        """
         search, progress = self.search, step / self.steps
         if search and search.before:
             search.before(progress)
+        loss = self.weight_step(step, *next(batches))
+        if search:
+            if search.before_architecture:
+                search.before_architecture(progress)
+            if others is not None:
+                self.architecture_gradients(search, *next(others))
+            search.optimizer.step()
+            if search.after:
+                search.after((step + 1) / self.steps)
+        return loss
+
+    def weight_step(self, step: int, x: Tensor, y: Tensor) -> Tensor:
+        """The optimiser takes a step; in a search that is not bi-level the architecture gets its gradients as well."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, step, self.steps, self.steps_per_epoch)
-        loss = self.loss(*next(streams[0]))
+        search, loss = self.search, self.loss(x, y)
         self.optimizer.zero_grad(set_to_none=True)
-        if search and not search.bilevel:
-            search.optimizer.zero_grad(set_to_none=True)
-            (loss if search.penalty is None else loss + search.penalty()).backward()
-        elif search:
+        if search and search.bilevel:
             # The architecture's gradient of this step would be thrown away: do not compute it.
             gradients = torch.autograd.grad(loss, self.weights, materialize_grads=True)
-            for p, g in zip(self.weights, gradients, strict=True):
-                p.grad = g
+            _set_gradients(self.weights, gradients)
+        elif search:
+            search.optimizer.zero_grad(set_to_none=True)
+            _penalised(loss, search).backward()
         else:
             loss.backward()
         if self.recipe.grad_clip:
             nn.utils.clip_grad_norm_(self.weights, self.recipe.grad_clip)
         self.optimizer.step()
-        if search:
-            self.architecture_step(search, streams, progress)
-            if search.after:
-                search.after((step + 1) / self.steps)
         return loss.detach()
 
-    def architecture_step(
-        self, search: Search, streams: list[Iterator[tuple[Tensor, Tensor]]], progress: float
-    ) -> None:
-        """The search's own optimiser takes a step; in a bi-level search on the other half of the data."""
-        if search.before_architecture:
-            search.before_architecture(progress)
-        if search.bilevel:
-            loss = self.loss(*next(streams[1]))
-            if search.penalty is not None:
-                loss = loss + search.penalty()
-            gradients = torch.autograd.grad(loss, self.architecture, allow_unused=True)
-            for p, g in zip(self.architecture, gradients, strict=True):
-                p.grad = g
-        search.optimizer.step()
+    def architecture_gradients(self, search: Search, x: Tensor, y: Tensor) -> None:
+        """Gradients of the architecture in a bi-level search; the weights keep theirs."""
+        loss = _penalised(self.loss(x, y), search)
+        gradients = torch.autograd.grad(loss, self.architecture, allow_unused=True)
+        _set_gradients(self.architecture, gradients)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """The task's loss of a batch, or its distillation loss where there is a teacher."""
@@ -226,9 +239,18 @@ class _Training:
             return self.task.distil(output, soft, y, self.recipe)
 
     def require_finite(self, loss: float, epoch: int) -> None:
-        """Refuse to go on with a loss that is no number."""
+        """Raise CellError for a loss that is NaN or infinite."""
         if not math.isfinite(loss):
             raise CellError(
                 f"the loss became {loss} in epoch {epoch + 1} of {self.phase.name} (learning rate "
                 f"{self.recipe.lr:g}, {self.recipe.optimizer}); a lower rate or warm-up may help"
             )
+
+
+def _penalised(loss: Tensor, search: Search) -> Tensor:
+    return loss if search.penalty is None else loss + search.penalty()
+
+
+def _set_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
 from bench.interface.cell import Recipe
+from bench.interface.log import Observer
 from bench.interface.method import Budget, Context, Found, Method, Search
 from bench.interface.task import Splits, Task
 from bench.search.fit import Fitted, fit
 from bench.structure.graph import PruningGraph
-from bench.training.loop import train
+from bench.training.context import search_context
+from bench.training.loop import Phase, train
 from tasks.classification import Classification
 from tasks.segmentation import Segmentation
 from tasks.super_resolution import SuperResolution
@@ -37,9 +42,9 @@ class Workbench:
     model: nn.Module
     graph: PruningGraph
 
-    def context(self, epochs: int, seed: int = 0, kind: type[Context] = Context, **options: Any) -> Any:
-        options.setdefault("recipe", self.recipe)
-        return kind(task=self.task, data=self.data.visible, device=CPU, seed=seed, epochs=epochs, **options)
+    def context(self, epochs: int, seed: int = 0, *, recipe: Recipe | None = None, **options: Any) -> Context:
+        given = recipe or self.recipe
+        return search_context(self.task, self.data.visible, given, epochs=epochs, seed=seed, device=CPU, **options)
 
     def search(self, method: Method, ratio: float, ctx: Context) -> tuple[Found, Fitted]:
         found = method.search(copy.deepcopy(self.model), self.graph, self.task, Budget(ratio), ctx)
@@ -52,7 +57,7 @@ def workbench(task: Task, epochs: int, **recipe: Any) -> Workbench:
     chosen = task.recipe.model_copy(update={"precision": "fp32", **recipe})
     torch.manual_seed(0)
     model = task.network(data.info)
-    train(model, task, data.train, chosen, epochs=epochs, seed=0, device=CPU, phase="dense")
+    train(model, task, data.train, chosen, Phase("dense", epochs, 0, CPU))
     return Workbench(task, data, chosen, model, PruningGraph.trace(model, task.example(data.info)))
 
 
@@ -73,33 +78,49 @@ def super_resolution() -> Workbench:
     return workbench(task, 4)
 
 
-class Stop(Exception):
+def chain(channels: int = 4) -> tuple[nn.Module, PruningGraph]:
+    """conv(1 -> n) and conv(n -> 2), 3×3 on 4×4: 9·16·n + 9·16·2n = 432 n multiply-adds, n being `channels` at most."""
+    torch.manual_seed(0)
+    first = nn.Conv2d(1, channels, 3, padding=1, bias=False)
+    model = nn.Sequential(first, nn.ReLU(), nn.Conv2d(channels, 2, 3, padding=1))
+    return model, PruningGraph.trace(model, torch.randn(1, 1, 4, 4))
+
+
+class Killed(Exception):
     """Raised in the middle of a search."""
 
 
-def resumed_and_not(bench: Workbench, method: Method, ratio: float, folder: Path) -> tuple[Any, Any]:
-    """(found, rows) of an uninterrupted search, and of one that was killed after its second epoch of four."""
+@dataclass
+class Kill(Observer):
+    """Ends a search after an epoch, as a killed process would."""
 
-    def stop(phase: str, epoch: int, row: dict[str, Any]) -> None:
-        if epoch == 2:
-            raise Stop
+    after: int
 
+    def epoch(self, phase: str, epoch: int, row: Mapping[str, Any]) -> None:
+        if epoch == self.after:
+            raise Killed
+
+
+def rows_of(ctx: Context) -> list[dict[str, Any]]:
+    """What was logged, but for how long it took."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in ctx.log.rows]
+
+
+def assert_resuming_is_exact(bench: Workbench, method: Method, ratio: float, folder: Path) -> None:
+    """A search of four epochs that was killed after its second, or after its last, ends as one that was not."""
     whole = bench.context(4, workdir=folder / "whole")
     expected = bench.search(method, ratio, whole)[0]
-    try:
-        bench.search(method, ratio, bench.context(4, workdir=folder / "part", on_epoch=stop))
-        raise AssertionError("the search was not interrupted")
-    except Stop:
-        pass
+    with pytest.raises(Killed):
+        bench.search(method, ratio, bench.context(4, workdir=folder / "part", observer=Kill(2)))
     again = bench.context(4, workdir=folder / "part")
     found = bench.search(method, ratio, again)[0]
-    assert [row["epoch"] for row in again.trajectory] == [1, 2, 3, 4]
-
-    def rows(ctx: Context) -> list[dict[str, Any]]:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in ctx.trajectory]
-
-    assert again.snapshots == whole.snapshots
-    return (expected, rows(whole)), (found, rows(again))
+    assert [row["epoch"] for row in again.log.rows] == [1, 2, 3, 4]
+    assert rows_of(again) == rows_of(whole)
+    assert again.log.snapshots == whole.log.snapshots
+    assert_same_found(expected, found)
+    over = bench.context(4, workdir=folder / "whole")
+    assert_same_found(expected, bench.search(method, ratio, over)[0])
+    assert rows_of(over) == rows_of(whole)
 
 
 def assert_same_found(a: Found, b: Found) -> None:
@@ -108,63 +129,70 @@ def assert_same_found(a: Found, b: Found) -> None:
         assert torch.equal(p, q), name
     for name in a.scores:
         assert torch.equal(a.scores[name], b.scores[name]), name
+    assert a.widths == b.widths
     assert a.drop_blocks == b.drop_blocks
 
 
-class Cost(Context):
-    """Instead of training: epochs of a dense network and of the search in turn, timed and weighed."""
+@dataclass
+class Cost:
+    """In place of training: weighs and times epochs of the search against epochs of the dense network."""
 
-    def train(self, model: nn.Module, search: Search | None = None, *, recipe: Recipe | None = None) -> nn.Module:
+    bench: Workbench
+    rounds: int = 1
+    memory: float = math.nan
+    """Bytes kept for backward passes, in units of the dense network's, over the same number of passes."""
+    time: float = math.nan
+    """Processor time in the same unit."""
+
+    def __call__(self, model: nn.Module, search: Search | None, recipe: Recipe) -> nn.Module:
+        assert search is not None
         dense = copy.deepcopy(model)  # hooks of the copy act on copies of the gates and are removed
         for module in dense.modules():
             module._forward_hooks.clear()
             module._forward_pre_hooks.clear()
-
-        assert search is not None
         start_of = {name: copy.deepcopy(part.state_dict()) for name, part in search.state.items()}
 
         def epoch(network: nn.Module, extra: Search | None) -> None:
             for name, part in extra.state.items() if extra else ():
                 part.load_state_dict(start_of[name])  # a finished search has less to do
-            train(
-                network, self.task, self.data.train, self.recipe, epochs=1, seed=0, device=CPU, phase="p", search=extra
-            )
-
-        def saved(network: nn.Module, extra: Search | None) -> int:
-            total = 0
-
-            def pack(tensor: torch.Tensor) -> torch.Tensor:
-                nonlocal total
-                total += tensor.nbytes
-                return tensor
-
-            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-                epoch(network, extra)
-            return total
+            train(network, self.bench.task, self.bench.data.train, recipe, Phase("p", 1, 0, CPU), search=extra)
 
         # Halves may give one batch less than the whole: compare passes, not epochs.
-        n, size = len(self.data.train), self.recipe.batch_size
+        n, size = len(self.bench.data.train), recipe.batch_size
         passes = (2 * (n // 2 // size) if search.bilevel else n // size) / (n // size)
-        self.memory = saved(model, search) / saved(dense, None) / passes
-        times: list[tuple[float, float]] = []
-        for _ in range(self.epochs):
-            pair = []
-            for network, extra in ((model, search), (dense, None)):
-                start = time.process_time()  # not the time that other processes take
-                epoch(network, extra)
-                pair.append(time.process_time() - start)
-            times.append((pair[0], pair[1]))
-        self.time = statistics.median(t for t, _ in times) / statistics.median(t for _, t in times) / passes
+        self.memory = saved_bytes(lambda: epoch(model, search)) / saved_bytes(lambda: epoch(dense, None)) / passes
+        searching, plain = [], []
+        for _ in range(self.rounds):
+            searching.append(processor_time(lambda: epoch(model, search)))
+            plain.append(processor_time(lambda: epoch(dense, None)))
+        self.time = statistics.median(searching) / statistics.median(plain) / passes
         return model
 
 
-@dataclass
-class Watched(Context):
-    """Calls `look(model, search)` in place of training."""
+def cost_of(bench: Workbench, method: Method, *, rounds: int = 1, **recipe: Any) -> Cost:
+    """What epochs of a search cost."""
+    cost = Cost(bench, rounds)
+    ctx = bench.context(1, recipe=bench.recipe.model_copy(update=recipe))
+    bench.search(method, 0.5, dataclasses.replace(ctx, trainer=cost))
+    return cost
 
-    look: Callable[[nn.Module, Search], None] = lambda model, search: None
 
-    def train(self, model: nn.Module, search: Search | None = None, *, recipe: Recipe | None = None) -> nn.Module:
-        assert search is not None
-        self.look(model, search)
-        return model
+def saved_bytes(run: Callable[[], Any]) -> int:
+    """Bytes of the tensors that autograd keeps for backward passes while `run` runs."""
+    total = 0
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal total
+        total += tensor.nbytes
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return total
+
+
+def processor_time(run: Callable[[], Any]) -> float:
+    """Seconds of this process alone, not those that other processes take."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench.interface.method import Context, Found
+from bench.interface.method import Budget, Context, Found
 from bench.search.fit import Fitted
 from bench.search.gates import Gates
 from bench.training.evaluate import recalibrate
-from methods.dais import DAIS, flops_loss, same_stage, settle, sparsity_loss, symmetry_loss
+from methods.dais import DAIS, IndicatorSearch, flops_loss, same_stage, settle, sparsity_loss, symmetry_loss
 from tests.methods import searching
 
 T64 = torch.float64
@@ -71,6 +71,51 @@ def test_indicators_start_in_l1_order_around_their_mean() -> None:
     assert (first.min().item(), first.max().item()) == pytest.approx((math.log(9) - 0.5, math.log(9) + 0.5))
 
 
+def chain(I: list[float], ratio: float, **hyper: Any) -> IndicatorSearch:  # noqa: E741
+    """A search on `searching.chain` with these indicators at T = 1; E = 432 Σ I."""
+    model, graph = searching.chain(len(I))
+    search = IndicatorSearch(DAIS(**hyper), model, graph, Budget(ratio), steps=10, device=searching.CPU)
+    search.alpha.data = torch.tensor(I).logit()
+    return search
+
+
+def test_the_penalty_by_hand() -> None:
+    """Equation (1) with Σ I = 2.5 of 4 channels against a budget of a half; a group alone has no symmetry."""
+    search = chain([0.9, 0.8, 0.5, 0.3], 0.5, sparsity_weight=0.1, flops_weight=3.0)
+    assert search.E(search.I()).item() == pytest.approx(432 * 2.5)
+    assert search.penalty().item() == pytest.approx(0.1 * 2.5 / 4 + 3 * math.log(2.5 / 2), rel=1e-5)
+
+
+def test_symmetry_belongs_to_the_penalty() -> None:
+    bench = searching.digits("resnet20", 1)
+    values: list[float] = []
+    for weight in (0.0, 2.0):
+        method = DAIS(symmetry_weight=weight, sparsity_weight=0.0, flops_weight=0.0, spread=0.0)
+        search = IndicatorSearch(method, bench.model, bench.graph, Budget(0.5), steps=1, device=searching.CPU)
+        with torch.no_grad():
+            search.units.parts(search.alpha)[search.stages[0][0]].fill_(-100.0)  # one group of a stage is off
+        values.append(float(search.penalty()))
+        search.gates.remove()
+    n, pairs = len(search.stages[0]), sum(len(s) * (len(s) - 1) // 2 for s in search.stages)
+    assert n > 1
+    assert values == pytest.approx([0.0, 2.0 * (n - 1) * 0.9**2 / pairs])
+
+
+def test_the_best_indicators_of_a_group_are_kept_from_going_off() -> None:
+    search = chain([0.4, 0.3, 0.2, 0.1], 0.5, floor=0.25)
+    assert search.floors == [1]
+    search.after(0.5)
+    assert search.I().tolist() == pytest.approx([torch.tensor(0.1).sigmoid().item(), 0.3, 0.2, 0.1])
+
+
+def test_after_annealing_the_indicators_are_settled_at_the_budget() -> None:
+    search = chain([0.9, 0.8, 0.7, 0.6], 0.5, anneal_until=0.9)
+    search.after(0.9)
+    assert (search.I() > 0.5).all()
+    search.after(0.91)
+    assert (search.I() > 0.5).tolist() == [True, True, False, False]
+
+
 def test_settling_flips_the_nearest_indicators_and_no_others() -> None:
     bench = searching.digits()
     floors = [1] * len(bench.graph.groups)
@@ -121,7 +166,7 @@ def test_annealing_closes_the_gap(ratio: float) -> None:
     binary: list[float] = []
     for seed in (0, 1, 2):
         found, fitted, ctx = searched(ratio, seed)
-        last = ctx.trajectory[-1]
+        last = ctx.log.rows[-1]
         assert last["expected_macs_ratio"] == pytest.approx(ratio, rel=0.02)
         assert fitted.native_macs_ratio == pytest.approx(ratio, rel=0.02)
         assert last["off"] > 0.1
@@ -150,30 +195,30 @@ def test_other_tasks_meet_their_budget(name: str, ratio: float) -> None:
     _, fitted = bench.search(DAIS(), ratio, ctx)
     assert fitted.native_macs_ratio == pytest.approx(ratio, rel=0.02)
     assert min(fitted.native_widths[g.name] / g.size for g in bench.graph.groups) >= min(0.1, ratio / 2)
-    assert ctx.trajectory[-1]["decided"] > 0.95
+    assert ctx.log.rows[-1]["decided"] > 0.95
 
 
-def test_the_trajectory_says_what_happened() -> None:
+def test_the_log_says_what_happened() -> None:
     _, _, ctx = searched(0.5, 0)
-    assert len(ctx.trajectory) == 8
+    assert len(ctx.log.rows) == 8
     assert {"expected_macs_ratio", "nonzero_macs_ratio", "temperature", "lambda", "decided", "exact_zeros"} <= set(
-        ctx.trajectory[0]
+        ctx.log.rows[0]
     )
     graph = searching.digits().graph
-    assert all(len(row["values"]) == sum(g.size for g in graph.groups) for row in ctx.snapshots["gates"])
-    assert all(len(row["values"]) == len(graph.groups) for row in ctx.snapshots["widths"])
-    assert any("binarised" in note for note in ctx.notes)
+    assert all(len(row["values"]) == sum(g.size for g in graph.groups) for row in ctx.log.snapshots["gates"])
+    assert all(len(row["values"]) == len(graph.groups) for row in ctx.log.snapshots["widths"])
+    assert any("binarised" in note for note in ctx.log.notes)
 
 
 def test_resuming_is_exact(tmp_path: Path) -> None:
-    (expected, rows), (found, again) = searching.resumed_and_not(searching.digits(), DAIS(), 0.5, tmp_path)
-    searching.assert_same_found(expected, found)
-    assert rows == again
+    searching.assert_resuming_is_exact(searching.digits(), DAIS(), 0.5, tmp_path)
 
 
+def test_a_search_step_keeps_what_a_dense_step_keeps() -> None:
+    assert searching.cost_of(searching.digits(), DAIS()).memory <= 1.1
+
+
+@pytest.mark.speed
 def test_a_search_step_costs_what_a_dense_step_costs() -> None:
-    bench = searching.digits("resnet20", 1)
-    ctx = bench.context(5, kind=searching.Cost, recipe=bench.recipe.model_copy(update={"batch_size": 128}))
-    bench.search(DAIS(), 0.5, ctx)
-    assert ctx.memory <= 1.1
-    assert ctx.time <= 1.25  # 1.0 to 1.05 on an idle machine
+    cost = searching.cost_of(searching.digits("resnet20", 1), DAIS(), rounds=5, batch_size=128)
+    assert cost.time <= 1.25  # 1.0 to 1.05 on an idle machine

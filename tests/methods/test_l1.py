@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from bench.interface.method import Budget
+from bench.search.widths import width_of
 from bench.structure.graph import PruningGraph
 from bench.structure.groups import Pruning
 from bench.structure.surgery import prune
-from methods.l1 import L1, SHARES, width_at, widths_by_loss
+from methods.l1 import L1, SHARES, widths_by_loss
 from tests.methods.searching import CPU, Workbench, digits
 
 RATIO = 0.5
@@ -27,13 +28,13 @@ def found_by_scan():
 def test_the_scan_states_what_the_pruned_network_scores() -> None:
     """Each row of the scan is the metric of the network from which those channels are physically removed."""
     bench, ctx, _ = found_by_scan()
-    rows = {(row["group"], row["kept"]): row["metric"] for row in ctx.snapshots["sensitivity"]}
+    rows = {(row["group"], row["kept"]): row["metric"] for row in ctx.log.snapshots["sensitivity"]}
     assert set(rows) == {(g.name, share) for g in bench.graph.groups for share in (1.0, *SHARES)}
     scores = bench.graph.channel_scores(bench.model, p=1)
     for group in bench.graph.groups[::3]:
         for share in (0.7, 0.3):
             keep = {g.name: torch.ones(g.size, dtype=torch.bool) for g in bench.graph.groups}
-            best = scores[group.name].topk(width_at(group.size, group.bundle, share)).indices
+            best = scores[group.name].topk(width_of(group, share)).indices
             keep[group.name] = torch.zeros(group.size, dtype=torch.bool).index_fill(0, best, True)
             pruned = prune(copy.deepcopy(bench.model), bench.graph, Pruning(keep=keep))
             expected = bench.task.evaluate(pruned, bench.data.val, CPU, bench.recipe)["accuracy"]
@@ -46,13 +47,13 @@ def test_the_ratios_meet_the_budget_and_follow_the_scan() -> None:
     assert fitted.native_macs_ratio == pytest.approx(RATIO, abs=0.05)
     assert found.widths is not None
     # Thinned to the widths of the scan alone, no group loses much more than another was allowed to lose.
-    rows = {(row["group"], row["kept"]): row["metric"] for row in ctx.snapshots["sensitivity"]}
+    rows = {(row["group"], row["kept"]): row["metric"] for row in ctx.log.snapshots["sensitivity"]}
     share = {g.name: found.widths[g.name] / g.size for g in bench.graph.groups}
     assert max(share.values()) - min(share.values()) > 0.2
     hurt = {g.name: rows[g.name, 1.0] - rows[g.name, 0.3] for g in bench.graph.groups}
     most, least = max(hurt, key=hurt.__getitem__), min(hurt, key=hurt.__getitem__)
     assert hurt[most] > hurt[least] and share[most] > share[least]
-    assert any("validation samples" in note for note in ctx.notes)
+    assert any("validation samples" in note for note in ctx.log.notes)
 
 
 class Two(nn.Module):
@@ -96,11 +97,11 @@ def test_the_scan_is_satisfied_with_a_part_of_a_large_split(monkeypatch: pytest.
     monkeypatch.setattr("methods.l1.SCANNED", count // 4)
     ctx = bench.context(0)
     bench.search(L1(scope="sensitivity"), RATIO, ctx)
-    (note,) = ctx.notes
+    (note,) = ctx.log.notes
     seen = int(note.split("evaluated ")[1].split()[0])
     assert count // 4 <= seen < count // 2
     # Accuracies in multiples of one sample of those.
-    for row in ctx.snapshots["sensitivity"]:
+    for row in ctx.log.snapshots["sensitivity"]:
         right = row["metric"] / 100 * seen
         assert right == pytest.approx(round(right), abs=1e-3)
 

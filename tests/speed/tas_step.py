@@ -34,7 +34,8 @@ def timed_rounds(batch: int, count: int, in_a_row: int = 3) -> list[tuple[float,
     dense = cifar_resnet(20).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     graph = PruningGraph.trace(dense, torch.randn(1, 3, 32, 32))
     model, tas = copy.deepcopy(dense), TAS()
-    net = Supernet(model, graph, {g.name: tas.widths(g.n_bundles) for g in graph.groups}, True, interpolation)
+    widths = {g.name: tas.widths(g.n_bundles) for g in graph.groups}
+    net = Supernet(model, graph, widths, depth=True, resize=interpolation)
     alpha = [nn.Parameter(torch.zeros(n)) for n in net.candidates]
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 3, 32, 32).to(memory_format=torch.channels_last)

@@ -23,7 +23,7 @@ from torchvision import transforms
 
 from bench.interface.cell import Recipe
 from bench.training.device import resolve_precision
-from bench.training.loop import train
+from bench.training.loop import Phase, train
 from tasks.classification import Classification
 from tasks.data.images import make_split
 from tasks.models.resnet import cifar_resnet
@@ -92,7 +92,7 @@ def main() -> None:
                 common_loop(model, loader, device)
             else:
                 own = recipe.model_copy(update={"precision": "fp32"}) if name.endswith("fp32") else recipe
-                train(model, task, split, own, epochs=1, seed=0, device=device, phase="dense")
+                train(model, task, split, own, Phase("dense", 1, 0, device))
             if device.type == "cuda":
                 torch.cuda.synchronize()
             if index:  # the first round warms up

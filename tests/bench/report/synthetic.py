@@ -10,6 +10,8 @@ from typing import Any
 
 from bench.interface.cell import Cell, Epochs, Recipe, Recovery, Workload, dense_id
 from bench.interface.record import Audit, GroupWidth, LatencyFigures, Ledger, Record
+from bench.report.entry import Entry
+from bench.report.matrix import build
 
 METHODS = ("dais", "dcss", "gdp", "l1", "tas")
 CONTROLS = ("random", "uniform-scratch")
@@ -123,6 +125,8 @@ def record(
         macs_pruned=macs_pruned,
         params_dense=params_dense,
         params_pruned=round(params_dense * (share**1.1)),
+        peak_memory_dense=327_680,
+        peak_memory_pruned=round(327_680 * (0.3 + 0.7 * c.budget)),
         audit=Audit(
             requested=c.budget,
             tolerance=c.tolerance,
@@ -216,6 +220,25 @@ def matrix(
         for b in budgets
         for s in seeds
     ]
+
+
+def results(
+    finals: dict[str, list[float]], *, dense: float = 92.0, budget: float = 0.5, **changes: Any
+) -> list[Record]:
+    """Records whose final metric is given, by method and seed."""
+    w = workload()
+    records = []
+    for method, values in finals.items():
+        for seed, value in enumerate(values):
+            made = record(cell(w, method, budget, seed, **changes))
+            made.final_metrics["accuracy"] = value
+            made.dense_metrics["accuracy"] = dense
+            records.append(made)
+    return records
+
+
+def entry_of(records: list[Record], method: str) -> Entry:
+    return next(e for e in build(records, suite="s").main if e.method == method)
 
 
 def hostile() -> list[Record]:

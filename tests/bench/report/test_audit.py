@@ -44,7 +44,16 @@ def edit_main(folder: Path, column: str, change: Callable[[str], str], method: s
 
 
 @pytest.mark.parametrize(
-    "column", ["delta_mean", "delta_std", "final_mean", "macs_drop_percent", "params_drop_percent", "speedup_mean"]
+    "column",
+    [
+        "delta_mean",
+        "delta_std",
+        "final_mean",
+        "macs_drop_percent",
+        "params_drop_percent",
+        "peak_memory_drop_percent",
+        "speedup_mean",
+    ],
 )
 def test_a_table_whose_figure_is_off_is_caught(copy: Path, column: str):
     edit_main(copy, column, lambda text: str(float(text) + 0.1))
@@ -123,6 +132,19 @@ def test_a_variant_is_the_cell_of_its_adapter():
     assert contradictions([record]) == []
     record.cell["base"] = "dcss"
     assert any("its configuration is that of cell" in finding for finding in contradictions([record]))
+
+
+def test_a_variant_of_an_unpruned_control_is_in_order(tmp_path: Path):
+    records = synthetic.results({"gdp": [92.0, 92.1, 92.3], "l1": [91.0, 91.1, 91.5]})
+    records += synthetic.results({"longer": [99.0, 99.1, 99.3]}, base="dense-longer")
+    for record in records[-3:]:
+        record.macs_pruned = record.macs_dense
+        assert record.audit is not None
+        record.audit.macs_ratio, record.audit.within = 1.0, False
+    write_report(records, tmp_path, suite="demo")
+    assert audit(tmp_path) == []
+    main = (tmp_path / "tables" / "main.csv").read_text(encoding="utf-8")
+    assert "longer" in main and "reference" in main
 
 
 def test_a_budget_that_the_macs_do_not_give_is_caught():

@@ -1,5 +1,6 @@
 """The page in headless Chromium: it works, it asks the network for nothing, and no name in it runs as markup."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -8,10 +9,14 @@ from typing import Any
 
 import pytest
 
-from bench.report.page import embed
+from bench.report import page as page_module
+from bench.report.page import OWN_SCRIPTS, embed, page_scripts
+from bench.report.page_data import CellRow, EntryRow, MethodRow, WorkloadRow
+from bench.report.page_details import PARTS, DetailsRow
 from tests.bench.report import synthetic
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+STATIC = Path(page_module.__file__).parent / "static"
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -39,6 +44,59 @@ def test_page_is_self_contained(report: Path):
     )
 
 
+def json_of(report: Path, element: str) -> str:
+    """The text of a page's JSON element of that id."""
+    html = (report / "index.html").read_text(encoding="utf-8")
+    found = re.search(rf'<script type="application/json" id="{element}">(.*?)</script>', html, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_each_row_has_a_value_for_every_name_of_its_header(report: Path):
+    data, details = json.loads(json_of(report, "data")), json.loads(json_of(report, "details"))
+    tables = [data[name] for name in ("methods", "workloads", "entries", "cells")]
+    tables += [{"fields": details["fields"], "rows": list(details["rows"].values())}]
+    for part, fields in details["parts"].items():
+        place = details["fields"].index(part)
+        rows = [row[place] for row in details["rows"].values() if row[place] is not None]
+        tables.append({"fields": fields, "rows": rows})
+    assert all(len(row) == len(table["fields"]) for table in tables for row in table["rows"])
+    assert all(table["rows"] for table in tables)
+    assert set(details["shared"]) <= set(details["fields"])
+    assert [row[0] for row in data["cells"]["rows"]] == list(details["rows"])
+
+
+def test_a_cell_travels_without_the_names_of_its_fields(thousand: tuple[Path, float]):
+    data, details = json_of(thousand[0], "data"), json_of(thousand[0], "details")
+    assert {name: data.count(f'"{name}"') for name in CellRow._fields} == dict.fromkeys(CellRow._fields, 1)
+    for name in ("run_id", "started_at", "native_macs_ratio", "macs_pruned", "dense_epochs", "widths"):
+        assert details.count(f'"{name}"') == 1
+    cells = json.loads(data)["cells"]["rows"]
+    assert len(embed(cells)) / len(cells) < 120
+
+
+@pytest.mark.parametrize("name", OWN_SCRIPTS)
+def test_a_script_is_strict_and_leaves_no_name_behind(name: str):
+    text = (STATIC / name).read_text(encoding="utf-8")
+    code = [line for line in text.splitlines() if line and not line.startswith("//")]
+    assert code[0] == '"use strict";'
+    outside = [line for line in code[1:] if not line.startswith(" ")]
+    assert outside == (["const prunebench = {};"] if name == OWN_SCRIPTS[0] else []) + ["{", "}"]
+
+
+def test_a_script_uses_only_those_before_it():
+    before: list[str] = []
+    for name in OWN_SCRIPTS:
+        text = (STATIC / name).read_text(encoding="utf-8")
+        assert set(re.findall(r"= prunebench\.(\w+);", text)) <= set(before), name
+        before += re.findall(r"^  prunebench\.(\w+) = ", text, re.MULTILINE)
+    assert before == [name.removesuffix(".js") for name in OWN_SCRIPTS[:-1]]
+
+
+def test_every_script_of_the_folder_is_in_the_page():
+    assert sorted(OWN_SCRIPTS) == sorted(path.name for path in STATIC.glob("*.js"))
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
@@ -53,8 +111,9 @@ def browser() -> Iterator[Any]:
 class Open:
     """A page, with what it asked for and complained of."""
 
-    def __init__(self, browser: Any, folder: Path, **options: Any) -> None:
+    def __init__(self, browser: Any, folder: Path, *, before: str = "", **options: Any) -> None:
         self.page = browser.new_page(viewport={"width": 1280, "height": 900}, **options)
+        self.page.add_init_script(before)
         self.requests: list[str] = []
         self.errors: list[str] = []
         self.page.on("request", lambda r: self.requests.append(r.url))
@@ -85,6 +144,72 @@ def opened(browser: Any, report: Path) -> Open:
 def page(opened: Open) -> Iterator[Any]:
     yield opened.page
     opened.page.evaluate("document.getElementById('dialog').close(); document.getElementById('clear').click()")
+
+
+WATCH = """
+    window.watched = { absent: new Set(), read: {} };
+    const watch = (object, kind) => new Proxy(object, {
+        get(target, name) {
+            if (Object.hasOwn(target, name)) (watched.read[kind] ||= new Set()).add(name);
+            else if (typeof name === "string" && !(name in target) && name !== "toJSON") watched.absent.add(name);
+            return target[name];
+        },
+    });
+    const { parse } = JSON, { fromEntries } = Object;
+    const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+    JSON.parse = (text) => parse(text, (key, value) => isObject(value) ? watch(value, "") : value);
+    Object.fromEntries = (pairs) => {
+        const byName = new Error().stack.split("\\n")[2].trim().startsWith("at named ");
+        return byName ? watch(fromEntries(pairs), pairs.map(([name]) => name).join()) : fromEntries(pairs);
+    };
+"""
+"""Notes what scripts read of the page's data, and which of the names that they ask for are not there."""
+
+LOOK_AT_EVERYTHING = """async () => {
+    const change = (element) => element.dispatchEvent(new Event("change"));
+    document.getElementById("seeds").click();
+    for (const id of ["x", "y", "widths-workload", "widths-budget"]) {
+        const select = document.getElementById(id);
+        for (let index = 0; index < select.options.length; index++) {
+            select.selectedIndex = index;
+            change(select);
+        }
+    }
+    for (const box of document.querySelectorAll("#chips input")) { box.click(); box.click(); }
+    for (const title of document.querySelectorAll(".tabulator-col-title")) title.click();
+    const rows = (id) => Tabulator.findTable(id)[0].getData();
+    const views = rows("#comparison-table").map((row) => "entry=" + row.key);
+    views.push(...rows("#cells-table").map((cell) => "cell=" + cell.id));
+    for (const view of views) {
+        location.hash = view;
+        window.dispatchEvent(new Event("hashchange"));
+    }
+    return { absent: [...watched.absent], read: Object.fromEntries(
+        Object.entries(watched.read).map(([kind, names]) => [kind, [...names]])) };
+}"""
+
+
+def watched(browser: Any, folder: Path) -> dict[str, Any]:
+    opened = Open(browser, folder, before=WATCH)
+    opened.page.wait_for_selector("#widths-plot svg")
+    found = opened.page.evaluate(LOOK_AT_EVERYTHING)
+    opened.page.close()
+    return found
+
+
+def test_scripts_read_the_fields_that_the_data_has_and_no_others(browser: Any, report: Path):
+    found = watched(browser, report)
+    assert found["absent"] == []
+    for kind in (MethodRow, WorkloadRow, EntryRow, CellRow, DetailsRow, *PARTS.values()):
+        assert set(kind._fields) <= set(found["read"][",".join(kind._fields)]), kind.__name__
+
+
+@pytest.mark.parametrize("field", ["dense_mean", "within_budget", "native_widths", "macs_ratio"])
+def test_a_field_that_is_not_in_the_data_is_noticed(browser: Any, report: Path, tmp_path: Path, field: str):
+    html = (report / "index.html").read_text(encoding="utf-8")
+    assert html.count(f'"{field}"') == 1
+    (tmp_path / "index.html").write_text(html.replace(f'"{field}"', '"renamed"'), encoding="utf-8")
+    assert field in watched(browser, tmp_path)["absent"]
 
 
 def test_no_request_and_no_error(opened: Open):
@@ -205,7 +330,8 @@ def test_hostile_names_are_text(browser: Any, hostile_report: Path):
     table = page.locator("#comparison-table").inner_text()
     assert synthetic.HOSTILE[0][:20] in table
     assert page.locator("a[href^=javascript]").count() == 0
-    assert opened.page.locator("script").count() == 6
+    data_elements = 2
+    assert opened.page.locator("script").count() == len(page_scripts()) + data_elements
     page.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 from bench.errors import RequestError
 from bench.report.readme import BEGIN, END, excerpt, filled, main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_readme_carries_the_demos_figure_and_table() -> None:

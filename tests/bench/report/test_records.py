@@ -5,7 +5,7 @@ import pytest
 
 from bench.errors import RequestError
 from bench.interface.record import Record
-from bench.report import ReportError, merge_records, read_records, write_report
+from bench.report import ReportError, merge_records, read_records, relabelled, write_report
 from bench.report.records import dump_line
 from tests.bench.report import synthetic
 
@@ -75,6 +75,27 @@ def test_a_doubled_cell_is_refused(tmp_path: Path):
     records = synthetic.matrix(methods=("l1",), budgets=(0.5,))
     with pytest.raises(ReportError, match=rf"{records[0].cell_id}\) is recorded twice"):
         write_report([*records, records[0]], tmp_path, suite="demo")
+
+
+class TestRelabelled:
+    def test_names_are_those_of_the_cells(self):
+        old = synthetic.cell(synthetic.workload("digits"), "tas-pad", 0.5, 0, base="tas")
+        new = synthetic.cell(synthetic.workload("digits-8x8"), "tas-padded", 0.5, 0, base="tas")
+        assert old.id == new.id
+        record = synthetic.record(old)
+        found = relabelled([record], [new])[0]
+        assert found.config == new
+        assert record.config == old
+
+    def test_a_variant_can_become_the_method_itself(self):
+        variant = synthetic.cell(synthetic.workload(), "l1-layer", 0.5, 0, base="l1", hyper={"scope": "layer"})
+        plain = synthetic.cell(synthetic.workload(), "l1", 0.5, 0)
+        found = relabelled([synthetic.record(variant)], [plain])[0]
+        assert (found.config.method, found.config.base) == ("l1", None)
+
+    def test_other_cells_keep_their_names(self):
+        records = synthetic.matrix(methods=("l1",), budgets=(0.5,))
+        assert relabelled(records, [synthetic.cell(synthetic.workload("other"), "gdp", 0.5, 0)]) == records
 
 
 class TestMerge:

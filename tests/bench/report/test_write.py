@@ -30,22 +30,13 @@ def test_what_lands_in_the_folder(report: Path):
     assert not [name for name in names if name.endswith(".tmp")]
 
 
-def test_readme_says_what_is_not_there(report: Path):
-    text = (report / "README.md").read_text(encoding="utf-8")
-    assert "**Of 54 cells, 1 cell failed, 1 is missing, 1 missed the budget" in text
-    assert "the loss became inf in epoch 3 of search" in text
-    assert "- missing: " in text
-    assert "![Metric against MACs](figures/metric_vs_macs.png)" in text
-    assert "| Protocol version | 1 |" in text
-
-
 def test_results_have_the_promised_columns(report: Path):
     head = (report / "results.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
     promised = (
         "cell_id run_id status task dataset model method protocol recovery budget seed metric_name higher_is_better "
         "dense_metric pruned_metric final_metric macs_dense macs_pruned macs_ratio params_dense params_pruned "
         "native_macs_ratio fitted_channels latency_dense_ms latency_pruned_ms search_epochs recovery_epochs "
-        "search_seconds recovery_seconds error"
+        "search_seconds recovery_seconds error peak_memory_dense peak_memory_pruned"
     )
     assert set(promised.split()) <= set(head)
 
@@ -76,20 +67,6 @@ def test_a_matrix_without_results_is_reported(tmp_path: Path, kind: str):
     assert "diverged" in readme if records else "No cell is recorded yet" in readme
 
 
-def test_a_picture_outside_its_folder_is_not_read(tmp_path: Path):
-    from bench.report.write import loader
-
-    (tmp_path / "secret.png").write_bytes(b"secret")
-    (tmp_path / "runs" / "abc").mkdir(parents=True)
-    (tmp_path / "runs" / "abc" / "own.png").write_bytes(b"own")
-    record = synthetic.matrix(methods=("l1",), budgets=(0.5,), seeds=(0,))[0].model_copy(update={"run_id": "abc"})
-    load = loader(tmp_path / "runs")
-    assert load(record, "own.png") == b"own"
-    assert load(record, "../secret.png") is None
-    assert load(record, "../../secret.png") is None
-    assert load(record, str(tmp_path / "secret.png")) is None
-
-
 def test_importing_the_report_loads_nothing_heavy():
     code = (
         "import sys, bench.report; "
@@ -105,7 +82,7 @@ def test_ten_thousand_cells_in_half_a_minute_and_a_gigabyte(tmp_path: Path):
 import resource, time
 from pathlib import Path
 from bench.report import write_report
-from tests.report import synthetic
+from tests.bench.report import synthetic
 workloads = [synthetic.workload(f"w{{i}}", dataset=f"d{{i}}") for i in range(20)]
 methods = (*synthetic.METHODS, *synthetic.CONTROLS, "a", "b", "c")
 records = synthetic.matrix(workloads, methods, budgets=(0.8, 0.65, 0.5, 0.35, 0.2), seeds=range(10))

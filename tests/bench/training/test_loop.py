@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ from torch import nn
 
 from bench.errors import CellError, RequestError
 from bench.interface.cell import Recipe
+from bench.interface.log import Observer, TrainingLog
 from bench.interface.method import Search
 from bench.training.checkpoint import load_state, save_state
 from bench.training.device import resolve_device, resolve_precision, stage_seed
 from bench.training.evaluate import recalibrate
-from bench.training.loop import learning_rate, make_optimizer, seconds_in, train
+from bench.training.loop import Phase, learning_rate, make_optimizer, train
 from tasks.classification import Classification
 
 CPU = torch.device("cpu")
@@ -34,27 +37,40 @@ def network(data: Any) -> nn.Module:
     return TASK.network(data.info)
 
 
-def run(data: Any, epochs: int, **options: Any) -> nn.Module:
-    given: dict[str, Any] = {"recipe": RECIPE, "seed": 3, "device": CPU, "phase": "dense", **options}
-    recipe = given.pop("recipe")
-    model = given.pop("model", None) or network(data)
-    return train(model, TASK, data.train, recipe, epochs=epochs, **given)
+def run(
+    data: Any,
+    epochs: int,
+    *,
+    model: nn.Module | None = None,
+    recipe: Recipe = RECIPE,
+    phase: str = "dense",
+    seed: int = 3,
+    checkpoint: Path | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Train a network, the same one unless `model` is given, on the digits."""
+    return train(
+        model or network(data), TASK, data.train, recipe, Phase(phase, epochs, seed, CPU, checkpoint), **options
+    )
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-class Interrupt(Exception):
+class Killed(Exception):
     """Stands for a killed process."""
 
 
-def stop_after(epoch: int) -> Any:
-    def hook(phase: str, done: int, row: dict[str, Any]) -> None:
-        if done == epoch:
-            raise Interrupt
+@dataclass
+class Kill(Observer):
+    """Ends the training after an epoch."""
 
-    return hook
+    after: int
+
+    def epoch(self, phase: str, epoch: int, row: Mapping[str, Any]) -> None:
+        if epoch == self.after:
+            raise Killed
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(data: Any) -> None:
@@ -65,22 +81,21 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(data: Any)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(data: Any, tmp_path: Path, optimizer: str) -> None:
     recipe = RECIPE.model_copy(update={"optimizer": optimizer, "lr": 0.01})
-    whole: list[dict[str, Any]] = []
-    straight = run(data, 4, recipe=recipe, trajectory=whole)
+    whole, log = TrainingLog(), TrainingLog()
+    straight = run(data, 4, recipe=recipe, log=whole)
     checkpoint = tmp_path / "train.pt"
-    with pytest.raises(Interrupt):
-        run(data, 4, recipe=recipe, checkpoint=checkpoint, on_epoch=stop_after(2))
-    rows: list[dict[str, Any]] = []
-    resumed = run(data, 4, recipe=recipe, checkpoint=checkpoint, trajectory=rows)
+    with pytest.raises(Killed):
+        run(data, 4, recipe=recipe, checkpoint=checkpoint, observer=Kill(2))
+    resumed = run(data, 4, recipe=recipe, checkpoint=checkpoint, log=log)
     assert same(straight, resumed)
-    assert [(r["epoch"], r["loss"]) for r in rows] == [(r["epoch"], r["loss"]) for r in whole]
+    assert [(r["epoch"], r["loss"]) for r in log.rows] == [(r["epoch"], r["loss"]) for r in whole.rows]
 
 
 def test_a_checkpoint_of_another_phase_is_not_resumed(data: Any, tmp_path: Path) -> None:
     run(data, 1, checkpoint=tmp_path / "c.pt", phase="search")
-    rows: list[dict[str, Any]] = []
-    run(data, 2, checkpoint=tmp_path / "c.pt", phase="recovery", trajectory=rows)
-    assert [r["epoch"] for r in rows] == [1, 2]
+    log = TrainingLog()
+    run(data, 2, checkpoint=tmp_path / "c.pt", phase="recovery", log=log)
+    assert [r["epoch"] for r in log.rows] == [1, 2]
 
 
 def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
@@ -93,14 +108,15 @@ def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
 
 
 def test_training_lowers_the_loss_and_logs_every_epoch(data: Any) -> None:
-    rows: list[dict[str, Any]] = []
+    log = TrainingLog()
     everything = Classification("digits", "resnet8").load(None)
-    run(everything, 4, trajectory=rows, val=data.val)
+    run(everything, 4, log=log, val=data.val)
+    rows = log.rows
     assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
     assert [r["epoch"] for r in rows] == [1, 2, 3, 4]
     assert all(0 <= r["val_accuracy"] <= 100 for r in rows)
-    assert seconds_in(rows, "dense") == pytest.approx(sum(r["seconds"] for r in rows))
-    assert seconds_in(rows, "search") == 0
+    assert log.seconds("dense") == pytest.approx(sum(r["seconds"] for r in rows))
+    assert log.seconds("search") == 0
 
 
 def test_a_loss_that_becomes_infinite_fails_with_the_reason(data: Any) -> None:
@@ -120,7 +136,7 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
 
 def test_biases_and_norms_are_not_decayed() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    groups = make_optimizer(list(model.parameters()), Recipe(weight_decay=0.1), CPU).param_groups
+    groups = make_optimizer(list(model.parameters()), Recipe(weight_decay=0.1)).param_groups
     decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
     conv, norm = model
     assert decay[id(conv.weight)] == 0.1
@@ -149,10 +165,9 @@ def test_a_bilevel_search_moves_both_and_costs_one_pass(data: Any) -> None:
     model = network(data)
     search, alpha = scale_search(model)
     before = [p.detach().clone() for p in model.parameters()]
-    rows: list[dict[str, Any]] = []
     calls: list[float] = []
     search.before = calls.append
-    run(data, 2, model=model, search=search, trajectory=rows)
+    run(data, 2, model=model, search=search)
     assert float(alpha) != 0
     assert all(not torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
     # Halves of 100 make three batches of 32: six steps an epoch, as many as a dense epoch of 200 samples.
@@ -193,13 +208,13 @@ def test_a_search_resumes_exactly(data: Any, tmp_path: Path) -> None:
         model = network(data)
         search, alpha = scale_search(model)
         holder = nn.ParameterDict({"alpha": alpha})
-        search.state["alpha"] = holder
+        search.state = {"alpha": holder}
         run(data, 4, model=model, search=search, phase="search", **options)
         return model, alpha
 
     straight, alpha = attempt()
-    with pytest.raises(Interrupt):
-        attempt(checkpoint=tmp_path / "s.pt", on_epoch=stop_after(2))
+    with pytest.raises(Killed):
+        attempt(checkpoint=tmp_path / "s.pt", observer=Kill(2))
     resumed, again = attempt(checkpoint=tmp_path / "s.pt")
     assert float(alpha) == float(again) and same(straight, resumed)
 
@@ -208,7 +223,7 @@ def test_too_few_samples_for_a_batch_are_named(data: Any) -> None:
     tiny = data.train.subset(torch.arange(2))
     search, _ = scale_search(network(data))
     with pytest.raises(CellError, match="2 samples, too few"):
-        train(network(data), TASK, tiny, RECIPE, epochs=1, seed=0, device=CPU, phase="p", search=search)
+        train(network(data), TASK, tiny, RECIPE, Phase("p", 1, 0, CPU), search=search)
 
 
 def test_recalibration_gives_the_mean_of_batch_statistics(data: Any) -> None:
@@ -238,6 +253,6 @@ def test_devices_and_precisions_are_resolved() -> None:
 
 @pytest.mark.cuda
 def test_training_on_a_gpu_keeps_data_there(data: Any) -> None:
-    model = train(network(data), TASK, data.train, RECIPE, epochs=1, seed=0, device=torch.device("cuda"), phase="dense")
+    model = train(network(data), TASK, data.train, RECIPE, Phase("dense", 1, 0, torch.device("cuda")))
     assert {p.device.type for p in model.parameters()} == {"cuda"}
     assert data.train.images.device.type == "cuda"

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
 
 WORKER = """
 import sys, time
-from bench import quiet
+from bench.training import quiet
 while True:
     with quiet.step():
         open(sys.argv[1], "a").write("x")
@@ -92,7 +92,7 @@ def test_what_a_process_waits_is_known_and_steps_may_nest() -> None:
         assert alone
     assert quiet.waited() - before < 0.1
 
-    code = "import time; from bench import quiet\nwith quiet.quiet(): print(flush=True); time.sleep(0.5)"
+    code = "import time; from bench.training import quiet\nwith quiet.quiet(): print(flush=True); time.sleep(0.5)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline()
         with quiet.step():

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from bench.interface.cell import RECOVERIES, Cell, Epochs, Recipe, Workload
-from bench.interface.task import TrainVal
 from bench.training import recovery
-from bench.training.recovery import fresh_network, recipe_of, recover, thinner_initialisation
+from bench.training.loop import Phase
+from bench.training.recovery import fresh_network, recover, recovery_recipe, thinner_initialisation
 from tasks.classification import Classification
 
+CPU = torch.device("cpu")
 TASK = Classification("digits", "resnet8", train_size=128)
 EPOCHS = Epochs(dense=4, search=2, recovery=3)
 
@@ -52,13 +53,13 @@ def test_where_a_recovery_starts_and_who_teaches(name: str, data: Any, monkeypat
     before = copy.deepcopy(pruned.state_dict())
     calls: list[Any] = []
 
-    def train(model: nn.Module, task: Any, split: Any, recipe: Recipe, **given: Any) -> nn.Module:
-        calls.append((copy.deepcopy(model.state_dict()), recipe, given))
+    def train(model: nn.Module, task: Any, split: Any, recipe: Recipe, phase: Phase, **given: Any) -> nn.Module:
+        calls.append((copy.deepcopy(model.state_dict()), recipe, phase, given))
         return model
 
     monkeypatch.setattr(recovery, "train", train)
-    result = recover(pruned, fresh, teacher, TASK, TrainVal(data.train, data.val), cell(name), device="cpu")
-    ((start, recipe, given),) = calls
+    result = recover(cell(name), TASK, data.visible, pruned=pruned, fresh=fresh, teacher=teacher, device=CPU)
+    ((start, recipe, phase, given),) = calls
     scratch, taught = EXPECTED[name]
     expected = fresh if scratch else pruned
     assert all(torch.equal(a, b) for a, b in zip(start.values(), expected.state_dict().values(), strict=True))
@@ -66,15 +67,15 @@ def test_where_a_recovery_starts_and_who_teaches(name: str, data: Any, monkeypat
     if taught:
         assert torch.equal(given["teacher"].fc.weight, teacher.get_parameter("fc.weight"))
         assert given["teacher"] is not teacher
-    assert recipe.lr == (0.1 if scratch else 0.02) == recipe_of(cell(name)).lr
-    assert given["epochs"] == 5  # the search's two are made up for
+    assert recipe.lr == (0.1 if scratch else 0.02) == recovery_recipe(cell(name)).lr
+    assert (phase.name, phase.epochs) == ("recovery", 5)  # the search's two are made up for
     assert result is not pruned and all(torch.equal(before[n], t) for n, t in pruned.state_dict().items())
 
 
 def test_none_leaves_the_network_as_it_is(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "train", None)
     pruned = fresh_network(TASK, data.info, 0)
-    result = recover(pruned, pruned, pruned, TASK, TrainVal(data.train, data.val), cell("none"))
+    result = recover(cell("none"), TASK, data.visible, pruned=pruned, fresh=pruned, teacher=pruned, device=CPU)
     assert all(
         torch.equal(a, b) for a, b in zip(result.state_dict().values(), pruned.state_dict().values(), strict=True)
     )
@@ -109,9 +110,8 @@ def test_a_teacher_moves_the_student_towards_itself(taught: bool, data: Any) -> 
         teacher.get_parameter("fc.bias")[3] = 30.0
     student = fresh_network(TASK, data.info, 0)
     given = cell("distil" if taught else "finetune")
-    device = torch.device("cpu")
-    final = recover(student, student, teacher, TASK, TrainVal(data.train, data.val), given, device=device)
-    x, _ = next(iter(data.train.ordered(128, device)))
+    final = recover(given, TASK, data.visible, pruned=student, fresh=student, teacher=teacher, device=CPU)
+    x, _ = next(iter(data.train.ordered(128, CPU)))
     with torch.no_grad():
         share = float((final.eval()(x).argmax(1) == 3).float().mean())
     assert (share > 0.8) == taught

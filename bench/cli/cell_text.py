@@ -1,0 +1,56 @@
+"""A cell's record in words, for `prunebench show`."""
+
+from __future__ import annotations
+
+import json
+
+from bench.interface.record import Audit, Ledger, Record
+from bench.tracking.address import redacted
+
+
+def cell_text(record: Record, *, suite: str, uri: str) -> str:
+    """All that a reader wants to know of a cell, line by line.
+
+    Args:
+        suite: the MLflow experiment.
+        uri: the tracking store.
+    """
+    cell = record.config
+    lines = [
+        f"cell       {record.cell_id}  {cell.label}",
+        f"status     {record.status}",
+        f"MLflow     run {record.run_id} in experiment {suite!r} of {redacted(uri)}",
+    ]
+    if record.status == "finished" and record.audit and record.ledger:
+        lines += _figures(record, record.audit, record.ledger)
+    lines += [f"note       {note}" for note in record.notes]
+    lines += ["configuration", json.dumps(cell.identity(), indent=2)]
+    lines.append("environment " + ", ".join(f"{k} {v}" for k, v in record.environment.items()))
+    if record.error:
+        lines += [f"error      {record.error}", record.traceback]
+    return "\n".join(lines)
+
+
+def _figures(record: Record, audit: Audit, ledger: Ledger) -> list[str]:
+    """What was measured of a cell that finished."""
+    name, unit = record.metric_name, record.metric_unit
+    lines = [
+        f"{name:<10} dense {record.dense_metrics[name]:.2f}{unit}, after pruning {record.pruned_metrics[name]:.2f}"
+        f"{unit}, after recovery {record.final_metrics[name]:.2f}{unit}",
+        f"budget     requested {audit.requested:g} ± {audit.tolerance:g}, method's own "
+        f"{audit.native_macs_ratio:.4f}, {audit.fitted_channels} channels fitted, measured {audit.macs_ratio:.4f}"
+        f"{'' if audit.within else ' (MISSED: ' + audit.note + ')'}",
+        f"MACs       {record.macs_dense:,} -> {record.macs_pruned:,} at {'×'.join(map(str, record.input_shape))}",
+        f"parameters {record.params_dense:,} -> {record.params_pruned:,}",
+        f"epochs     {ledger.dense_epochs} dense + {ledger.search_epochs} search + {ledger.recovery_epochs} recovery",
+        f"seconds    {ledger.search_seconds:.1f} search, {ledger.recovery_seconds:.1f} recovery on {ledger.device}",
+    ]
+    if record.latency_dense and record.latency_pruned:
+        lines.append(
+            f"latency    {record.latency_dense.median_ms:.2f} -> {record.latency_pruned.median_ms:.2f} ms "
+            f"({record.latency_pruned.threads} threads, {record.latency_pruned.device})"
+        )
+    lines.append("widths     " + ", ".join(f"{g.name} {g.width}/{g.size}" for g in record.groups))
+    if record.dropped_blocks:
+        lines.append(f"removed    {', '.join(record.dropped_blocks)}")
+    return lines + [f"left whole {name}: {why}" for name, why in record.left_whole.items()]

@@ -1,0 +1,186 @@
+"""`prunebench plan`, `list` and `show`: what there is, what is recorded, and what came of a cell."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.cell_text import cell_text
+from bench.cli.options import CellId, Json, Only, Seeds, Set, SuiteName, Uri, store_address
+from bench.cli.stored_cell import find_cell
+from bench.errors import RequestError
+from bench.interface import registry
+from bench.interface.cell import Cell
+from bench.runs.agenda import dense_jobs
+from bench.runs.job import Job
+from bench.runs.suite import load_suite, select, shipped
+from bench.tracking.quick_read import read_states
+from bench.tracking.states import RunState
+
+_WORD = {"finished": "done", "failed": "failed", "running": "running"}
+
+
+def plan(
+    suite: SuiteName,
+    set_: Set = None,
+    only: Only = None,
+    seeds: Seeds = None,
+    tracking_uri: Uri = None,
+    json_: Json = False,
+) -> None:
+    """List the cells of a suite: done, missing, failed. Trains nothing."""
+    loaded = load_suite(suite, set_ or (), seeds)
+    cells = select(loaded.cells, only or ())
+    planned = _Plan(loaded.name, cells, dense_jobs(cells), read_states(store_address(tracking_uri), loaded.name))
+    if json_:
+        typer.echo(json.dumps(planned.payload(), indent=2))
+    else:
+        print_table(("cell", "status", "workload", "method", "budget", "seed", "recovery", "epochs"), planned.rows())
+        typer.echo(planned.summary())
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The cells of a suite and how far they are."""
+
+    suite: str
+    cells: Sequence[Cell]
+    dense: Sequence[Job]
+    states: Mapping[str, RunState]
+
+    def status(self, identity: str) -> str:
+        return _WORD[self.states[identity].status] if identity in self.states else "missing"
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many cells have each status."""
+        return Counter(self.status(c.id) for c in self.cells)
+
+    @property
+    def epochs_left(self) -> int:
+        jobs = [*self.dense, *map(Job.of_cell, self.cells)]
+        return sum(job.epochs for job in jobs if self.status(job.id) != "done")
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """A row of words for each cell."""
+        return [
+            (
+                c.id,
+                self.status(c.id),
+                c.workload.name,
+                c.method,
+                f"{c.budget:g}",
+                str(c.seed),
+                c.recovery,
+                str(c.total_epochs),
+            )
+            for c in self.cells
+        ]
+
+    def summary(self) -> str:
+        counts = self.counts
+        words = ", ".join(f"{counts[s]} {s}" for s in ("done", "missing", "running", "failed") if counts[s])
+        ready = sum(self.status(job.id) == "done" for job in self.dense)
+        return (
+            f"{len(self.cells)} cells: {words}; dense networks: {ready} of {len(self.dense)} done; "
+            f"{self.epochs_left} epochs to train"
+        )
+
+    def payload(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        networks = [
+            {
+                "dense_id": job.id,
+                "status": self.status(job.id),
+                "workload": job.workload.name,
+                "seed": job.seed,
+                "epochs": job.epochs,
+            }
+            for job in self.dense
+        ]
+        return {
+            "suite": self.suite,
+            "cells": [self._cell(c) for c in self.cells],
+            "dense": networks,
+            "counts": dict(self.counts),
+            "epochs_left": self.epochs_left,
+        }
+
+    def _cell(self, c: Cell) -> dict[str, Any]:
+        return {
+            "cell_id": c.id,
+            "status": self.status(c.id),
+            "workload": c.workload.name,
+            "task": c.workload.task,
+            "dataset": c.workload.dataset,
+            "model": c.workload.model,
+            "method": c.method,
+            "budget": c.budget,
+            "seed": c.seed,
+            "protocol": c.protocol,
+            "recovery": c.recovery,
+            "search_epochs": c.search_epochs,
+            "recovery_epochs": c.recovery_epochs,
+            "total_epochs": c.total_epochs,
+            "dense_id": c.dense_id,
+        }
+
+
+def list_names(
+    what: Annotated[str, typer.Argument(metavar="methods|tasks|models|datasets|suites")], json_: Json = False
+) -> None:
+    """What there is, one line each."""
+    rows = _named(what)
+    if json_:
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+
+
+def _named(what: str) -> list[dict[str, str]]:
+    """Names of this kind, each with facts about it."""
+    rows: list[dict[str, str]] = []
+    if what == "methods":
+        for name in registry.method_names():
+            kind = registry.method_class(name)
+            role = "control" if name in registry.control_names() else "method"
+            rows.append({"name": name, "role": role, "description": _first_line(kind), "standing": kind.standing})
+    elif what == "tasks":
+        for name in registry.task_names():
+            kind = registry.task_class(name)
+            rows.append({"name": name, "metric": kind.metric, "description": _first_line(kind)})
+    elif what in ("models", "datasets"):
+        for task in registry.task_names():
+            for name, text in getattr(registry.task_class(task), what)().items():
+                rows.append({"name": name, "task": task, "description": text})
+    elif what == "suites":
+        rows = [{"name": name, "description": text} for name, text in shipped().items()]
+    else:
+        raise RequestError(f"cannot list {what!r}; available: methods, tasks, models, datasets, suites")
+    return rows
+
+
+def _first_line(kind: type[Any]) -> str:
+    return (kind.__doc__ or "").strip().splitlines()[0]
+
+
+def show(cell: CellId, tracking_uri: Uri = None, json_: Json = False) -> None:
+    """One cell: configuration, status, metrics, budget audit, its MLflow run, a failure's traceback."""
+    tracker, state = find_cell(cell, store_address(tracking_uri))
+    if state.status == "running":
+        typer.echo(f"cell {state.cell_id}: running since run {state.run_id} began; nothing is recorded yet")
+        return
+    record = tracker.record(state)
+    typer.echo(record.model_dump_json(indent=2) if json_ else cell_text(record, suite=tracker.suite, uri=tracker.uri))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns on a terminal and in a pipe alike; nothing is cut off."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    for row in (header, *rows):
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,86 @@
+"""`prunebench report`, `merge` and `audit`: reports from what is recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import Out, Seeds, Set, SuiteName, Uri, report_folder, require_writable, store_address
+from bench.errors import RequestError
+from bench.report import merge_records, read_records, relabelled, write_report
+from bench.runs.recorded import recorded, stored_pictures, without_record
+from bench.runs.suite import Suite, load_suite
+from bench.tracking.quick_read import read_states
+
+
+def report(
+    suite: SuiteName,
+    out: Out = None,
+    set_: Set = None,
+    seeds: Seeds = None,
+    tracking_uri: Uri = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Read a cells.jsonl instead of MLflow.")
+    ] = None,
+) -> None:
+    """Write tables, figures and the page from what is recorded, also when the matrix is incomplete."""
+    loaded = load_suite(suite, set_ or (), seeds)
+    folder = report_folder(out, loaded.name)
+    if from_ is not None:
+        records = relabelled(read_records(from_), loaded.cells)
+        readme = write_report(records, folder, suite=loaded.name, missing=without_record(loaded.cells, records))
+        typer.echo(_summary(len(records), loaded, readme))
+        return
+    uri = store_address(tracking_uri)
+    if not read_states(uri, loaded.name):
+        raise RequestError(f"nothing of suite {loaded.name!r} is recorded in {uri}; prunebench run {suite} comes first")
+    typer.echo(write_suite_report(loaded, uri, folder))
+
+
+def write_suite_report(suite: Suite, uri: str, folder: Path) -> str:
+    """Write the report of what the tracking store has of a suite; a line about it."""
+    from bench.tracking.mlflow_store import Tracker  # loads mlflow
+
+    tracker = Tracker(uri, suite.name)
+    records = recorded(tracker, suite.cells)
+    readme = write_report(
+        records,
+        folder,
+        suite=suite.name,
+        missing=without_record(suite.cells, records),
+        runs=tracker.runs_page,
+        pictures=stored_pictures(tracker),
+    )
+    return _summary(len(records), suite, readme)
+
+
+def merge(
+    a: Annotated[Path, typer.Argument(metavar="A")],
+    b: Annotated[Path, typer.Argument(metavar="B")],
+    out: Annotated[Path, typer.Option(help="Folder for the joint report.")],
+) -> None:
+    """Join two reports (their cells.jsonl) into one."""
+    require_writable(out)
+    records = merge_records(read_records(a), read_records(b))
+    readme = write_report(records, out, suite=" + ".join(sorted({r.suite for r in records})))
+    typer.echo(f"{len(records)} cells; report: {readme}")
+
+
+def audit(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A report's folder.")]) -> None:
+    """Compute every difference, percentage, rank and bold of a report again from its cells.jsonl."""
+    from bench.report.audit import audit as contradictions  # loads pandas
+
+    if not (folder / "cells.jsonl").is_file():
+        raise RequestError(f"{folder} is no report: it has no cells.jsonl")
+    found = contradictions(folder)
+    for sentence in found:
+        typer.echo(sentence)
+    typer.echo(f"{folder}: {len(found)} contradictions" if found else f"{folder}: everything agrees with its records")
+    if found:
+        raise typer.Exit(1)
+
+
+def _summary(records: int, suite: Suite, readme: Path) -> str:
+    return f"{records} of {len(suite.cells)} cells recorded; report: {readme}"

@@ -1,0 +1,83 @@
+"""`prunebench run`: what is not yet recorded of a suite, and then its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import Data, Only, Out, Seeds, Set, SuiteName, Uri, report_folder, store_address
+from bench.cli.report import write_suite_report
+from bench.errors import RequestError
+from bench.runs.agenda import Agenda, make_agenda
+from bench.runs.executors.executor import EXECUTORS, make_executor
+from bench.runs.job import Outcome, Settings
+from bench.runs.suite import load_suite, select
+from bench.tracking.quick_read import read_states
+
+if TYPE_CHECKING:
+    from bench.interface.cell import Cell
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def run(
+    suite: SuiteName,
+    set_: Set = None,
+    only: Only = None,
+    seeds: Seeds = None,
+    jobs: Annotated[int, typer.Option(help="Cells to run at a time.")] = 1,
+    executor: Annotated[str, typer.Option(help=f"Where they run: {', '.join(EXECUTORS)}.")] = "local",
+    device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
+    data: Data = None,
+    tracking_uri: Uri = None,
+    out: Out = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")] = False,
+    download: Annotated[bool, typer.Option("--download", help="Let torchvision fetch missing data sets.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only what failed.")] = False,
+) -> None:
+    """Run every cell of the suite that is not yet recorded, then write the report."""
+    loaded = load_suite(suite, set_ or (), seeds)
+    chosen = select(loaded.cells, only or ())
+    if device not in DEVICES:
+        raise RequestError(f"unknown device {device!r}; available: {', '.join(DEVICES)}")
+    folder = report_folder(out, loaded.name)
+    settings = Settings(
+        suite=loaded.name, tracking_uri=store_address(tracking_uri), data_root=data, device=device, download=download
+    )
+    states = read_states(settings.tracking_uri, loaded.name)
+    agenda = make_agenda(chosen, states, retry_failed=retry_failed)
+    outcomes = _run(agenda, settings, executor=executor, workers=jobs, quiet=quiet)
+    summary = write_suite_report(loaded, settings.tracking_uri, folder)
+    if not quiet:
+        typer.echo(summary)
+    _say_what_is_missing(outcomes, agenda.failed_before)
+
+
+def _run(agenda: Agenda, settings: Settings, *, executor: str, workers: int, quiet: bool) -> list[Outcome]:
+    """Run what is due; nothing heavy is loaded where nothing is."""
+    if not agenda.due:
+        return []
+    place = make_executor(executor, workers)
+    from bench.runs.display import Display
+    from bench.runs.matrix import run_matrix  # loads torch
+
+    due = len(agenda.due)
+    title = f"{settings.suite}: {agenda.chosen} cells, {agenda.chosen - due} recorded, {due} to run"
+    display = Display(title, jobs=len(agenda.jobs), epochs=agenda.epochs, quiet=quiet)
+    return run_matrix(agenda, settings, place, display)
+
+
+def _say_what_is_missing(outcomes: Sequence[Outcome], failed_before: Sequence[Cell]) -> None:
+    """Name on stderr the cells without a result, and end with exit code 1 where some failed."""
+    failures = [o for o in outcomes if o.status == "failed" and o.kind == "cell"]
+    for outcome in outcomes:
+        if outcome.status == "elsewhere":
+            typer.echo(f"elsewhere: {outcome.label} is being run by another process ({outcome.error})", err=True)
+    for outcome in failures:
+        typer.echo(f"failed: {outcome.label}: {outcome.error} (prunebench show {outcome.id})", err=True)
+    for cell in failed_before:
+        typer.echo(f"failed earlier: {cell.label} (prunebench show {cell.id}; --retry-failed runs it again)", err=True)
+    if failures or failed_before:
+        raise typer.Exit(1)

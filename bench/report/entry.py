@@ -1,0 +1,155 @@
+"""One row of a table: a method at a budget on a workload, over its seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bench.interface.record import Record
+from bench.report.statistics import Sample
+
+
+def metric_value(record: Record, metrics: Mapping[str, float]) -> float | None:
+    """The metric that methods are ranked by, where it is there and finite."""
+    value = metrics.get(record.metric_name)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def final_of(record: Record) -> float | None:
+    """The metric after recovery."""
+    return metric_value(record, record.final_metrics)
+
+
+def seed_of(record: Record) -> int:
+    return int(record.cell["seed"])
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """A part of a whole; None where the whole is not known."""
+    return part / whole if whole else None
+
+
+def drop(part: float, whole: float) -> float | None:
+    """What was taken away of a whole, in percent; None where the whole is not known."""
+    return 100.0 * (1.0 - part / whole) if whole else None
+
+
+def speedup_of(record: Record) -> float | None:
+    """Latency of the dense network over that of the pruned one."""
+    dense, pruned = record.latency_dense, record.latency_pruned
+    return dense.median_ms / pruned.median_ms if dense and pruned and pruned.median_ms > 0 else None
+
+
+def tolerance_of(record: Record) -> float:
+    return float(record.cell.get("tolerance", 0.005))
+
+
+def within(record: Record) -> bool:
+    """Whether the measured MACs meet the budget; recomputed, not read."""
+    if not record.macs_dense or not record.macs_pruned:
+        return False
+    gap = abs(record.macs_pruned / record.macs_dense - float(record.cell["budget"]))
+    return gap <= tolerance_of(record) + 1e-9
+
+
+def sample_of(values: Iterable[float | None]) -> Sample:
+    """A sample of the finite ones of some values."""
+    return Sample(tuple(value for value in values if value is not None and math.isfinite(value)))
+
+
+class EntryKey(NamedTuple):
+    """What tells entries apart."""
+
+    workload: str
+    protocol: str
+    budget: float
+    method: str
+    recovery: str
+    searched_on: str
+
+
+@dataclass
+class Entry:
+    """One row: a method on a workload at a budget, over its seeds."""
+
+    workload: str
+    task: str
+    dataset: str
+    model: str
+    protocol: str
+    method: str
+    """Label, with the hyper-parameters in which variants of the method differ."""
+    adapter: str
+    """The adapter behind the label."""
+    control: bool
+    """Whether the adapter is a baseline that methods are compared with."""
+    prunes: bool
+    """False for a control that leaves the network whole: it stands beside the dense one and is never ranked."""
+    recovery: str
+    searched_on: str
+    """Where a transferred pruning was searched: `digits-resnet8 at 0.5`; empty for the cell's own search."""
+    budget: float
+    metric: str
+    higher_is_better: bool
+    records: tuple[Record, ...]
+    """Finished cells whose metric is finite, by seed."""
+    failed: int = 0
+    missing: int = 0
+    dense_by_seed: Mapping[int, float] = field(default_factory=dict)
+    rank: float | None = None
+    verdict: str = ""
+    """`best`, `tied`, `worse`, `untested`, `only`, `off budget`, `reference` or `no result`."""
+    p_best: float | None = None
+    """Holm-corrected p of the comparison with the best of the budget."""
+
+    def __post_init__(self) -> None:
+        records = self.records
+        self.final_by_seed = {seed_of(r): v for r in records if (v := final_of(r)) is not None}
+        self.final = Sample(tuple(self.final_by_seed.values()))
+        self.dense = Sample(tuple(self.dense_by_seed[s] for s in self.final_by_seed if s in self.dense_by_seed))
+        self.pruned = sample_of(metric_value(r, r.pruned_metrics) for r in records)
+        self.delta = Sample(
+            tuple(v - self.dense_by_seed[s] for s, v in self.final_by_seed.items() if s in self.dense_by_seed)
+        )
+        self.macs = sample_of(float(r.macs_pruned) if r.macs_pruned else None for r in records)
+        self.macs_ratio = sample_of(ratio(r.macs_pruned, r.macs_dense) for r in records)
+        self.macs_percent = sample_of(100.0 * v for v in self.macs_ratio.values)
+        self.macs_drop = sample_of(drop(r.macs_pruned, r.macs_dense) for r in records)
+        self.params_drop = sample_of(drop(r.params_pruned, r.params_dense) for r in records)
+        self.peak_memory = sample_of(float(r.peak_memory_pruned) if r.peak_memory_pruned else None for r in records)
+        self.peak_memory_drop = sample_of(
+            drop(r.peak_memory_pruned, r.peak_memory_dense) if r.peak_memory_pruned else None for r in records
+        )
+        self.native_ratio = sample_of(r.audit.native_macs_ratio if r.audit else None for r in records)
+        self.fitted = sample_of(float(r.audit.fitted_channels) if r.audit else None for r in records)
+        self.latency = sample_of(r.latency_pruned.median_ms if r.latency_pruned else None for r in records)
+        self.speedup = sample_of(speedup_of(r) for r in records)
+        ledgers = [r.ledger for r in records if r.ledger]
+        self.search_seconds = sample_of(x.search_seconds for x in ledgers)
+        self.recovery_seconds = sample_of(x.recovery_seconds for x in ledgers)
+        self.dense_seconds = sample_of(x.dense_seconds for x in ledgers)
+        self.total_seconds = sample_of(x.dense_seconds + x.search_seconds + x.recovery_seconds for x in ledgers)
+        self.search_epochs = sample_of(float(x.search_epochs) for x in ledgers)
+        self.recovery_epochs = sample_of(float(x.recovery_epochs) for x in ledgers)
+        self.dense_epochs = sample_of(float(x.dense_epochs) for x in ledgers)
+        self.total_epochs = sample_of(float(x.dense_epochs + x.search_epochs + x.recovery_epochs) for x in ledgers)
+        self.budget_misses = sum(not within(r) for r in records) if self.prunes else 0
+
+    @property
+    def key(self) -> EntryKey:
+        return EntryKey(self.workload, self.protocol, self.budget, self.method, self.recovery, self.searched_on)
+
+    @property
+    def n(self) -> int:
+        """Seeds with a result."""
+        return self.final.n
+
+    @property
+    def bold(self) -> bool:
+        return self.verdict == "best"
+
+    @property
+    def planned(self) -> int:
+        return len(self.records) + self.failed + self.missing

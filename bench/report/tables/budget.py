@@ -1,0 +1,103 @@
+"""The budget audit: whether the comparison was at matched MACs at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.report.entry import Entry, tolerance_of, within
+from bench.report.matrix import Matrix, by_table
+from bench.report.tables.data import Num, Table, Text, numbers, words
+from bench.report.tables.shared import (
+    BUDGET,
+    METHOD,
+    N,
+    Shown,
+    budget_value,
+    count,
+    entry_section,
+    mean,
+    method_text,
+    place_fields,
+    section_title,
+    spread,
+)
+
+MAX_NOTES = 20
+
+
+def budget_table(matrix: Matrix) -> Table | None:
+    """MACs as requested, as the method left them (native), and as measured after the fit."""
+    sections, raw = [], []
+    audited = [entry for entry in matrix.entries if entry.records and entry.prunes]
+    for (name, protocol), entries in by_table(audited).items():
+        title = section_title(name, protocol)
+        sections.append(entry_section(title, _columns(entries), entries, ruled=True, notes=_miss_notes(entries)))
+        raw += map(_fields, entries)
+    caption = (
+        "Fractions of the dense network's MACs: asked for, as the method itself left it (native), and as measured on "
+        "the pruned network after the fit changed the given number of channels."
+    )
+    return Table("budget_audit", "Budget audit", caption, sections, raw) if sections else None
+
+
+def _columns(entries: Sequence[Entry]) -> list[Shown[Entry]]:
+    return [
+        (BUDGET, budget_value),
+        (METHOD, lambda e: method_text(e, _label(e, entries))),
+        (N, lambda e: count(len(e.records))),
+        (numbers("Tolerance"), lambda e: Num(tolerance_of(e.records[0]), digits=4)),
+        (numbers("Native"), lambda e: spread(e.native_ratio, 4)),
+        (numbers("Channels changed"), lambda e: mean(e.fitted, 1)),
+        (numbers("Measured"), lambda e: spread(e.macs_ratio, 4)),
+        (numbers("Worst gap"), lambda e: Num(_worst_gap(e), digits=4, signed=True)),
+        (words("Within"), _verdict),
+    ]
+
+
+def _fields(entry: Entry) -> dict[str, Any]:
+    return place_fields(entry) | {
+        "recovery": entry.recovery,
+        "source": entry.searched_on,
+        "n": len(entry.records),
+        "tolerance": tolerance_of(entry.records[0]),
+        "native_ratio_mean": entry.native_ratio.mean,
+        "fitted_channels_mean": entry.fitted.mean,
+        "measured_ratio_mean": entry.macs_ratio.mean,
+        "worst_gap": _worst_gap(entry),
+        "within": len(entry.records) - entry.budget_misses,
+        "missed": entry.budget_misses,
+    }
+
+
+def _label(entry: Entry, entries: Sequence[Entry]) -> str:
+    """The method, with its recovery where it was recovered in several ways, and where its pruning was searched."""
+    same = [
+        e for e in entries if (e.method, e.budget, e.searched_on) == (entry.method, entry.budget, entry.searched_on)
+    ]
+    label = entry.method + (f", {entry.recovery}" if len({e.recovery for e in same}) > 1 else "")
+    return label + (f", from {entry.searched_on}" if entry.searched_on else "")
+
+
+def _worst_gap(entry: Entry) -> float | None:
+    gaps = [r.macs_pruned / r.macs_dense - entry.budget for r in entry.records if r.macs_dense]
+    return max(gaps, key=abs, default=None)
+
+
+def _verdict(entry: Entry) -> Text:
+    if not entry.budget_misses:
+        return Text("yes")
+    return Text(f"missed in {entry.budget_misses} of {len(entry.records)}", "alarm")
+
+
+def _miss_notes(entries: Sequence[Entry]) -> list[str]:
+    """What records say of budgets that they missed."""
+    notes: dict[str, int] = {}
+    for entry in entries:
+        for record in entry.records:
+            if record.audit and record.audit.note and not within(record):
+                text = f"{entry.method} at {entry.budget:g}: {record.audit.note}"
+                notes[text] = notes.get(text, 0) + 1
+    shown = [text if count == 1 else f"{text} ({count} cells)" for text, count in notes.items()]
+    more = len(shown) - MAX_NOTES
+    return shown[:MAX_NOTES] + ([f"… and {more} more notes in cells.jsonl"] if more > 0 else [])

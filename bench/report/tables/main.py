@@ -1,0 +1,174 @@
+"""The main comparison: every method of a workload at every budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.report.entry import Entry
+from bench.report.matrix import Matrix
+from bench.report.tables.data import Num, Row, Section, Table, Text, numbers, words
+from bench.report.tables.shared import (
+    BUDGET,
+    DELTA,
+    MACS_DROP,
+    MEMORY_DROP,
+    METHOD,
+    PARAMS_DROP,
+    RECOVERY,
+    N,
+    Shown,
+    budget_value,
+    columns_of,
+    count,
+    entry_id,
+    mean,
+    method_text,
+    metric_title,
+    rank_text,
+    recovery_text,
+    section_title,
+    seeds_value,
+    spread,
+    values_of,
+)
+from bench.report.workload import WorkloadSummary
+
+AFTER_RECOVERY = numbers("After recovery")
+MARKS = (
+    "Mean ± sample standard deviation over n seeds; one seed has no ±. Δ is taken seed by seed against the dense "
+    "network. **Bold**: better than every rival of the same budget (paired t-test over seeds, Holm-corrected, "
+    "p < 0.05); “=” ties with the best by that test; “?” cannot be told (too few common seeds). *Italics*: a control. "
+    "An entry with a cell off its budget is not ranked. Memory is the peak of a forward pass of the example batch "
+    "beyond the weights."
+)
+
+
+def main_table(matrix: Matrix) -> Table | None:
+    """The comparison: one section a workload and protocol."""
+    if not any(entry.n for entry in matrix.main):
+        return None
+    sections, raw = [], []
+    for (name, protocol), entries in matrix.groups().items():
+        workload = matrix.workloads.get(name)
+        if workload is None:
+            continue
+        # A network that is not pruned belongs beside the dense one, whatever budget it was filed under.
+        ordered = sorted(entries, key=lambda e: e.prunes)
+        sections.append(_section(section_title(name, protocol), ordered, workload))
+        raw += [main_fields(entry, workload) for entry in ordered]
+    return Table("main", "Main comparison", f"Test-split figures at matched MACs budgets. {MARKS}", sections, raw)
+
+
+def _section(title: str, entries: Sequence[Entry], workload: WorkloadSummary) -> Section:
+    shown = _columns(workload, several_recoveries=len({e.recovery for e in entries if e.records}) > 1)
+    dense = {
+        METHOD: Text("dense"),
+        N: count(workload.dense.n),
+        AFTER_RECOVERY: spread(workload.dense, workload.digits),
+    }
+    rows = [Row([dense.get(column, column.blank) for column, _ in shown], block="unpruned")]
+    rows += [
+        Row(values_of(shown, entry), entry_id(entry), entry.budget if entry.prunes else "unpruned") for entry in entries
+    ]
+    return Section(title, columns_of(shown), rows, [about(workload)])
+
+
+def _columns(workload: WorkloadSummary, *, several_recoveries: bool) -> list[Shown[Entry]]:
+    digits = workload.digits
+    return [
+        (BUDGET, lambda e: budget_value(e) if e.prunes else BUDGET.blank),
+        (METHOD, method_text),
+        *([(RECOVERY, recovery_text)] if several_recoveries else []),
+        (N, seeds_value),
+        (numbers("After pruning"), lambda e: spread(e.pruned, digits) if e.prunes else Num(None)),
+        (AFTER_RECOVERY, lambda e: spread(e.final, digits, bold=e.bold)),
+        (DELTA, lambda e: spread(e.delta, digits, signed=True, bold=e.bold)),
+        (MACS_DROP, lambda e: mean(e.macs_drop, 1)),
+        (PARAMS_DROP, lambda e: mean(e.params_drop, 1)),
+        (MEMORY_DROP, lambda e: mean(e.peak_memory_drop, 1)),
+        (numbers("Speedup"), lambda e: mean(e.speedup, 2)),
+        (numbers("Search s"), lambda e: mean(e.search_seconds, 0)),
+        (numbers("Total s"), lambda e: mean(e.total_seconds, 0)),
+        (words("Rank"), rank_text),
+    ]
+
+
+def about(workload: WorkloadSummary) -> str:
+    """The line under a section: of what data, network and training its numbers are."""
+    shape = "×".join(str(size) for size in workload.input_shape)
+    notes = f", {', '.join(workload.data_notes)}" if workload.data_notes else ""
+    options = "".join(f", {key} {_plain(value)}" for key, value in workload.options.items() if _is_set(value))
+    dense = [f"{workload.macs_dense / 1e6:,.2f} M MACs", f"{workload.params_dense / 1e6:,.3f} M parameters"]
+    if workload.peak_memory_dense:
+        dense.append(f"{workload.peak_memory_dense / 1e6:,.3f} MB peak memory")
+    parts = [
+        f"{workload.model} on {workload.dataset}{notes} ({workload.task}{options})",
+        f"metric {metric_title(workload)}",
+        f"dense network {', '.join(dense[:-1])} and {dense[-1]}" + (f" at input {shape}" if shape else ""),
+    ]
+    if workload.epochs:
+        parts.append("epochs " + ", ".join(f"{key} {value}" for key, value in workload.epochs.items()))
+    for name, value in sorted(workload.references.items()):
+        parts.append(f"{name} {value:.{workload.digits}f}")
+    return "; ".join(parts) + "."
+
+
+def _is_set(value: Any) -> bool:
+    """Whether an option says anything: 0, "", false and (0, 0) stand for the default."""
+    return any(value) if isinstance(value, list | tuple) else bool(value)
+
+
+def _plain(value: Any) -> str:
+    return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
+    """Everything of an entry, unrounded: a row of main.csv."""
+    row: dict[str, Any] = {
+        "workload": entry.workload,
+        "task": entry.task,
+        "dataset": entry.dataset,
+        "model": entry.model,
+        "protocol": entry.protocol,
+        "budget": entry.budget,
+        "method": entry.method,
+        "control": entry.control,
+        "recovery": entry.recovery,
+        "n": entry.n,
+        "failed": entry.failed,
+        "missing": entry.missing,
+        "metric": entry.metric,
+        "higher_is_better": entry.higher_is_better,
+    }
+    for name, sample in (
+        ("dense", entry.dense),
+        ("pruned", entry.pruned),
+        ("final", entry.final),
+        ("delta", entry.delta),
+    ):
+        row |= {f"{name}_mean": sample.mean, f"{name}_std": sample.std}
+    return row | {
+        "final_interval95": entry.final.interval,
+        "delta_interval95": entry.delta.interval,
+        "macs_dense": workload.macs_dense,
+        "macs_pruned_mean": entry.macs.mean,
+        "macs_drop_percent": entry.macs_drop.mean,
+        "params_drop_percent": entry.params_drop.mean,
+        "latency_ms_mean": entry.latency.mean,
+        "latency_ms_std": entry.latency.std,
+        "speedup_mean": entry.speedup.mean,
+        "speedup_std": entry.speedup.std,
+        "search_epochs_mean": entry.search_epochs.mean,
+        "total_epochs_mean": entry.total_epochs.mean,
+        "search_seconds_mean": entry.search_seconds.mean,
+        "total_seconds_mean": entry.total_seconds.mean,
+        "budget_misses": entry.budget_misses,
+        "rank": entry.rank,
+        "verdict": entry.verdict,
+        "bold": entry.bold,
+        "p_holm_against_best": entry.p_best,
+        "peak_memory_dense": workload.peak_memory_dense or None,
+        "peak_memory_pruned_mean": entry.peak_memory.mean,
+        "peak_memory_drop_percent": entry.peak_memory_drop.mean,
+    }

@@ -1,0 +1,99 @@
+"""What all methods of a table share: the data, the network, the metric and the dense network's figures."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.interface.cell import Cell
+from bench.interface.record import Record
+from bench.report.entry import metric_value, seed_of
+from bench.report.statistics import Sample
+
+
+@dataclass
+class WorkloadSummary:
+    """What is known of a workload from the records of all methods on it."""
+
+    name: str
+    task: str
+    dataset: str
+    model: str
+    metric: str = ""
+    unit: str = ""
+    higher_is_better: bool = True
+    digits: int = 2
+    """Decimal places at which the metric is shown."""
+    epochs: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data_notes: tuple[str, ...] = ()
+    """What must stand beside the data set's name."""
+    dense_by_seed: dict[int, float] = field(default_factory=dict)
+    macs_dense: int = 0
+    params_dense: int = 0
+    peak_memory_dense: int = 0
+    """Bytes that a forward pass of the example batch needs beyond the weights."""
+    latency_dense: Sample = field(default_factory=lambda: Sample(()))
+    input_shape: tuple[int, ...] = ()
+    references: dict[str, float] = field(default_factory=dict)
+    """Baselines that need no network, by name."""
+
+    @property
+    def dense(self) -> Sample:
+        return Sample(tuple(self.dense_by_seed[seed] for seed in sorted(self.dense_by_seed)))
+
+
+def dense_of(record: Record, workload: WorkloadSummary | None) -> float | None:
+    """The dense network's metric that Δ is taken against: the record's own, or else that of its seed."""
+    own = metric_value(record, record.dense_metrics)
+    return own if own is not None or workload is None else workload.dense_by_seed.get(seed_of(record))
+
+
+def summarise(
+    records: Sequence[Record], configs: Mapping[str, Cell], labels: Mapping[str, tuple[str, str]]
+) -> dict[str, WorkloadSummary]:
+    """The workloads of all records, by label."""
+    found: dict[str, WorkloadSummary] = {}
+    latencies: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        cell, name = configs[record.cell_id], labels[record.cell_id][0]
+        shared = found.get(name)
+        if shared is None:
+            w = cell.workload
+            shared = found[name] = WorkloadSummary(
+                name, w.task, w.dataset, w.model, epochs=w.epochs.model_dump(), options=w.options
+            )
+        if record.status == "finished":
+            _add(shared, record, cell)
+            if record.latency_dense:
+                latencies[name].append(record.latency_dense.median_ms)
+    for name, shared in found.items():
+        shared.latency_dense = Sample(tuple(latencies[name]))
+        scale = max((abs(value) for value in shared.dense_by_seed.values()), default=100.0)
+        shared.digits = 2 if scale >= 2 else 4
+    return found
+
+
+def _add(shared: WorkloadSummary, record: Record, cell: Cell) -> None:
+    """Take from a finished record what the summary does not know yet."""
+    if not shared.metric:
+        shared.metric, shared.unit = record.metric_name, record.metric_unit
+        shared.higher_is_better = record.higher_is_better
+    dense = metric_value(record, record.dense_metrics)
+    # A cell that is trained from scratch started from no dense network; another cell's of the seed goes before.
+    if dense is not None and (cell.seed not in shared.dense_by_seed or cell.needs_dense):
+        shared.dense_by_seed[cell.seed] = dense
+    shared.macs_dense = shared.macs_dense or record.macs_dense
+    shared.params_dense = shared.params_dense or record.params_dense
+    shared.peak_memory_dense = shared.peak_memory_dense or record.peak_memory_dense
+    shared.input_shape = shared.input_shape or tuple(record.input_shape)
+    prefix = f"{shared.dataset}: "
+    notes = [note.removeprefix(prefix) for note in record.notes if note.startswith(prefix)]
+    shared.data_notes = tuple(dict.fromkeys((*shared.data_notes, *notes)))
+    for reference, metrics in record.reference_metrics.items():
+        value = metrics.get(record.metric_name)
+        if value is not None and math.isfinite(value):
+            shared.references.setdefault(reference, value)

@@ -1,0 +1,67 @@
+"""What a matrix has left to run, and in which order. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.interface.cell import Cell
+from bench.runs.job import Job
+from bench.tracking.states import RunState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agenda:
+    """The jobs of an invocation, in stages: a stage begins when the one before it is through."""
+
+    chosen: int
+    """Cells that were asked for, recorded ones included."""
+    dense: tuple[Job, ...]
+    """Dense networks: all cells of a workload and seed start from one."""
+    cells: tuple[Job, ...]
+    transfers: tuple[Job, ...]
+    """Cells that take over what one of `cells`, or an earlier one, found."""
+    failed_before: tuple[Cell, ...]
+    """Cells that are recorded as failed and are left alone."""
+
+    @property
+    def stages(self) -> tuple[tuple[Job, ...], ...]:
+        return self.dense, self.cells, self.transfers
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        return tuple(job for stage in self.stages for job in stage)
+
+    @property
+    def due(self) -> tuple[Cell, ...]:
+        """The cells that are to be run."""
+        return tuple(job.cell for job in self.jobs if job.cell is not None)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all jobs."""
+        return sum(job.epochs for job in self.jobs)
+
+
+def make_agenda(cells: Sequence[Cell], states: Mapping[str, RunState], *, retry_failed: bool = False) -> Agenda:
+    """What has to be run so that all of `cells` are recorded.
+
+    Args:
+        states: what the tracking store knows, by id of a cell or dense network.
+        retry_failed: whether a cell that failed is run again.
+    """
+    rerun = {"running", "failed"} if retry_failed else {"running"}  # one that seems to run may have been killed
+    due = [c for c in cells if c.id not in states or states[c.id].status in rerun]
+    due_ids = {c.id for c in due}
+    return Agenda(
+        chosen=len(cells),
+        dense=tuple(job for job in dense_jobs(due) if job.id not in states or states[job.id].status != "finished"),
+        cells=tuple(Job.of_cell(c) for c in due if c.transfer is None),
+        transfers=tuple(Job.of_cell(c) for c in due if c.transfer is not None),
+        failed_before=tuple(c for c in cells if c.id not in due_ids and states[c.id].status == "failed"),
+    )
+
+
+def dense_jobs(cells: Iterable[Cell]) -> list[Job]:
+    """The dense networks that these cells start from, each once."""
+    return list({cell.dense_id: Job.of_dense(cell) for cell in cells}.values())

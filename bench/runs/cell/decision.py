@@ -1,0 +1,103 @@
+"""What a cell's method decides to keep, fitted to the budget. It is kept across restarts."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from bench.errors import CellError
+from bench.interface import registry
+from bench.interface.method import Budget, Context, Found
+from bench.interface.record import Record
+from bench.runs.cell.inputs import FOUND, CellInputs
+from bench.runs.tracked import ActiveJob
+from bench.search.fit import Fitted, fit
+from bench.search.transfer import transferred
+from bench.structure.groups import Pruning
+from bench.tracking.mlflow_store import Tracker
+from bench.training.checkpoint import load_state, save_state
+from bench.training.context import search_context
+from bench.training.quiet import waited
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to cut out of which network."""
+
+    network: nn.Module
+    """At full width: the dense network, or the searched one where the method trains weights."""
+    fitted: Fitted
+    search_seconds: float
+
+
+def decide(inputs: CellInputs, active: ActiveJob) -> Decision:
+    """Search and fit, or take up what an earlier run of this cell found.
+
+    Raises:
+        CellError: the cell whose pruning is transferred is not recorded as finished.
+    """
+    file = active.folder / FOUND
+    saved = load_state(file)
+    if saved is None:
+        saved = _search(inputs, active)
+        save_state(file, saved)
+    inputs.log.restore(saved["log"])
+    network = copy.deepcopy(inputs.dense.model)
+    if saved["weights"] is not None:
+        network.load_state_dict(saved["weights"])
+    fitted = Fitted(pruning=Pruning.from_dict(saved["pruning"]), **saved["fitted"])
+    return Decision(network, fitted, saved["seconds"])
+
+
+def _search(inputs: CellInputs, active: ActiveJob) -> dict[str, Any]:
+    """The decision as tensors and plain values."""
+    cell, log = inputs.cell, inputs.log
+    budget = Budget(cell.budget, cell.tolerance)
+    ctx = search_context(
+        inputs.loaded.task,
+        inputs.loaded.data.visible,
+        cell.workload.train,
+        epochs=cell.search_epochs,
+        seed=cell.seed,
+        device=inputs.loaded.device,
+        workdir=active.folder,
+        log=log,
+        observer=active.observer,
+    )
+    start = time.perf_counter() - waited()
+    found = _found(inputs, budget, ctx, active.tracker)
+    fitted = fit(inputs.graph, found, budget, round_to=cell.round_to)
+    # The clock saw this process alone; the epochs of a search that was resumed are in its log.
+    seconds = max(time.perf_counter() - waited() - start, log.seconds("search"))
+    return {
+        "pruning": fitted.pruning.to_dict(),
+        "fitted": {f.name: getattr(fitted, f.name) for f in dataclasses.fields(fitted) if f.name != "pruning"},
+        "weights": found.model.state_dict() if found.model is not None else None,
+        "seconds": seconds,
+        "log": log.state(),
+    }
+
+
+def _found(inputs: CellInputs, budget: Budget, ctx: Context, tracker: Tracker) -> Found:
+    """What the method finds, or what it found on another workload where the cell transfers that."""
+    cell, dense, graph = inputs.cell, inputs.dense.model, inputs.graph
+    if cell.transfer is None:
+        method = registry.make_method(cell.adapter, cell.hyper)
+        return method.search(copy.deepcopy(dense), graph, inputs.loaded.task, budget, ctx)
+    origin = _origin(cell.transfer, tracker)
+    found, how = transferred(origin.groups, origin.dropped_blocks, dense, graph, budget)
+    ctx.note(f"transfer from {origin.config.label}: {how}")
+    return found
+
+
+def _origin(cell_id: str, tracker: Tracker) -> Record:
+    """The record of the cell whose pruning is transferred."""
+    state = tracker.find(cell_id)
+    if state is None or state.status != "finished":
+        raise CellError(f"cell {cell_id}, whose pruning is transferred, is not recorded as finished")
+    return tracker.record(state)

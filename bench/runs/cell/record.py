@@ -1,0 +1,130 @@
+"""Puts together what a cell's stages found: the record of a cell that finished."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from bench.interface.record import Audit, GroupWidth, Ledger, Record
+from bench.runs.cell.decision import Decision
+from bench.runs.cell.evaluation import PICTURES, Evaluation, PrunedNetworks
+from bench.runs.cell.inputs import CellInputs
+from bench.runs.environment import environment
+from bench.runs.tracked import ActiveJob, now
+from bench.structure.measure import count_params
+from bench.training.device import resolve_precision
+from bench.training.recovery import recovery_recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunedMacs:
+    """Multiply-adds of one input sample, counted on the networks themselves."""
+
+    dense: int
+    pruned: int
+    ratio: float
+    within: bool
+    """Whether the ratio lies inside the budget's tolerance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResults:
+    """What the stages of a cell came to."""
+
+    decision: Decision
+    macs: PrunedMacs
+    networks: PrunedNetworks
+    evaluation: Evaluation
+
+
+def make_record(inputs: CellInputs, results: CellResults, active: ActiveJob) -> Record:
+    """The record of a cell that finished."""
+    cell, task, device = inputs.cell, inputs.loaded.task, inputs.loaded.device
+    decision, macs = results.decision, results.macs
+    return Record(
+        suite=active.settings.suite,
+        cell_id=cell.id,
+        run_id=active.run.run_id,
+        status="finished",
+        cell=cell.model_dump(mode="json"),
+        metric_name=task.metric,
+        higher_is_better=task.higher_is_better,
+        metric_unit=task.unit,
+        dense_metrics=inputs.dense.metrics,
+        macs_dense=macs.dense,
+        macs_pruned=macs.pruned,
+        params_dense=count_params(inputs.dense.model),
+        params_pruned=count_params(results.networks.final),
+        audit=_audit(inputs, decision, macs),
+        ledger=_ledger(inputs, decision),
+        environment=environment(device.type, resolve_precision(recovery_recipe(cell), device)),
+        started_at=active.started_at,
+        finished_at=now(),
+        **_data(inputs),
+        **_structure(inputs, decision),
+        **_measured(results.evaluation),
+        **_logged(inputs),
+    )
+
+
+def _audit(inputs: CellInputs, decision: Decision, macs: PrunedMacs) -> Audit:
+    fitted = decision.fitted
+    return Audit(
+        requested=inputs.cell.budget,
+        tolerance=inputs.cell.tolerance,
+        native_macs_ratio=fitted.native_macs_ratio,
+        fitted_channels=fitted.fitted_channels,
+        macs_ratio=macs.ratio,
+        within=macs.within,
+        note=fitted.note,
+    )
+
+
+def _ledger(inputs: CellInputs, decision: Decision) -> Ledger:
+    cell = inputs.cell
+    return Ledger(
+        dense_epochs=cell.workload.epochs.dense if cell.needs_dense else 0,
+        search_epochs=cell.search_epochs,
+        recovery_epochs=cell.recovery_epochs,
+        dense_seconds=inputs.dense.seconds if cell.needs_dense else 0.0,
+        search_seconds=decision.search_seconds,
+        recovery_seconds=inputs.log.seconds("recovery"),
+        device=inputs.loaded.device.type,
+    )
+
+
+def _data(inputs: CellInputs) -> dict[str, Any]:
+    data = inputs.loaded.data
+    return {
+        "input_shape": list(inputs.loaded.example.shape),
+        "data_info": dataclasses.asdict(data.info),
+        "data_fingerprint": data.fingerprint,
+    }
+
+
+def _structure(inputs: CellInputs, decision: Decision) -> dict[str, Any]:
+    fitted = decision.fitted
+    groups = [
+        GroupWidth(name=g.name, size=g.size, width=fitted.widths[g.name], native_width=fitted.native_widths[g.name])
+        for g in inputs.graph.groups
+    ]
+    return {
+        "groups": groups,
+        "dropped_blocks": list(fitted.pruning.drop_blocks),
+        "left_whole": dict(inputs.graph.skipped),
+    }
+
+
+def _measured(evaluation: Evaluation) -> dict[str, Any]:
+    fields = {f.name: getattr(evaluation, f.name) for f in dataclasses.fields(evaluation)}
+    return fields | {"pictures": [f"{PICTURES}/{name}" for name in evaluation.pictures]}
+
+
+def _logged(inputs: CellInputs) -> dict[str, Any]:
+    log = inputs.log
+    return {
+        "trajectory": [*inputs.dense.rows, *log.rows],
+        "snapshots": log.snapshots,
+        "notes": [*inputs.loaded.data.notes, *log.notes],
+    }

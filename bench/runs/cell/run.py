@@ -1,0 +1,99 @@
+"""The flow of one cell, from the dense network to the record: search, fit, prune, check, recover, evaluate, record."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from pathlib import Path
+
+from torch import nn
+
+from bench.errors import CellError
+from bench.interface.method import Budget
+from bench.interface.record import Record
+from bench.runs.cell.decision import Decision, decide
+from bench.runs.cell.evaluation import PICTURES, PrunedNetworks, evaluate
+from bench.runs.cell.inputs import RECOVERY, CellInputs, cell_inputs
+from bench.runs.cell.record import CellResults, PrunedMacs, make_record
+from bench.runs.pictures import save_widths
+from bench.runs.tracked import ActiveJob, Result
+from bench.search.fit import check
+from bench.structure.files import save_pruned
+from bench.structure.measure import count_macs
+from bench.structure.surgery import prune
+from bench.training.evaluate import recalibrate
+from bench.training.recovery import recover, thinner_initialisation
+
+
+def run_cell(active: ActiveJob) -> Result:
+    """Run a cell; its record, models and pictures are stored with its MLflow run.
+
+    Raises:
+        CellError: the cell cannot be finished.
+    """
+    inputs = cell_inputs(active)
+    active.stage("search")
+    decision = decide(inputs, active)
+    pruned = prune(decision.network, inputs.graph, decision.fitted.pruning)
+    macs = _check(inputs, decision, pruned)
+    active.stage("recovery")
+    networks = _recover(inputs, decision, pruned, active)
+    active.stage("test")
+    evaluation = evaluate(inputs, networks, active.folder / PICTURES)
+    results = CellResults(decision=decision, macs=macs, networks=networks, evaluation=evaluation)
+    record = make_record(inputs, results, active)
+    _store(record, results, active)
+    metric = f"{record.metric_name} {record.final_metrics[record.metric_name]:.2f}{record.metric_unit}"
+    summary = f"{metric} at {record.macs_pruned / record.macs_dense:.4f} of the MACs"
+    return Result(summary=summary, record=record.model_dump_json())
+
+
+def _check(inputs: CellInputs, decision: Decision, pruned: nn.Module) -> PrunedMacs:
+    """Count the MACs of the pruned network, which the cost model must have predicted to the operation."""
+    cell, example = inputs.cell, inputs.loaded.example
+    dense, counted = count_macs(inputs.dense.model, example), count_macs(pruned, example)
+    predicted = round(decision.fitted.macs_ratio * dense)
+    if counted != predicted:
+        raise CellError(
+            f"the pruned network has {counted} MACs where the cost model says {predicted}: the structural engine is "
+            f"wrong about {cell.workload.model}"
+        )
+    ratio, within = check(pruned, example, Budget(cell.budget, cell.tolerance), dense)
+    return PrunedMacs(dense=dense, pruned=counted, ratio=ratio, within=within)
+
+
+def _recover(inputs: CellInputs, decision: Decision, pruned: nn.Module, active: ActiveJob) -> PrunedNetworks:
+    """The pruned network before and after recovery."""
+    cell, loaded = inputs.cell, inputs.loaded
+    as_pruned = recalibrate(
+        copy.deepcopy(pruned), loaded.data.train, loaded.device, seed=cell.seed, recipe=cell.workload.train
+    )
+    untrained = thinner_initialisation(inputs.fresh, prune(inputs.fresh, inputs.graph, decision.fitted.pruning))
+    final = recover(
+        cell,
+        loaded.task,
+        loaded.data.visible,
+        pruned=pruned,
+        fresh=untrained,
+        teacher=inputs.dense.model,
+        device=loaded.device,
+        checkpoint=active.folder / RECOVERY,
+        log=inputs.log,
+        observer=active.observer,
+    )
+    before = untrained if cell.from_scratch else as_pruned
+    # Without recovery the result is the network as pruned, with its statistics estimated anew.
+    return PrunedNetworks(before=before, final=final if cell.recovery_epochs else as_pruned)
+
+
+def _store(record: Record, results: CellResults, active: ActiveJob) -> None:
+    """Store the pruned model, the pictures and the figures with the cell's MLflow run."""
+    with tempfile.TemporaryDirectory() as out:
+        save_pruned(Path(out, "model"), results.networks.final.cpu(), results.decision.fitted.pruning)
+        save_widths(record, Path(out, "widths.png"))
+        if record.pictures:
+            shutil.copytree(active.folder / PICTURES, Path(out, PICTURES))
+        active.run.folder(Path(out))
+    figures = {k: v for k, v in record.row().items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    active.run.final(figures)

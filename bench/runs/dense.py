@@ -1,0 +1,79 @@
+"""The dense network that all cells of a workload and seed start from: trained once, recorded, loaded again."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from bench.errors import CellError
+from bench.interface.cell import Cell
+from bench.interface.log import TrainingLog
+from bench.runs.tracked import ActiveJob, Result
+from bench.runs.workload import load_workload
+from bench.structure.measure import count_macs
+from bench.tracking.mlflow_store import Tracker
+from bench.training.checkpoint import load_state
+from bench.training.loop import Phase, train
+
+
+@dataclass(frozen=True)
+class DenseNetwork:
+    """A trained dense network and what was measured of it."""
+
+    model: nn.Module
+    metrics: dict[str, float]
+    """On the test split."""
+    rows: list[dict[str, Any]]
+    """One an epoch of its training."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training."""
+        return TrainingLog(self.rows).seconds("dense")
+
+
+def train_dense(active: ActiveJob) -> Result:
+    """Train the dense network of a workload and seed, evaluate it, and store it with its run."""
+    workload, seed, run = active.job.workload, active.job.seed, active.run
+    loaded = load_workload(workload, active.settings)
+    task, data = loaded.task, loaded.data
+    model, log = loaded.fresh_network(seed), TrainingLog()
+    checkpoint = active.folder / "train.pt"
+    saved = load_state(checkpoint)
+    run.rows(saved["log"]["rows"] if saved else [])
+    phase = Phase("dense", workload.epochs.dense, seed, loaded.device, checkpoint)
+    train(model, task, data.train, workload.train, phase, val=data.val, log=log, observer=active.observer)
+    metrics = task.evaluate(model, data.test(), loaded.device, workload.train)
+    with tempfile.TemporaryDirectory() as out:
+        save_model(model.cpu(), str(Path(out, "model.safetensors")))
+        run.folder(Path(out), "model")
+    run.parameters({"workload": workload.identity(), "seed": seed, "kind": "dense"})
+    run.final({f"final.{k}": v for k, v in metrics.items()} | {"macs": count_macs(model, loaded.example)})
+    facts = {"metrics": metrics, "trajectory": log.rows, "label": active.job.label}
+    return Result(summary=f"{task.metric} {metrics[task.metric]:.2f}{task.unit}", record=json.dumps(facts))
+
+
+def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module) -> DenseNetwork:
+    """The recorded dense network of the cell's workload and seed; a cell that starts from scratch is compared with it.
+
+    Args:
+        like: a network of the same architecture; it is not changed.
+
+    Raises:
+        CellError: it is not recorded as finished.
+    """
+    state = tracker.find(cell.dense_id)
+    if state is None or state.status != "finished":
+        raise CellError(f"the dense network of {cell.workload.name} with seed {cell.seed} is not trained")
+    facts = json.loads(tracker.read_text(state.run_id, "record.json"))
+    model = copy.deepcopy(like)
+    with tracker.artifact(state.run_id, "model") as folder:
+        load_model(model, str(folder / "model.safetensors"))
+    return DenseNetwork(model, facts["metrics"], facts["trajectory"])

@@ -1,0 +1,135 @@
+"""Where jobs run: the list of executors, and the one loop that hands out jobs and collects how they ended.
+
+An executor only submits jobs; the job stores its own record in MLflow. To add one, write its class in a file of this
+folder and name it in `EXECUTORS`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from typing import Protocol
+
+from bench.errors import RequestError
+from bench.runs.events import Emit, Ended
+from bench.runs.executors.in_process import InProcess
+from bench.runs.executors.ray_cluster import RayCluster
+from bench.runs.executors.slurm_cluster import SlurmCluster
+from bench.runs.executors.worker_processes import WorkerProcesses
+from bench.runs.job import Job, Outcome, Settings
+
+
+class Executor(Protocol):
+    """A place where jobs run."""
+
+    @property
+    def at_once(self) -> int | None:
+        """How many jobs it is given at a time; None: all of them, since it makes them wait itself."""
+        ...
+
+    @property
+    def retries_alone(self) -> bool:
+        """Whether a job whose worker was lost is run once more, alone, after the others."""
+        ...
+
+    def start(self, settings: Settings, emit: Emit) -> Emit:
+        """Get ready for jobs with these settings. Called once, before `submit`.
+
+        Args:
+            emit: gets what jobs tell while they run, where the executor can pass that on.
+
+        Returns:
+            Where the caller emits its own events, so that they come in order with those of the jobs.
+        """
+        ...
+
+    def submit(self, jobs: Sequence[Job]) -> list[Future[Outcome]]:
+        """Run these jobs; a future raises where a worker was lost."""
+        ...
+
+    def reason(self, error: Exception) -> str:
+        """What happened to a worker, in a sentence, where its future raised `error`."""
+        ...
+
+    def stop(self) -> None:
+        """Let go of the workers. Called once, when no job runs any more or the caller gives up."""
+        ...
+
+
+def _local(workers: int) -> Executor:
+    return WorkerProcesses(workers) if workers > 1 else InProcess()
+
+
+EXECUTORS: Mapping[str, Callable[[int], Executor]] = {"local": _local, "ray": RayCluster, "slurm": SlurmCluster}
+"""By name: what makes an executor that runs so many jobs at a time."""
+
+
+def make_executor(name: str, workers: int) -> Executor:
+    """An executor by name.
+
+    Args:
+        workers: how many jobs run at a time.
+
+    Raises:
+        RequestError: an unknown name, or an extra that is not installed.
+    """
+    if workers < 1:
+        raise RequestError(f"--jobs {workers} is not allowed; use 1 or more")
+    if name not in EXECUTORS:
+        raise RequestError(f"unknown executor {name!r}; available: {', '.join(EXECUTORS)}")
+    return EXECUTORS[name](workers)
+
+
+@contextmanager
+def started(executor: Executor, settings: Settings, emit: Emit) -> Iterator[Emit]:
+    """An executor between its start and its stop; gives where the caller emits its own events."""
+    ordered = executor.start(settings, emit)
+    try:
+        yield ordered
+    finally:
+        executor.stop()
+
+
+def run_jobs(executor: Executor, jobs: Sequence[Job], settings: Settings, emit: Emit) -> Iterator[Outcome]:
+    """Run jobs on an executor that was started; their outcomes, as they end.
+
+    A job whose worker was lost is recorded as failed, with the reason. Every job has an `Ended` event.
+    """
+    from bench.runs.tracked import record_loss  # loads torch
+
+    def close(job: Job, end: Outcome | Exception) -> Outcome:
+        outcome = record_loss(job, settings, executor.reason(end)) if isinstance(end, Exception) else end
+        emit(Ended(id=job.id, outcome=outcome))
+        return outcome
+
+    lost: list[Job] = []
+    for job, end in _ends(executor, jobs):
+        if isinstance(end, Exception) and executor.retries_alone:
+            lost.append(job)
+        else:
+            yield close(job, end)
+    for suspect in lost:
+        for job, end in _ends(executor, [suspect]):
+            yield close(job, end)
+
+
+def _ends(executor: Executor, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome | Exception]]:
+    """Each job with its outcome, or with the exception that says that its worker was lost."""
+    waiting, running = deque(jobs), dict[Future[Outcome], Job]()
+    while waiting or running:
+        room = len(waiting) if executor.at_once is None else executor.at_once - len(running)
+        batch = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+        if batch:
+            running |= dict(zip(executor.submit(batch), batch, strict=True))
+        ended, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in ended:
+            job = running.pop(future)
+            error = future.exception()
+            if error is None:
+                yield job, future.result()
+            elif isinstance(error, Exception):
+                yield job, error
+            else:
+                raise error

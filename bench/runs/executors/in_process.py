@@ -1,0 +1,37 @@
+"""Runs jobs one after the other in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+from bench.runs.events import Emit
+from bench.runs.job import Job, Outcome, Settings
+
+
+class InProcess:
+    """One job after the other, in this process."""
+
+    at_once: int | None = 1
+    retries_alone = False
+
+    def start(self, settings: Settings, emit: Emit) -> Emit:
+        self._settings, self._emit = settings, emit
+        return emit
+
+    def submit(self, jobs: Sequence[Job]) -> list[Future[Outcome]]:
+        """Run the jobs here and now; what they raise is raised, since there is no worker that could be lost."""
+        from bench.runs.run_job import run_job  # loads torch
+
+        ended: list[Future[Outcome]] = []
+        for job in jobs:
+            future: Future[Outcome] = Future()
+            future.set_result(run_job(job, self._settings, self._emit))
+            ended.append(future)
+        return ended
+
+    def reason(self, error: Exception) -> str:
+        return str(error)
+
+    def stop(self) -> None:
+        pass

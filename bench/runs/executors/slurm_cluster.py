@@ -1,0 +1,86 @@
+"""Runs jobs through SLURM, by way of submitit."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from bench.errors import RequestError
+from bench.runs.events import Emit, ignore
+from bench.runs.executors.extras import require_extra
+from bench.runs.job import Job, Outcome, Settings
+
+
+class SlurmCluster:
+    """One SLURM job for each of ours, `workers` of them at a time. Partition and the like come from SBATCH_* variables.
+
+    `PRUNEBENCH_SLURM_TEST=1` runs the same path in local processes, without a cluster.
+
+    Raises:
+        RequestError: submitit is not installed.
+    """
+
+    at_once: int | None = None
+    retries_alone = False
+
+    def __init__(self, workers: int) -> None:
+        require_extra("slurm", module="submitit")
+        self._workers = workers
+
+    def start(self, settings: Settings, emit: Emit) -> Emit:
+        import submitit
+
+        cluster = "local" if os.environ.get("PRUNEBENCH_SLURM_TEST") == "1" else "slurm"
+        try:
+            self._executor = submitit.AutoExecutor(folder=settings.work / "slurm", cluster=cluster)
+        except RuntimeError as error:
+            raise RequestError(f"executor 'slurm' cannot be used here: {error}") from None
+        gpus = 0 if settings.device == "cpu" or cluster == "local" else 1
+        self._executor.update_parameters(
+            timeout_min=24 * 60, gpus_per_node=gpus, cpus_per_task=max(1, settings.threads), name="prunebench"
+        )
+        if cluster == "slurm":
+            self._executor.update_parameters(slurm_array_parallelism=self._workers)
+        self._settings = settings
+        return emit
+
+    def submit(self, jobs: Sequence[Job]) -> list[Future[Outcome]]:
+        """Submit the jobs as one array."""
+        from bench.runs.run_job import run_job  # loads torch
+
+        with self._executor.batch():
+            handles = [self._executor.submit(run_job, job, self._settings, ignore) for job in jobs]
+        futures: dict[Any, Future[Outcome]] = {handle: Future() for handle in handles}
+        threading.Thread(target=_watch, args=(futures,), daemon=True).start()
+        return list(futures.values())
+
+    def reason(self, error: Exception) -> str:
+        return str(error)
+
+    def stop(self) -> None:
+        pass
+
+
+def _watch(futures: Mapping[Any, Future[Outcome]]) -> None:
+    """Hand on what submitit's jobs return, as they end, and what is known of those that return nothing."""
+    import submitit
+
+    for handle in submitit.helpers.as_completed(list(futures)):
+        try:
+            futures[handle].set_result(handle.result())
+        except Exception as error:
+            futures[handle].set_exception(RuntimeError(_loss(handle, error)))
+
+
+def _loss(handle: Any, error: Exception) -> str:
+    """What happened to a job without a result; its own output would hold too much for a sentence."""
+    import submitit
+
+    where = f"its output is in {handle.paths.stderr}"
+    if isinstance(error, submitit.core.utils.FailedJobError):
+        raised = str(error).split("-" * 20)[1].strip("-\n ").splitlines()[-1]
+        return f"its worker failed: {raised[:200]}; {where}"
+    return f"its worker was lost: SLURM job {handle.job_id} ended without a result in state {handle.state}; {where}"

@@ -1,0 +1,220 @@
+"""From the table of a suite to its cells: every workload, seed, budget, method and recovery. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pydantic
+
+from bench.errors import RequestError, unknown
+from bench.interface import registry
+from bench.interface.cell import RECOVERIES, Cell, Protocol, Recipe, Recovery, Workload
+from bench.interface.method import paper_settings, prunes
+from bench.runs.suite_table import SuiteTable, WorkloadTable, explained
+
+
+def expand(suite: SuiteTable) -> list[Cell]:
+    """The cells of a suite, in the order in which they are run.
+
+    Raises:
+        RequestError: the first thing that cannot be, in a sentence.
+    """
+    entries = _entries(suite)
+    workloads = [_workload(table) for table in suite.workloads]
+    cells: list[Cell] = []
+    for workload, seed, budget, entry in itertools.product(workloads, suite.seeds, suite.budgets, entries):
+        if entry.prunes or budget == suite.budgets[0]:  # an unpruned network stands once a seed, whatever the budgets
+            cells += entry.cells(suite, workload, seed, budget if entry.prunes else 1.0)
+    cells += _transfers(suite, workloads, cells)
+    _require_distinct(cells)
+    repeated = _first_repeated(workload.name for workload in workloads)
+    if repeated is not None:
+        raise RequestError(f"two workloads are named {repeated!r}; give each its own name")
+    return cells
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """A method, control or variant that the suite runs."""
+
+    label: str
+    adapter: str
+    kind: type[Any]
+    hyper: dict[str, Any]
+    recoveries: list[Recovery]
+
+    @property
+    def prunes(self) -> bool:
+        return prunes(self.kind)
+
+    def cells(self, suite: SuiteTable, workload: Workload, seed: int, budget: float) -> list[Cell]:
+        """One for each recovery."""
+        return [
+            Cell(
+                workload=workload,
+                method=self.label,
+                base=self.adapter if self.adapter != self.label else None,
+                hyper=self.hyper,
+                budget=budget,
+                tolerance=suite.tolerance,
+                round_to=suite.round_to,
+                seed=seed,
+                protocol=suite.protocol,
+                recovery=recovery,
+                searches=self.kind.searches,
+                needs_dense=self.kind.needs_dense,
+            )
+            for recovery in self.recoveries
+        ]
+
+
+def _entries(suite: SuiteTable) -> list[_Entry]:
+    """What the suite runs: its methods, then its controls."""
+    controls = list(registry.control_names()) if suite.controls is None else suite.controls
+    labels = [*suite.methods, *(c for c in controls if c not in suite.methods)]
+    if not labels:
+        raise RequestError("methods and controls are both empty: there is nothing to run")
+    _require_no_repeats(
+        {"methods": suite.methods, "controls": controls, "budgets": suite.budgets, "seeds": suite.seeds}
+    )
+    adapters = {label: _adapter(suite, label) for label in (*labels, *suite.method)}
+    for label in suite.method:
+        registry.method_class(adapters[label])
+        if label not in labels:
+            raise RequestError(f"[method.{label}] is set, but the suite does not run it; it runs {', '.join(labels)}")
+    entries: list[_Entry] = []
+    for label in labels:
+        kind, own = registry.method_class(adapters[label]), suite.method.get(label, {})
+        entries.append(
+            _Entry(
+                label=label,
+                adapter=adapters[label],
+                kind=kind,
+                hyper=_hyper(adapters[label], own, suite.protocol),
+                recoveries=_recoveries(suite, kind, own.get("recovery")),
+            )
+        )
+    return entries
+
+
+def _adapter(suite: SuiteTable, label: str) -> str:
+    """The adapter behind a label: `[method.tas-pad] base = "tas"` makes a variant of it, with its own settings."""
+    base = suite.method.get(label, {}).get("base", label)
+    if not isinstance(base, str):
+        raise RequestError(f"method {label!r}: base = {base!r} is not allowed; use a method's name")
+    if base != label and label in registry.method_names():
+        raise RequestError(f"method {label!r} is a method of its own and cannot be a variant of {base!r}")
+    return base
+
+
+def _hyper(name: str, given: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
+    """All hyper-parameters of a method, as plain values."""
+    own = paper_settings(registry.method_class(name)) if protocol == "paper" else {}
+    settings = {key: value for key, value in given.items() if key not in ("base", "recovery")}
+    return _plain(registry.make_method(name, {**own, **settings}))
+
+
+def _recoveries(suite: SuiteTable, kind: type[Any], own: Any = None) -> list[Recovery]:
+    """The recoveries of a method; `own` is what its table says, in place of the suite's."""
+    if not kind.needs_dense:
+        return ["scratch"]
+    if not prunes(kind):
+        return ["finetune"]
+    if own is not None:
+        for name in own if isinstance(own, list) else [own]:
+            if name not in RECOVERIES:
+                raise unknown("recovery", str(name), RECOVERIES)
+    given = suite.recovery if own is None else own
+    if given is None:
+        return [kind.recovery if suite.protocol == "paper" else "finetune"]
+    chosen: list[Recovery] = given if isinstance(given, list) else [given]
+    _require_no_repeats({"recovery": chosen})
+    return chosen
+
+
+def _workload(table: WorkloadTable) -> Workload:
+    extra = dict(table.model_extra or {})
+    kind = registry.task_class(table.task)
+    fields = {f.name for f in dataclasses.fields(kind)} - {"dataset", "model"}
+    known = sorted(fields | set(WorkloadTable.model_fields))
+    for name in extra:
+        if name not in fields:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f", did you mean {near[0]!r}?" if near else ";"
+            raise RequestError(f"workloads: unknown field {name!r}{hint} allowed: {', '.join(known)}")
+    task = registry.make_task(table.task, {"dataset": table.dataset, "model": table.model, **extra})
+    options = {k: v for k, v in _plain(task).items() if k not in ("dataset", "model")}
+    shared = {"batch_size": table.train["batch_size"]} if "batch_size" in table.train else {}
+    return Workload(
+        name=table.name or re.sub(r"[^A-Za-z0-9.]+", "-", f"{table.dataset}-{table.model}").strip("-"),
+        task=table.task,
+        dataset=table.dataset,
+        model=table.model,
+        options=options,
+        epochs=table.epochs,
+        train=_recipe("train", kind.recipe, table.train),
+        finetune=_recipe("finetune", kind.finetune, {**shared, **table.finetune}),
+    )
+
+
+def _recipe(field: str, default: Recipe, given: Mapping[str, Any]) -> Recipe:
+    try:
+        return Recipe.model_validate({**default.model_dump(), **given})
+    except pydantic.ValidationError as error:
+        raise RequestError(f"workloads.{field}: {explained(error, Recipe)}") from None
+
+
+def _plain(adapter: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(adapter)))
+
+
+def _transfers(suite: SuiteTable, workloads: Sequence[Workload], cells: Sequence[Cell]) -> list[Cell]:
+    """The cells that take over what their method found on another workload."""
+    names = [w.name for w in workloads]
+    taking: list[Cell] = []
+    for table, workload in zip(suite.workloads, workloads, strict=True):
+        if table.transfer is None:
+            continue
+        origin, chosen = table.transfer.origin, table.transfer.methods or suite.methods
+        if origin not in names or origin == workload.name:
+            others = ", ".join(name for name in names if name != workload.name) or "none"
+            raise RequestError(
+                f"workload {workload.name}: transfer from {origin!r} is not possible; available: {others}"
+            )
+        for name in chosen:
+            if name not in suite.methods:
+                raise RequestError(f"workload {workload.name}: {unknown('method to transfer', name, suite.methods)}")
+        own = {(c.method, c.budget, c.seed, c.recovery): c for c in cells if c.workload.name == workload.name}
+        for giving in cells:
+            twin = own.get((giving.method, giving.budget, giving.seed, giving.recovery))
+            if giving.workload.name == origin and giving.method in chosen and twin is not None:
+                taking.append(twin.model_copy(update={"transfer": giving.id}))
+    return taking
+
+
+def _require_distinct(cells: Iterable[Cell]) -> None:
+    by_id: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.id in by_id:
+            raise RequestError(
+                f"two cells are the same: {by_id[cell.id].label} and {cell.label}; every cell may stand only once"
+            )
+        by_id[cell.id] = cell
+
+
+def _require_no_repeats(lists: Mapping[str, Iterable[Any]]) -> None:
+    for field, values in lists.items():
+        repeated = _first_repeated(values)
+        if repeated is not None:
+            raise RequestError(f"{field} lists {repeated!r} twice; every cell may stand only once")
+
+
+def _first_repeated(values: Iterable[Any]) -> Any:
+    return next((value for value, count in Counter(values).items() if count > 1), None)

@@ -1,0 +1,46 @@
+"""Runs a matrix: checks it first, then dense networks, cells, and the cells that take over what others found.
+
+cells = load_suite("demo").cells
+settings = Settings(suite="demo", tracking_uri="sqlite:///mlflow.db")
+outcomes = run_matrix(make_agenda(cells, {}), settings, make_executor("local", 2))
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+from bench.runs.agenda import Agenda
+from bench.runs.environment import environment_tags
+from bench.runs.events import Emit, ignore
+from bench.runs.executors.executor import Executor, run_jobs, started
+from bench.runs.job import Outcome, Settings
+from bench.runs.preflight import preflight
+from bench.runs.tracked import open_tracker
+
+
+def run_matrix(
+    agenda: Agenda, settings: Settings, executor: Executor, display: AbstractContextManager[Emit] | None = None
+) -> list[Outcome]:
+    """Run every job of the agenda under one MLflow run of the invocation; how each ended.
+
+    Args:
+        display: shows progress; entered once the matrix has been checked.
+
+    Raises:
+        RequestError: something cannot be run as asked; nothing has been trained or recorded then.
+    """
+    preflight(agenda.due, settings)
+    tracker = open_tracker(settings.tracking_uri, settings.suite)
+    parent = tracker.begin_invocation(f"{settings.suite}: {len(agenda.due)} cells", environment_tags())
+    settings = replace(settings, parent_run=parent)
+    outcomes: list[Outcome] = []
+    status = "KILLED"
+    try:
+        with display or nullcontext(ignore) as emit, started(executor, settings, emit) as ordered:
+            for stage in agenda.stages:
+                outcomes += run_jobs(executor, stage, settings, ordered)
+        status = "FINISHED"
+    finally:
+        tracker.end_invocation(parent, status)
+    return outcomes

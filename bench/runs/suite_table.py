@@ -1,0 +1,74 @@
+"""The fields of a suite file, and the sentence that says what is wrong with one. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.interface.cell import Epochs, Protocol, Recovery
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class TransferTable(_Strict):
+    """`transfer = { from = "workload" }`: each method once more, with the pruning that it found over there."""
+
+    origin: Annotated[str, Field(alias="from")]
+    methods: list[str] | None = None
+    """Which of the suite's methods; all of them by default, and no controls."""
+
+
+class WorkloadTable(BaseModel):
+    """`[[workloads]]`: what is not listed here is an option of the task's adapter."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    task: str
+    dataset: str
+    model: str
+    name: str | None = None
+    transfer: TransferTable | None = None
+    epochs: Epochs
+    train: dict[str, Any] = {}
+    finetune: dict[str, Any] = {}
+
+
+class SuiteTable(_Strict):
+    """The whole file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    methods: list[str]
+    controls: list[str] | None = None
+    budgets: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.005
+    round_to: Annotated[int, Field(ge=1, le=1024)] = 1
+    seeds: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(min_length=1)]
+    protocol: Protocol = "matched"
+    recovery: Recovery | Annotated[list[Recovery], Field(min_length=1)] | None = None
+    workloads: Annotated[list[WorkloadTable], Field(min_length=1)]
+    method: dict[str, dict[str, Any]] = {}
+    """`[method.NAME]`: hyper-parameters, `recovery`, and for a variant its adapter as `base`."""
+
+
+def explained(error: pydantic.ValidationError, model: type[BaseModel]) -> str:
+    """The first problem as one sentence: the field, what was given, what is allowed."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function", "list[", "literal")))
+    if first["type"] == "extra_forbidden":
+        allowed = _fields_at(model, first["loc"][:-1])
+        return f"unknown field {place!r}; allowed: {', '.join(sorted(allowed))}"
+    if first["type"] == "missing":
+        return f"the field {place!r} is missing"
+    given = first["input"]
+    shown = repr(given) if not isinstance(given, dict | list) or len(repr(given)) < 60 else f"{repr(given)[:57]}…"
+    message = first["msg"]
+    return f"{place} = {shown} is not allowed: {message[:1].lower()}{message[1:]}"
+
+
+def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    return list(Epochs.model_fields if "epochs" in place else model.model_fields)

@@ -1,0 +1,210 @@
+"""Runs a job under an MLflow run of its own, and records how it ended: with a result, with an error, or lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.errors import CellError, RequestError
+from bench.interface.log import Observer
+from bench.interface.record import Record
+from bench.runs.environment import environment, environment_tags
+from bench.runs.events import Emit, EpochEnded, StageReached, Started, StepTaken
+from bench.runs.job import Job, Outcome, Settings
+from bench.tracking.mlflow_store import AlreadyRunning, TrackedRun, Tracker
+
+logger = logging.getLogger("prunebench")
+
+LOG = "log.txt"
+
+
+@dataclass(frozen=True)
+class ActiveJob:
+    """A job while it runs: its MLflow run, its folder for checkpoints, and who is told of its progress."""
+
+    job: Job
+    settings: Settings
+    emit: Emit
+    run: TrackedRun
+    folder: Path
+    started_at: str
+
+    @property
+    def observer(self) -> Observer:
+        """Passes on what the training loop tells: to MLflow, the log file and the events."""
+        return _JobObserver(self)
+
+    @property
+    def tracker(self) -> Tracker:
+        return open_tracker(self.settings.tracking_uri, self.settings.suite)
+
+    def stage(self, name: str) -> None:
+        """Say that the job has come to this stage."""
+        self.emit(StageReached(id=self.job.id, stage=name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a job that succeeds hands back."""
+
+    summary: str
+    """One line for the display."""
+    record: str
+    """The text of the run's `record.json`."""
+
+
+class _JobObserver(Observer):
+    def __init__(self, active: ActiveJob) -> None:
+        self.active = active
+
+    def epoch(self, phase: str, epoch: int, row: Mapping[str, Any]) -> None:
+        self.active.run.epoch(phase, epoch, row)
+        figures = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float))
+        logger.info("%s epoch %d: %s", phase, epoch, figures)
+        self.active.emit(EpochEnded(id=self.active.job.id, phase=phase, epoch=epoch, row=row))
+
+    def step(self, phase: str, step: int, steps: int, loss: float) -> None:
+        self.active.emit(StepTaken(id=self.active.job.id, phase=phase, step=step, steps=steps, loss=loss))
+
+
+def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[ActiveJob], Result]) -> Outcome:
+    """Do `work` under an MLflow run of its own; whatever it raises is recorded as a failure.
+
+    The caller emits the end of the job.
+    """
+    start, started_at = time.perf_counter(), now()
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    folder = work_folder(job, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        run = _claim(job, settings)
+    except AlreadyRunning as other:
+        return Outcome.of(job, "elsewhere", error=str(other))
+    emit(Started(id=job.id, label=job.label))
+    with _logging_to(folder / LOG):
+        try:
+            logger.info("%s starts as run %s", job.label, run.run_id)
+            result = work(ActiveJob(job, settings, emit, run, folder, started_at))
+            logger.info("%s: %s", job.label, result.summary)
+            _store_log(run, folder)
+            run.finish(result.record)
+            outcome = Outcome.of(job, "finished", summary=result.summary, seconds=time.perf_counter() - start)
+        except Exception as error:
+            logger.exception("%s failed", job.label)
+            reason = _in_a_line(error)
+            _store_log(run, folder)
+            run.fail(
+                failure_record(job, settings, run.run_id, started_at, error=reason, traceback=traceback.format_exc())
+            )
+            outcome = Outcome.of(job, "failed", error=reason, seconds=time.perf_counter() - start)
+    if outcome.status == "finished":
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+def record_loss(job: Job, settings: Settings, reason: str) -> Outcome:
+    """Record as failed a job whose worker is gone: close the run that the worker left running, or make one.
+
+    Called by the process that handed the job out. A result that the worker stored before it went still counts.
+    """
+    tracker = open_tracker(settings.tracking_uri, settings.suite)
+    state = tracker.find(job.id)
+    if state is not None and state.status == "finished":
+        return Outcome.of(job, "finished", summary="recorded, though its worker was lost afterwards")
+    run, started_at = None, now()
+    if state is not None and state.status == "running" and state.parent_run == settings.parent_run:
+        run = tracker.tracked(state)
+        started_at = datetime.fromtimestamp(state.started / 1000, UTC).isoformat(timespec="seconds")
+    if run is None:
+        try:
+            run = _claim(job, settings)
+        except AlreadyRunning as other:
+            return Outcome.of(job, "elsewhere", error=str(other))
+    _store_log(run, work_folder(job, settings))
+    run.fail(failure_record(job, settings, run.run_id, started_at, error=reason))
+    return Outcome.of(job, "failed", error=reason)
+
+
+def failure_record(
+    job: Job, settings: Settings, run_id: str, started_at: str, *, error: str, traceback: str = ""
+) -> str:
+    """The text of the `record.json` of a job that failed."""
+    if job.cell is None:
+        return json.dumps({"error": error})
+    return Record(
+        suite=settings.suite,
+        cell_id=job.id,
+        run_id=run_id,
+        status="failed",
+        cell=job.cell.model_dump(mode="json"),
+        environment=environment(settings.device, "unknown"),
+        started_at=started_at,
+        finished_at=now(),
+        error=error,
+        traceback=traceback,
+    ).model_dump_json()
+
+
+@lru_cache(maxsize=4)
+def open_tracker(uri: str, suite: str) -> Tracker:
+    """The suite's tracker; a process opens each once."""
+    return Tracker(uri, suite)
+
+
+def work_folder(job: Job, settings: Settings) -> Path:
+    """Where the job's checkpoints and log are until it has finished."""
+    return settings.work / settings.suite / job.id
+
+
+def now() -> str:
+    """The time of day, UTC, as records state it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _claim(job: Job, settings: Settings) -> TrackedRun:
+    tracker = open_tracker(settings.tracking_uri, settings.suite)
+    return tracker.claim(
+        job.id, kind=job.kind, label=job.label, parent_run=settings.parent_run, tags=environment_tags()
+    )
+
+
+@contextlib.contextmanager
+def _logging_to(file: Path) -> Iterator[None]:
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def _store_log(run: TrackedRun, folder: Path) -> None:
+    """Store the log file with the run; a worker that was lost early or on another machine left none here."""
+    if not (folder / LOG).exists():
+        return
+    with tempfile.TemporaryDirectory() as out:
+        shutil.copy(folder / LOG, Path(out, LOG))
+        run.folder(Path(out))
+
+
+def _in_a_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    sentence = text if isinstance(error, CellError | RequestError) else f"{type(error).__name__}: {text}"
+    return " ".join(sentence.split())[:500]

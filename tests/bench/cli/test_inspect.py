@@ -1,0 +1,39 @@
+"""What there is to run and what is recorded: `plan` and `list`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.bench.cli.calling import call
+
+
+def test_plan_lists_every_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "plan", "cifar10-resnet20", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["counts"] == {"missing": 30} == {"missing": len(answer["cells"])}
+    assert len(answer["dense"]) == 3
+    # Dense networks, l1 and random, uniform-scratch, dense-longer (once a seed, whatever the budgets).
+    assert answer["epochs_left"] == 3 * 10 + 18 * 5 + 9 * 15 + 3 * 5
+    assert call(monkeypatch, "plan", "cifar10-resnet20", "--only", "method=l1", "--only", "seed=2") == 0
+    text = capsys.readouterr().out
+    assert "3 cells: 3 missing; dense networks: 0 of 1 done; 25 epochs to train" in text
+
+
+def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for what, name in (
+        ("methods", "l1"),
+        ("tasks", "classification"),
+        ("models", "resnet20"),
+        ("datasets", "cifar10"),
+        ("suites", "demo"),
+    ):
+        assert call(monkeypatch, "list", what, "--json") == 0
+        assert name in {row["name"] for row in json.loads(capsys.readouterr().out)}
+        assert call(monkeypatch, "list", what) == 0
+        assert name in capsys.readouterr().out

@@ -1,0 +1,69 @@
+"""Adapters by name, the built-in ones and those of other packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from bench.errors import RequestError
+from bench.interface import registry
+from bench.interface.registry import control_names, make_method, make_task, method_class, method_names, task_names
+from methods.l1 import L1
+
+
+@pytest.fixture
+def points(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
+    """What other packages register, to be filled by the test."""
+    given: list[EntryPoint] = []
+
+    def entry_points(*, group: str) -> list[EntryPoint]:
+        return [point for point in given if point.group == group]
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    for names in (method_names, task_names):
+        names.cache_clear()
+    yield given
+    for names in (method_names, task_names):
+        names.cache_clear()
+
+
+def test_controls_are_methods_too() -> None:
+    assert set(control_names()) < set(method_names())
+    assert method_class("l1") is L1
+
+
+def test_another_package_registers_a_method(points: list[EntryPoint]) -> None:
+    points.append(EntryPoint("taylor", "methods.l1:L1", "prunebench.methods"))
+    assert make_method("taylor", {"scope": "global"}) == L1(scope="global")
+    assert "taylor" not in task_names()
+
+
+def test_two_adapters_cannot_share_a_name(points: list[EntryPoint]) -> None:
+    points.append(EntryPoint("l1", "elsewhere:L1", "prunebench.methods"))
+    with pytest.raises(RequestError, match=r"two adapters are named 'l1': methods\.l1:L1 and elsewhere:L1"):
+        method_names()
+
+
+def test_an_adapter_that_cannot_be_loaded_is_named(points: list[EntryPoint]) -> None:
+    points.append(EntryPoint("lost", "no_such_module:X", "prunebench.methods"))
+    with pytest.raises(RequestError, match="method 'lost' cannot be loaded from no_such_module:X"):
+        method_class("lost")
+
+
+REFUSED: list[tuple[Any, str]] = [
+    (lambda: make_method("dias", {}), "unknown method 'dias'; available: "),
+    (lambda: make_method("l1", {"scop": "layer"}), "method 'l1' has no field 'scop'; available: "),
+    (lambda: make_method("l1", {"scope": 3}), "method 'l1': scope = 3 is not allowed: "),
+    (lambda: make_task("detection", {}), "unknown task 'detection'; available: "),
+    (lambda: make_task("classification", {"dataset": "digits"}), "task 'classification': "),
+]
+
+
+@pytest.mark.parametrize(("call", "sentence"), REFUSED, ids=[sentence for _, sentence in REFUSED])
+def test_what_is_wrong_is_named(call: Any, sentence: str) -> None:
+    with pytest.raises(RequestError) as error:
+        call()
+    assert str(error.value).startswith(sentence)

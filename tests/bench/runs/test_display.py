@@ -1,0 +1,38 @@
+"""What a run prints where its output is piped."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.runs.display import Display
+from bench.runs.events import Ended, EpochEnded, StageReached, Started, StepTaken
+from bench.runs.job import Outcome
+
+
+def outcome(status: str, **facts: str) -> Outcome:
+    return Outcome(id="a", label="l1 0.5", kind="cell", status=status, **facts)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("end", "line"),
+    [
+        (outcome("finished", summary="accuracy 90"), "done   l1 0.5: accuracy 90 (0.0 s), about "),
+        (outcome("failed", error="it broke"), "FAILED l1 0.5: it broke"),
+        (outcome("elsewhere", error="run 7"), "left   l1 0.5: another process is running it (run 7)"),
+    ],
+)
+def test_a_job_has_a_line_at_its_start_and_at_its_end(
+    end: Outcome, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for quiet in (False, True):
+        with Display("s: 1 cells", jobs=1, epochs=2, quiet=quiet) as display:
+            display(Started(id="a", label="l1 0.5"))
+            display(StageReached(id="a", stage="search"))
+            display(StepTaken(id="a", phase="search", step=1, steps=2, loss=0.5))
+            display(EpochEnded(id="a", phase="search", epoch=1, row={}))
+            display(Ended(id="a", outcome=end))
+        lines = capsys.readouterr().err.splitlines()
+        if quiet:
+            assert lines == []
+        else:
+            assert lines[:2] == ["s: 1 cells", "start  l1 0.5"] and lines[2].startswith(line) and len(lines) == 3

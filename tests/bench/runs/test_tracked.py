@@ -1,0 +1,97 @@
+"""How a job's end is recorded when its worker is gone, and when another process has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.runs.events import Event, Started
+from bench.runs.job import Job, Settings
+from bench.runs.suite import load_suite
+from bench.runs.tracked import ActiveJob, Result, record_loss, run_tracked, work_folder
+from bench.tracking.mlflow_store import Tracker
+from bench.tracking.states import TAG
+
+CELL = Job.of_cell(load_suite("demo").cells[0])
+DENSE = Job(CELL.workload, CELL.seed)
+
+
+@pytest.fixture
+def tracker(store: str) -> Tracker:
+    return Tracker(store, "s")
+
+
+@pytest.fixture
+def settings(store: str, tracker: Tracker, tmp_path: Path) -> Settings:
+    parent = tracker.begin_invocation("x", {})
+    return Settings(suite="s", tracking_uri=store, parent_run=parent, work=tmp_path / "work")
+
+
+@pytest.mark.parametrize("job", [CELL, DENSE], ids=["cell", "dense"])
+def test_the_run_that_a_lost_worker_left_is_closed_with_its_log(job: Job, tracker: Tracker, settings: Settings) -> None:
+    left = tracker.claim(job.id, kind=job.kind, label=job.label, parent_run=settings.parent_run)
+    folder = work_folder(job, settings)
+    folder.mkdir(parents=True)
+    (folder / "log.txt").write_text("it had begun")
+    outcome = record_loss(job, settings, "it was killed")
+    assert (outcome.status, outcome.error, outcome.kind) == ("failed", "it was killed", job.kind)
+    (state,) = (s for s in tracker.states() if s.kind == job.kind)
+    assert (state.run_id, state.status) == (left.run_id, "failed")
+    assert "it was killed" in tracker.read_text(left.run_id, "record.json")
+    assert tracker.read_text(left.run_id, "log.txt") == "it had begun"
+
+
+def test_a_worker_that_was_lost_before_it_began_leaves_a_failed_run_too(tracker: Tracker, settings: Settings) -> None:
+    assert record_loss(CELL, settings, "it never began").status == "failed"
+    state = tracker.find(CELL.id)
+    assert state is not None and tracker.record(state).error == "it never began"
+
+
+def test_a_result_that_was_stored_counts_though_its_worker_is_lost(tracker: Tracker, settings: Settings) -> None:
+    tracker.claim(CELL.id, kind="cell", label="c", parent_run=settings.parent_run).finish("{}")
+    assert record_loss(CELL, settings, "it died at its exit").status == "finished"
+    assert [s.status for s in tracker.states() if s.kind == "cell"] == ["finished"]
+
+
+def test_another_process_keeps_its_run_when_our_worker_is_lost(tracker: Tracker, settings: Settings) -> None:
+    theirs = tracker.claim(CELL.id, kind="cell", label="c", parent_run="another invocation")
+    assert record_loss(CELL, settings, "it was killed").status == "elsewhere"
+    assert [(s.run_id, s.status) for s in tracker.states() if s.kind == "cell"] == [(theirs.run_id, "running")]
+    tracker.client.set_tag(theirs.run_id, TAG + "pid", "999999999")  # now they are dead as well
+    assert record_loss(CELL, settings, "it was killed").status == "failed"
+    assert [s.status for s in tracker.states() if s.kind == "cell"] == ["failed"]
+
+
+def test_a_job_that_another_process_runs_is_left_alone(tracker: Tracker, settings: Settings) -> None:
+    theirs = tracker.claim(CELL.id, kind="cell", label="c")
+    events: list[Event] = []
+
+    def work(active: ActiveJob) -> Result:
+        raise AssertionError("it was run twice")
+
+    outcome = run_tracked(CELL, settings, events.append, work)
+    assert outcome.status == "elsewhere" and theirs.run_id in outcome.error
+    assert events == []
+
+
+def test_what_work_raises_is_recorded_with_its_traceback_and_keeps_the_checkpoints(
+    tracker: Tracker, settings: Settings
+) -> None:
+    events: list[Event] = []
+
+    def work(active: ActiveJob) -> Result:
+        (active.folder / "search.pt").write_text("so far")
+        raise ZeroDivisionError("by\nzero")
+
+    outcome = run_tracked(CELL, settings, events.append, work)
+    assert (outcome.status, outcome.error) == ("failed", "ZeroDivisionError: by zero")
+    assert events == [Started(id=CELL.id, label=CELL.label)]
+    state = tracker.find(CELL.id)
+    assert state is not None and "in work" in tracker.record(state).traceback
+    assert (work_folder(CELL, settings) / "search.pt").exists()
+    # A job that succeeds leaves no folder behind.
+    assert (
+        run_tracked(CELL, settings, events.append, lambda active: Result(summary="", record="{}")).status == "finished"
+    )
+    assert not work_folder(CELL, settings).exists()

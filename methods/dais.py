@@ -73,6 +73,7 @@ class DAIS:
 
     searches: ClassVar[bool] = True
     needs_dense: ClassVar[bool] = True
+    weight_share: ClassVar[float] = 0.5  # bi-level: the weights learn on one half of the data
     recovery: ClassVar[Recovery] = "finetune"
     standing: ClassVar[str] = (
         "published idea; temperature, regularisers and discretisation second-hand; rates and weights reconstructed"

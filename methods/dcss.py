@@ -66,6 +66,7 @@ class DCSS:
 
     searches: ClassVar[bool] = True
     needs_dense: ClassVar[bool] = True
+    weight_share: ClassVar[float] = 0.5  # bi-level: the weights learn on one half of the data
     recovery: ClassVar[Recovery] = "finetune"
     standing: ClassVar[str] = "published idea; candidates, cost, rates and discretisation reconstructed"
 

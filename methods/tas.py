@@ -79,6 +79,7 @@ class TAS:
 
     searches: ClassVar[bool] = True
     needs_dense: ClassVar[bool] = True
+    weight_share: ClassVar[float] = 0.5  # bi-level: the weights learn on one half of the data
     recovery: ClassVar[Recovery] = "scratch-distil"
     paper: ClassVar[dict[str, object]] = {"sign": "argmax", "sharpen": 1.0}
     standing: ClassVar[str] = "published, with code; one distribution a group and the rates of short searches are ours"

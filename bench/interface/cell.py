@@ -160,6 +160,11 @@ class Cell(Frozen):
         return self.base or self.method
 
     @property
+    def takes_over(self) -> bool:
+        """Whether the cell starts from what another cell found, which must be recorded first."""
+        return self.source is not None or self.transfer is not None
+
+    @property
     def from_scratch(self) -> bool:
         """Whether the pruned network is trained from fresh weights."""
         return self.recovery in ("scratch", "scratch-distil")
@@ -176,7 +181,7 @@ class Cell(Frozen):
     @property
     def search_epochs(self) -> int:
         """Epochs of the cell's own search."""
-        if not self.searches or self.source is not None or self.transfer is not None:
+        if not self.searches or self.takes_over:
             return 0
         return self.plan.search_epochs if self.plan else self.workload.epochs.search
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.interface.cell import Epochs, Protocol, Recovery
+from bench.interface.cell import Epochs, Match, Protocol, Recovery
 
 
 class _Strict(BaseModel):
@@ -49,6 +49,9 @@ class SuiteTable(_Strict):
     round_to: Annotated[int, Field(ge=1, le=1024)] = 1
     seeds: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(min_length=1)]
     protocol: Protocol = "matched"
+    match: Match = "samples"
+    paper_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """By what the epochs of papers' recipes are multiplied, under protocol `paper`."""
     recovery: Recovery | Annotated[list[Recovery], Field(min_length=1)] | None = None
     workloads: Annotated[list[WorkloadTable], Field(min_length=1)]
     method: dict[str, dict[str, Any]] = {}

@@ -6,7 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from bench.interface.record import Audit, GroupWidth, Ledger, Record
+from bench.interface.cell import Recipe
+from bench.interface.log import TrainingLog
+from bench.interface.record import Audit, GroupWidth, Ledger, PhaseCost, Record
 from bench.runs.cell.decision import Decision
 from bench.runs.cell.evaluation import PICTURES, Evaluation, PrunedNetworks
 from bench.runs.cell.inputs import CellInputs
@@ -14,7 +16,6 @@ from bench.runs.environment import environment
 from bench.runs.tracked import ActiveJob, now
 from bench.structure.measure import count_params
 from bench.training.device import resolve_precision
-from bench.training.recovery import recovery_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ def make_record(inputs: CellInputs, results: CellResults, active: ActiveJob) -> 
         params_pruned=count_params(results.networks.final),
         audit=_audit(inputs, decision, macs),
         ledger=_ledger(inputs, decision),
-        environment=environment(device.type, resolve_precision(recovery_recipe(cell), device)),
+        environment=environment(device.type, resolve_precision(cell.recovery_recipe, device)),
         started_at=active.started_at,
         finished_at=now(),
         **_data(inputs),
@@ -91,7 +92,34 @@ def _ledger(inputs: CellInputs, decision: Decision) -> Ledger:
         search_seconds=decision.search_seconds,
         recovery_seconds=inputs.log.seconds("recovery"),
         device=inputs.loaded.device.type,
+        phases=_phases(inputs, decision),
     )
+
+
+def _phases(inputs: CellInputs, decision: Decision) -> list[PhaseCost]:
+    """What each phase cost that the final network's weights or architecture came from."""
+    cell = inputs.cell
+    dense = TrainingLog(inputs.dense.rows)
+    phases: list[tuple[str, int, TrainingLog, Recipe, float]] = []
+    if cell.needs_dense:
+        phases.append(("dense", cell.workload.epochs.dense, dense, cell.workload.train, inputs.dense.seconds))
+    if cell.search_epochs:
+        phases.append(("search", cell.search_epochs, inputs.log, cell.search_recipe, decision.search_seconds))
+    if cell.recovery_epochs:
+        seconds = inputs.log.seconds("recovery")
+        phases.append(("recovery", cell.recovery_epochs, inputs.log, cell.recovery_recipe, seconds))
+    return [
+        PhaseCost(
+            name=name,
+            epochs=epochs,
+            samples=log.total(name, "samples"),
+            weight_steps=log.total(name, "weight_steps"),
+            architecture_steps=log.total(name, "architecture_steps"),
+            peak_lr=recipe.lr,
+            seconds=seconds,
+        )
+        for name, epochs, log, recipe, seconds in phases
+    ]
 
 
 def _data(inputs: CellInputs) -> dict[str, Any]:

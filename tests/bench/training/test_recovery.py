@@ -12,7 +12,7 @@ from torch import nn
 from bench.interface.cell import RECOVERIES, Cell, Epochs, Recipe, Workload
 from bench.training import recovery
 from bench.training.loop import Phase
-from bench.training.recovery import fresh_network, recover, recovery_recipe, thinner_initialisation
+from bench.training.recovery import fresh_network, recover, thinner_initialisation
 from tasks.classification import Classification
 
 CPU = torch.device("cpu")

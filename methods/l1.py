@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 SHARES = (0.9, 0.7, 0.5, 0.3, 0.1)
 """Kept shares of a group's channels that the scan tries."""
 SLOPE = 0.01
-"""Loss that thinning costs at least, as a share of the dense metric: shares out among groups that lose nothing."""
+"""Least loss that a group is charged for all of its channels, as a share of the dense metric. It spreads the pruning
+over groups that lose nothing."""
 SCANNED = 1000
-"""Validation samples that are enough for the scan, which passes over them for every share of every group: of twice as
-many and more it takes a random half until they are fewer."""
+"""Validation samples that are enough for the scan, which passes over them once for every share of every group. A split
+of twice as many or more is halved at random until it is smaller than that."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def widths_by_loss(graph: PruningGraph, losses: Mapping[str, list[float]], most:
     curves = {}
     for name, lost in losses.items():
         finite = [loss if math.isfinite(loss) else most for loss in lost]
-        # A thinner group cannot be worth more: what the scan says otherwise is noise.
+        # A thinner group cannot be worth more than a wider one. Where the scan says so, it is noise.
         worst = np.maximum.accumulate([0.0, *finite, max(most, *finite)])
         curves[name] = worst + SLOPE * most * (1 - shares)
 

@@ -1,7 +1,7 @@
-"""What one square of the matrix is (`Cell`), and what came of it (`Record`). Imports no torch.
+"""One square of the matrix (`Cell`) and what it consists of. Imports no torch.
 
-A cell is identified by the hash of its full configuration, defaults included: a changed default is another cell,
-a changed label is not.
+The hash of a cell's full configuration, defaults included, identifies it: a changed default makes another cell, a
+changed label does not.
 """
 
 from __future__ import annotations

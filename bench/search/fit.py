@@ -43,7 +43,7 @@ class Fitted:
 
 
 def fit(graph: PruningGraph, found: Found, budget: Budget, *, round_to: int = 1) -> Fitted:
-    """The smallest change to what a method found that brings the MACs inside the budget's tolerance.
+    """Change what a method found by as little as brings the MACs inside the budget's tolerance.
 
     Args:
         round_to: keep widths at multiples of this many channels (a group's full width is always allowed).
@@ -193,7 +193,7 @@ def _repair(lattice: _Lattice, start: dict[str, int], budget: Budget) -> dict[st
     """Add or remove as few channels as bring the MACs inside the tolerance."""
     widths = dict(start)
     target = budget.ratio * lattice.dense
-    # No group may pay for all the others: each changes in proportion to the miss, plus a step.
+    # No group pays for all the others: each may change in proportion to the miss, and by one step more.
     share = abs(1 - math.sqrt(target / max(lattice.macs(widths), 1)))
     while not budget.holds(lattice.macs(widths), lattice.dense):
         macs = lattice.macs(widths)
@@ -224,9 +224,9 @@ def _repair(lattice: _Lattice, start: dict[str, int], budget: Budget) -> dict[st
 
 
 def _combine(lattice: _Lattice, widths: dict[str, int], start: dict[str, int], budget: Budget) -> dict[str, int]:
-    """Where single steps jump over the tolerance: two or three groups at once, up to three steps each.
+    """Change two or three groups at once, by up to three steps each, where single steps jump over the tolerance.
 
-    The nearest state that was seen is returned where none lies inside.
+    Where no state lies inside, the nearest one that was seen is returned.
     """
     target, base = budget.ratio * lattice.dense, lattice.macs(widths)
     moves: list[tuple[str, int, int]] = []  # (group, new width, MACs gained)
@@ -254,7 +254,8 @@ def _combine(lattice: _Lattice, widths: dict[str, int], start: dict[str, int], b
     def changed(chosen: tuple[int, ...]) -> int:
         return sum(abs(moves[i][1] - widths[moves[i][0]]) for i in chosen)
 
-    # Gains add up but for the product of two changes in one layer, hence the wider net and the exact look.
+    # Gains add up, but for the product of two changes in one layer: pairs are gathered within twice the tolerance,
+    # and the MACs of each are then counted exactly.
     singles = [(i,) for i in range(len(moves))]
     first, second = np.nonzero(np.abs(gains[:, None] + gains[None] - need) < 2 * slack)
     pairs = [(int(i), int(j)) for i, j in zip(first, second, strict=True) if i < j]

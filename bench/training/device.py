@@ -55,5 +55,5 @@ def stage_seed(seed: int, *stage: object) -> int:
 
 
 def to_device(model: nn.Module, device: torch.device) -> nn.Module:
-    """On `device`, in channels_last, which is what convolutions are fastest in on every device seen so far."""
+    """Move `model` to `device` in channels_last, the layout in which convolutions were fastest; returns it."""
     return model.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

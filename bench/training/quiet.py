@@ -1,8 +1,8 @@
 """A latency is measured while the other cells on the machine hold still.
 
-Two locks of the operating system, which let go when a process dies: a *turnstile* that whoever measures shuts, and a
-*room* in which every process that computes is for one step at a time. With the turnstile shut nobody enters, and when
-the room is empty the measurement begins. Imports no torch.
+Two file locks, which the operating system releases when a process dies. A process that computes passes the *turnstile*
+and stays in the *room* for one step at a time. A process that measures shuts the turnstile, so that nobody enters, and
+begins when the room is empty. Imports no torch.
 """
 
 from __future__ import annotations

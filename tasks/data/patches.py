@@ -29,12 +29,26 @@ class PatchSplit:
     [B, 3, patch, patch], targets [B, 3, scale·patch, scale·patch], both value / 255 − `mean`.
     """
 
-    def __init__(self, photos: Sequence[Photo], *, scale: int, patch: int, crops: int, mean: Sequence[float]) -> None:
+    def __init__(
+        self,
+        photos: Sequence[Photo],
+        *,
+        scale: int,
+        patch: int,
+        crops: int,
+        mean: Sequence[float],
+        places: Tensor | None = None,
+    ) -> None:
+        """`places` [N, crops, 2] in [0, 1): where the patches lie that `ordered` gives; drawn where it is None."""
         self.photos, self.scale, self.patch, self.crops = tuple(photos), scale, patch, crops
         self.mean = torch.tensor(mean)
         self._sizes = torch.tensor([photo.low.shape[:2] for photo in photos]).reshape(-1, 2)  # [N, 2]
         areas = self._sizes.prod(1)
         self._starts = areas.cumsum(0) - areas  # first pixel of each photograph in the low-resolution table
+        if places is None:
+            random = torch.Generator().manual_seed(0)
+            places = torch.rand(len(photos), crops, 2, generator=random, dtype=torch.float64)
+        self._places = places
         self._low = _table([photo.low for photo in photos])
         self._high = _table([photo.high for photo in photos])
 
@@ -48,8 +62,9 @@ class PatchSplit:
         return self._of(order[:half]), self._of(order[half : 2 * half])
 
     def _of(self, indices: Sequence[int]) -> PatchSplit:
-        photos = [self.photos[i] for i in indices]
-        return PatchSplit(photos, scale=self.scale, patch=self.patch, crops=self.crops, mean=self.mean.tolist())
+        photos, places = [self.photos[i] for i in indices], self._places[list(indices)]
+        mean = self.mean.tolist()
+        return PatchSplit(photos, scale=self.scale, patch=self.patch, crops=self.crops, mean=mean, places=places)
 
     def batches(
         self, batch_size: int, *, seed: int, epoch: int, device: torch.device
@@ -66,9 +81,8 @@ class PatchSplit:
         """The same patches each time, `crops` of every photograph, as stored."""
         n = len(self)
         photo = torch.arange(n) // self.crops
-        places = torch.rand(n, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        none = torch.zeros(n, dtype=torch.long)
-        yield from self._stream(photo, self._corners(photo, places), none, batch_size, n, device)
+        corners = self._corners(photo, self._places.flatten(0, 1))
+        yield from self._stream(photo, corners, torch.zeros(n, dtype=torch.long), batch_size, n, device)
 
     def _corners(self, photo: Tensor, places: Tensor) -> Tensor:
         """Upper left corners [n, 2] in low-resolution pixels, from `places` in [0, 1)."""

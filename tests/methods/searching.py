@@ -8,7 +8,7 @@ import functools
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from bench.interface.cell import Recipe
-from bench.interface.log import Observer
 from bench.interface.method import Budget, Context, Found, Method, Search
 from bench.interface.task import Splits, Task
 from bench.search.fit import Fitted, fit
@@ -28,6 +27,7 @@ from bench.training.loop import Phase, train
 from tasks.classification import Classification
 from tasks.segmentation import Segmentation
 from tasks.super_resolution import SuperResolution
+from tests.bench.training.killed import Kill, Killed
 
 CPU = torch.device("cpu")
 
@@ -84,21 +84,6 @@ def chain(channels: int = 4) -> tuple[nn.Module, PruningGraph]:
     first = nn.Conv2d(1, channels, 3, padding=1, bias=False)
     model = nn.Sequential(first, nn.ReLU(), nn.Conv2d(channels, 2, 3, padding=1))
     return model, PruningGraph.trace(model, torch.randn(1, 1, 4, 4))
-
-
-class Killed(Exception):
-    """Raised in the middle of a search."""
-
-
-@dataclass
-class Kill(Observer):
-    """Ends a search after an epoch, as a killed process would."""
-
-    after: int
-
-    def epoch(self, phase: str, epoch: int, row: Mapping[str, Any]) -> None:
-        if epoch == self.after:
-            raise Killed
 
 
 def rows_of(ctx: Context) -> list[dict[str, Any]]:

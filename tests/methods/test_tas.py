@@ -336,7 +336,7 @@ def test_protocol_paper_puts_the_published_choices_back() -> None:
     assert (paper.hyper["sign"], paper.hyper["sharpen"], paper.recovery) == ("argmax", 1.0, "scratch-distil")
 
 
-def useless(model: CifarResNet, blocks: tuple[str, ...]) -> None:
+def useless(model: CifarResNet, blocks: set[str]) -> None:
     """Make blocks compute their shortcut, for good: conv2 and γ are 0, and so no gradient reaches either."""
     for name in blocks:
         block: Any = model.get_submodule(name)
@@ -345,17 +345,17 @@ def useless(model: CifarResNet, blocks: tuple[str, ...]) -> None:
 
 
 def test_a_stage_with_useless_blocks_gets_shallower() -> None:
-    """Of two stages of two removable blocks each, the search drops those of the one whose blocks do nothing."""
+    """Of three stages the one whose removable blocks do nothing loses at least as many as the two others together."""
     bench = searching.digits("resnet20", 4)
     model: Any = copy.deepcopy(bench.model)
-    planted = ("layer3.1", "layer3.2")
+    planted = {"layer3.1", "layer3.2"}
     useless(model, planted)
     # At a rate of almost nothing, what was planted stays useless.
     ctx = bench.context(4, recipe=bench.recipe.model_copy(update={"lr": 1e-5, "weight_decay": 0.0, "warmup_epochs": 0}))
     found = TAS(space="depth").search(model, bench.graph, bench.task, Budget(0.76), ctx)
-    assert set(found.drop_blocks) & set(planted)
-    others = [name for name in found.drop_blocks if name not in planted]
-    assert len(others) < len(set(found.drop_blocks) & set(planted)) + 1
+    dropped = set(found.drop_blocks)
+    assert dropped & planted
+    assert len(dropped - planted) <= len(dropped & planted)
     assert ctx.log.rows[-1]["expected_macs_ratio"] == pytest.approx(0.76, rel=0.08)
 
 

@@ -36,7 +36,7 @@ def run_cell(active: ActiveJob) -> Result:
     active.stage("search")
     decision = decide(inputs, active)
     pruned = prune(decision.network, inputs.graph, decision.fitted.pruning)
-    macs = _check(inputs, decision, pruned)
+    macs = checked_macs(inputs, decision, pruned)
     active.stage("recovery")
     networks = _recover(inputs, decision, pruned, active)
     active.stage("test")
@@ -49,7 +49,7 @@ def run_cell(active: ActiveJob) -> Result:
     return Result(summary=summary, record=record.model_dump_json())
 
 
-def _check(inputs: CellInputs, decision: Decision, pruned: nn.Module) -> PrunedMacs:
+def checked_macs(inputs: CellInputs, decision: Decision, pruned: nn.Module) -> PrunedMacs:
     """Count the MACs of the pruned network, which the cost model must have predicted to the operation."""
     cell, example = inputs.cell, inputs.loaded.example
     dense, counted = count_macs(inputs.dense.model, example), count_macs(pruned, example)

@@ -48,4 +48,4 @@ class RayCluster:
         return f"its worker was lost: {str(error).strip().splitlines()[-1][:200]}"
 
     def stop(self) -> None:
-        pass
+        """Nothing to do: tasks hold their resources only while they run, and others may use this connection to Ray."""

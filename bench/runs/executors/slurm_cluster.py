@@ -61,7 +61,7 @@ class SlurmCluster:
         return str(error)
 
     def stop(self) -> None:
-        pass
+        """Nothing to do: jobs that were submitted go on in the cluster, also where the caller gives up."""
 
 
 def _watch(futures: Mapping[Any, Future[Outcome]]) -> None:
@@ -77,10 +77,10 @@ def _watch(futures: Mapping[Any, Future[Outcome]]) -> None:
 
 def _loss(handle: Any, error: Exception) -> str:
     """What happened to a job without a result; its own output would hold too much for a sentence."""
-    import submitit
+    from submitit.core.utils import FailedJobError
 
     where = f"its output is in {handle.paths.stderr}"
-    if isinstance(error, submitit.core.utils.FailedJobError):
+    if isinstance(error, FailedJobError):
         raised = str(error).split("-" * 20)[1].strip("-\n ").splitlines()[-1]
         return f"its worker failed: {raised[:200]}; {where}"
     return f"its worker was lost: SLURM job {handle.job_id} ended without a result in state {handle.state}; {where}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -60,7 +61,8 @@ class WorkerProcesses:
     def stop(self) -> None:
         for worker in self._processes:
             worker.stop()
-        self._events.put(None)
+        with contextlib.suppress(OSError, EOFError):  # the queue's process may have been killed
+            self._events.put(None)
         self._forwarder.join(timeout=5)
         self._manager.shutdown()
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -11,8 +16,12 @@ import torch
 
 import methods
 from bench.contract.suite import METHOD_PROPERTIES, TASK_PROPERTIES, MethodTrial, TaskTrial, check
+from bench.contract.task import task_halves_are_disjoint
+from bench.errors import RequestError
 from bench.interface import registry
-from bench.interface.method import Found
+from bench.interface.method import Budget, Found
+from bench.search.fit import fit
+from tasks.data.images import ImageSplit
 
 
 @cache
@@ -37,6 +46,16 @@ def test_task(name: str, holds: Any) -> None:
     holds(task_trial(name))
 
 
+def failures(kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What `check` says is wrong with a method of this class, by property."""
+    monkeypatch.setitem(methods.CATALOGUE, "broken", f"{__name__}:{kind.__name__}")
+    registry.method_names.cache_clear()
+    try:
+        return {v.name: v.reason for v in check("broken") if not v.passed}
+    finally:
+        registry.method_names.cache_clear()
+
+
 @dataclass(frozen=True)
 class Sloppy:
     """Breaks most of the contract."""
@@ -50,13 +69,83 @@ class Sloppy:
 
 
 def test_the_suite_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(methods.CATALOGUE, "sloppy", f"{__name__}:Sloppy")
-    registry.method_names.cache_clear()
-    try:
-        failed = {v.name: v.reason for v in check("sloppy") if not v.passed}
-    finally:
-        registry.method_names.cache_clear()
+    failed = failures(Sloppy, monkeypatch)
     assert "standing is missing" in failed["declares searches, needs_dense, recovery and standing"]
     assert "no scores for group" in failed["gives finite scores for every channel of every group"]
     assert "epochs [] were trained where [1, 2] were due" in " ".join(failed.values())
     assert len(failed) >= 5
+
+
+@dataclass(frozen=True)
+class Deaf:
+    """Trains as it should, and keeps 0.7 of the MACs whatever it is asked."""
+
+    kept: ClassVar[float] = 0.7
+    searches: ClassVar[bool] = True
+    needs_dense: ClassVar[bool] = True
+    recovery: ClassVar[str] = "finetune"
+    standing: ClassVar[str] = "a broken method"
+
+    def search(self, model: Any, graph: Any, task: Any, budget: Any, ctx: Any) -> Found:
+        ctx.train(model)
+        scores = graph.channel_scores(model)
+        return Found(scores=scores, widths=fit(graph, Found(scores=scores), Budget(self.kept)).widths)
+
+
+@dataclass(frozen=True)
+class HalfDeaf(Deaf):
+    """Keeps one half: the least that a method can be off which does not listen."""
+
+    kept: ClassVar[float] = 0.5
+
+
+HEEDS = "decides near budgets 0.7, 0.5 and 0.3 by itself, where it decides widths or masks"
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [(Deaf, "budget 0.5: .* costs 0.(699|70)"), (HalfDeaf, "budget 0.7: .* costs 0.(499|50)")]
+)
+def test_a_method_that_ignores_its_budget_is_found(
+    kind: type[Any], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else is wrong with it: the fit brings every decision to the budget."""
+    failed = failures(kind, monkeypatch)
+    assert list(failed) == [HEEDS]
+    assert re.match(reason, failed[HEEDS])
+
+
+def with_halves(halves: Callable[[Any, int], Any]) -> Any:
+    """The trial of a task whose training split is halved like this."""
+    trial = TaskTrial("classification")
+    kind = type("Halved", (type(trial.data.train),), {"halves": halves})
+    split: Any = copy.copy(trial.data.train)
+    split.__class__ = kind
+    return SimpleNamespace(data=dataclasses.replace(trial.data, train=split))
+
+
+def test_halves_that_overlap_or_come_from_elsewhere_are_found() -> None:
+    def overlapping(split: Any, seed: int) -> Any:
+        half = len(split) // 2
+        return split.subset(torch.arange(half)), split.subset(torch.arange(half) + 1)
+
+    def invented(split: Any, seed: int) -> Any:
+        one, other = ImageSplit.halves(split, seed)
+        other.images = other.images.flip(1)
+        return one, other
+
+    def lopsided(split: Any, seed: int) -> Any:
+        return split.subset(torch.arange(4)), split.subset(torch.arange(4, len(split)))
+
+    task_halves_are_disjoint(with_halves(ImageSplit.halves))
+    for halves, reason in (
+        (overlapping, "stand in the halves more often than in the training split"),
+        (invented, "are not in the training split"),
+        (lopsided, "a half has 4 of"),
+    ):
+        with pytest.raises(AssertionError, match=reason):
+            task_halves_are_disjoint(with_halves(halves))
+
+
+def test_an_unknown_adapter_is_named() -> None:
+    with pytest.raises(RequestError, match="unknown adapter 'nope'; available: classification, dais"):
+        list(check("nope"))

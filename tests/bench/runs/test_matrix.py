@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +20,13 @@ from bench.interface import registry
 from bench.interface.record import Record
 from bench.interface.task import Splits
 from bench.runs import workload as workloads
+from bench.runs.agenda import make_agenda
+from bench.runs.events import Ended, Event, StageReached, Started
+from bench.runs.executors.executor import make_executor
+from bench.runs.job import Settings
+from bench.runs.matrix import run_matrix
+from bench.runs.recorded import recorded
+from bench.runs.suite import load_suite, select
 from bench.structure.graph import PruningGraph
 from bench.tracking.mlflow_store import Tracker
 from bench.tracking.quick_read import read_states
@@ -70,6 +78,35 @@ def test_a_matrix_runs_is_recorded_and_is_not_run_again(place: Path, monkeypatch
     assert {s.run_id for s in read_states("sqlite:///mlflow.db", "tiny").values()} == before
     assert len(reads) == 7
     assert (place / "reports/tiny/index.html").read_bytes() == page
+
+
+def test_a_matrix_is_run_from_python(place: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = select(load_suite("tiny.toml").cells, ["method=l1", "budget=0.5"])
+    settings = Settings(suite="tiny", tracking_uri=store)
+    events: list[Event] = []
+    agenda = make_agenda(cells, read_states(store, "tiny"))
+    outcomes = run_matrix(agenda, settings, make_executor("local", 1), nullcontext(events.append))
+    assert [(o.kind, o.status) for o in outcomes] == [("dense", "finished"), ("cell", "finished")]
+    kinds = [type(event) for event in events if event.id == cells[0].id]
+    assert kinds[0] is Started and kinds[-1] is Ended and kinds.count(StageReached) == 3
+    tracker = Tracker(store, "tiny")
+    (record,) = recorded(tracker, cells)
+    assert record.config == cells[0] and make_agenda(cells, read_states(store, "tiny")).jobs == ()
+    (parent,) = (state for state in tracker.states() if state.kind == "invocation")
+    assert {state.parent_run for state in tracker.states() if state.kind != "invocation"} == {parent.run_id}
+    assert parent.status == "finished"
+
+    # An invocation that is cut short says so in the store.
+    def interrupted(*arguments: object) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.runs.run_job.run_job", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_matrix(make_agenda(cells, {}), settings, make_executor("local", 1))
+    assert {tracker.client.get_run(s.run_id).info.status for s in tracker.states() if s.kind == "invocation"} == {
+        "FINISHED",
+        "KILLED",
+    }
 
 
 def test_the_store_and_the_structure_are_asked_once_and_not_once_a_cell(

@@ -1,65 +1,14 @@
-"""Suite files: what they expand to, and what is refused, in words."""
+"""Suite files: which there are, how they are changed from the command line, and which of their cells are chosen."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.errors import RequestError
 from bench.runs.suite import load_suite, select, shipped, suite_from_table
-
-
-def table(**changes: Any) -> dict[str, Any]:
-    base: dict[str, Any] = {
-        "name": "t",
-        "methods": ["l1"],
-        "budgets": [0.5, 0.25],
-        "seeds": [0, 1],
-        "workloads": [
-            {"task": "classification", "dataset": "digits", "model": "resnet8", "epochs": {"dense": 2, "recovery": 1}}
-        ],
-    }
-    return {**base, **changes}
-
-
-def changed_workload(**changes: Any) -> dict[str, Any]:
-    return table(workloads=[{**table()["workloads"][0], **changes}])
-
-
-def test_the_matrix_is_the_product_with_controls_added() -> None:
-    cells = suite_from_table(table(), "t").cells
-    assert len(cells) == 3 * 2 * 2 + 2
-    assert {c.method for c in cells} >= {"l1", "random", "uniform-scratch"}
-    assert [(c.budget, c.seed) for c in cells if c.method == "dense-longer"] == [(1.0, 0), (1.0, 1)]
-    assert len({c.id for c in cells}) == len(cells)
-
-
-def test_controls_can_be_left_out_only_by_saying_so() -> None:
-    assert {c.method for c in suite_from_table(table(controls=[]), "t").cells} == {"l1"}
-
-
-def test_defaults_are_part_of_the_configuration() -> None:
-    cell = suite_from_table(table(controls=[]), "t").cells[0]
-    assert cell.hyper == {"scope": "layer"}
-    assert cell.workload.options == {"image_size": 0, "train_size": 0, "val_fraction": 0.1, "pretrained": False}
-    assert cell.workload.train.lr == 0.1
-
-
-def test_hyper_parameters_recipes_and_options_are_taken_over() -> None:
-    given = changed_workload(train={"lr": 0.3, "batch_size": 64}, finetune={"lr": 0.01}, train_size=100)
-    cell = suite_from_table({**given, "controls": [], "method": {"l1": {"scope": "global"}}}, "t").cells[0]
-    assert cell.hyper == {"scope": "global"}
-    assert (cell.workload.train.lr, cell.workload.finetune.lr) == (0.3, 0.01)
-    assert cell.workload.train.batch_size == cell.workload.finetune.batch_size == 64
-    assert cell.workload.options["train_size"] == 100
-
-
-def test_several_recoveries_make_an_axis_but_for_what_trains_from_scratch() -> None:
-    cells = suite_from_table(table(recovery=["finetune", "scratch", "none"]), "t").cells
-    assert sum(c.method == "l1" for c in cells) == 3 * 4
-    assert {c.recovery for c in cells if c.method == "uniform-scratch"} == {"scratch"}
+from tests.bench.runs.tables import table
 
 
 @pytest.mark.parametrize("name", list(shipped()))
@@ -67,56 +16,6 @@ def test_shipped_suites_are_valid_and_described(name: str) -> None:
     suite = load_suite(name)
     assert suite.name == name
     assert suite.description and suite.cells
-
-
-REFUSED: list[tuple[dict[str, Any], str]] = [
-    (table(budgets=[0]), "budgets.0 = 0 is not allowed"),
-    (table(budgets=[1.2]), "budgets.0 = 1.2 is not allowed"),
-    (table(budgets=[-0.5]), "budgets.0 = -0.5 is not allowed"),
-    (table(budgets=[float("nan")]), "budgets.0 = nan is not allowed"),
-    (table(budgets=[]), "budgets = [] is not allowed"),
-    (table(budgets=[0.5, 0.5]), "budgets lists 0.5 twice"),
-    (table(seeds=[]), "seeds = [] is not allowed"),
-    (table(seeds=[0, 0]), "seeds lists 0 twice"),
-    (table(seeds=[-1]), "seeds.0 = -1 is not allowed"),
-    (table(methods=["dias"]), "unknown method 'dias'; available: "),
-    (table(methods=["l1", "l1"]), "methods lists 'l1' twice"),
-    (table(methods=[], controls=[]), "nothing to run"),
-    (table(budget=[0.5]), "unknown field 'budget'; allowed: budgets, "),
-    (table(protocol="fair"), "protocol = 'fair' is not allowed"),
-    (table(name="../x"), "name = '../x' is not allowed"),
-    (table(method={"l1": {"scop": 1}}), "method 'l1' has no field 'scop'; available: scope"),
-    (table(method={"l1": {"scope": 1}}), "method 'l1': scope = 1 is not allowed"),
-    (table(method={"tas9": {}}), "unknown method 'tas9'"),
-    (changed_workload(task="detection"), "unknown task 'detection'; available: classification"),
-    (changed_workload(dataset="mnist"), "unknown data set 'mnist'; available: "),
-    (changed_workload(model="resnet21"), "unknown model 'resnet21'; available: "),
-    (changed_workload(epoch={}), "unknown field 'epoch', did you mean 'epochs'? allowed: "),
-    (changed_workload(epochs={"dense": -1, "recovery": 1}), "workloads.0.epochs.dense = -1 is not allowed"),
-    (changed_workload(epochs={"dens": 1, "recovery": 1}), "'workloads.0.epochs.dens"),
-    (changed_workload(train={"lr": 0}), "workloads.train: lr = 0 is not allowed"),
-    (changed_workload(train={"lrr": 1}), "workloads.train: unknown field 'lrr'; allowed: batch_size, "),
-    (changed_workload(train_size=-4), "train_size = -4 is not allowed"),
-    (changed_workload(pretrained=True), "'resnet8' has no pretrained weights"),
-    (changed_workload(dataset="cifar10", image_size=64), "image_size = 64 is not allowed"),
-    (table(workloads=table()["workloads"] * 2), "two cells are the same"),
-    (table(workloads=[]), "workloads = [] is not allowed"),
-    (table(method={"l1": {"recovery": "finetun"}}), "unknown recovery 'finetun'; available: "),
-    (table(methods=["l1", "x"], method={"x": {"base": "l11"}}), "unknown method 'l11'; available: "),
-    (table(method={"l1": {"base": "random"}}), "'l1' is a method of its own and cannot be a variant of 'random'"),
-    (table(methods=["l1", "x"], method={"x": {"base": "l1"}}), "two cells are the same"),
-    (changed_workload(transfer={"from": "absent"}), "transfer from 'absent' is not possible; available: none"),
-    (changed_workload(transfer={"form": "absent"}), "workloads.0.transfer"),
-]
-
-
-@pytest.mark.parametrize(("given", "sentence"), REFUSED, ids=[s for _, s in REFUSED])
-def test_what_is_wrong_is_named_in_one_sentence(given: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(RequestError) as error:
-        suite_from_table(given, "my.toml")
-    assert sentence in str(error.value)
-    assert str(error.value).startswith("my.toml: ")
-    assert "\n" not in str(error.value)
 
 
 def test_files_that_are_no_suites_are_refused(tmp_path: Path) -> None:

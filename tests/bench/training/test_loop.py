@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,16 @@ from torch import nn
 
 from bench.errors import CellError, RequestError
 from bench.interface.cell import Recipe
-from bench.interface.log import Observer, TrainingLog
+from bench.interface.log import TrainingLog
 from bench.interface.method import Search
+from bench.interface.task import TrainVal
 from bench.training.checkpoint import load_state, save_state
+from bench.training.context import search_context, search_steps
 from bench.training.device import resolve_device, resolve_precision, stage_seed
 from bench.training.evaluate import recalibrate
 from bench.training.loop import Phase, learning_rate, make_optimizer, train
 from tasks.classification import Classification
+from tests.bench.training.killed import Kill, Killed
 
 CPU = torch.device("cpu")
 TASK = Classification("digits", "resnet8", train_size=200)
@@ -56,21 +57,6 @@ def run(
 
 def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
-
-
-class Killed(Exception):
-    """Stands for a killed process."""
-
-
-@dataclass
-class Kill(Observer):
-    """Ends the training after an epoch."""
-
-    after: int
-
-    def epoch(self, phase: str, epoch: int, row: Mapping[str, Any]) -> None:
-        if epoch == self.after:
-            raise Killed
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(data: Any) -> None:
@@ -219,6 +205,38 @@ def test_a_search_resumes_exactly(data: Any, tmp_path: Path) -> None:
     assert float(alpha) == float(again) and same(straight, resumed)
 
 
+@pytest.mark.parametrize("bilevel", [True, False])
+@pytest.mark.parametrize("samples", [200, 65, 40])
+def test_a_search_knows_how_many_steps_it_will_take(data: Any, samples: int, bilevel: bool) -> None:
+    """Halves of 40 samples are smaller than a batch of 32: one step an epoch."""
+    model, visible = network(data), TrainVal(data.train.subset(torch.arange(samples)), data.val)
+    search, _ = scale_search(model, bilevel=bilevel)
+    steps: list[float] = []
+    search.after = steps.append
+    ctx = search_context(TASK, visible, RECIPE, epochs=2, seed=0, device=CPU)
+    ctx.train(model, search)
+    assert len(steps) == search_steps(ctx, bilevel=bilevel)
+    assert steps == pytest.approx([(i + 1) / len(steps) for i in range(len(steps))])
+    assert len(ctx.log.epochs("search")) == 2
+
+
+def test_an_iteration_calls_a_search_in_order(data: Any) -> None:
+    model = network(data)
+    search, alpha = scale_search(model)
+    calls: list[str] = []
+    search.before = lambda progress: calls.append("before")
+    search.before_architecture = lambda progress: calls.append("before architecture")
+    search.penalty = lambda: (calls.append("penalty"), 0.0 * alpha)[1]
+    search.after = lambda progress: calls.append("after")
+    search.metrics = lambda: {"alpha": float(alpha)}
+    search.snapshot = lambda: {"alphas": [float(alpha)]}
+    log = TrainingLog()
+    run(data, 1, model=model, search=search, log=log)
+    assert calls == ["before", "before architecture", "penalty", "after"] * 3
+    assert log.rows[0]["alpha"] == float(alpha)
+    assert log.snapshots == {"alphas": [{"phase": "dense", "epoch": 1, "values": [float(alpha)]}]}
+
+
 def test_too_few_samples_for_a_batch_are_named(data: Any) -> None:
     tiny = data.train.subset(torch.arange(2))
     search, _ = scale_search(network(data))
@@ -240,15 +258,23 @@ def test_recalibration_gives_the_mean_of_batch_statistics(data: Any) -> None:
     assert norm.momentum == 0.1 and model.training
 
 
-def test_devices_and_precisions_are_resolved() -> None:
+def test_devices_are_resolved() -> None:
     assert resolve_device("cpu") == CPU
     with pytest.raises(RequestError, match="unknown device 'tpu'; available: auto, cpu, cuda"):
         resolve_device("tpu")
     if not torch.cuda.is_available():
         with pytest.raises(RequestError, match="no CUDA device"):
             resolve_device("cuda")
-    assert resolve_precision(Recipe(precision="fp32"), CPU) == "fp32"
-    assert resolve_precision(Recipe(precision="auto"), CPU) in ("fp32", "bf16")
+
+
+@pytest.mark.parametrize(("given", "computes_in_bf16", "resolved"), [
+    ("fp32", True, "fp32"), ("bf16", False, "bf16"), ("auto", True, "bf16"), ("auto", False, "fp32"),
+])  # fmt: skip
+def test_precision_is_resolved_by_what_the_processor_computes_in(
+    given: Any, computes_in_bf16: bool, resolved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.training.device._computes_in_bf16", lambda device_type: computes_in_bf16)
+    assert resolve_precision(Recipe(precision=given), CPU) == resolved
 
 
 @pytest.mark.cuda

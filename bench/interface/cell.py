@@ -223,8 +223,23 @@ class Cell(Frozen):
 
     @property
     def label(self) -> str:
+        return f"{self.workload.name} {self.title} {self.budget:g} seed {self.seed}"
+
+    @property
+    def title(self) -> str:
+        """The method's label, with what tells an ablation or a transfer from the method itself."""
         taken = f" {self.ablation}" if self.ablation else " transferred" if self.transfer else ""
-        return f"{self.workload.name} {self.method}{taken} {self.budget:g} seed {self.seed}"
+        return f"{self.method}{taken}"
+
+    @property
+    def schedule(self) -> list[tuple[str, int, Recipe]]:
+        """(phase, epochs, recipe) of all training behind the final network, in order."""
+        phases = [
+            ("dense", self.workload.epochs.dense if self.needs_dense else 0, self.workload.train),
+            ("search", self.search_epochs, self.search_recipe),
+            ("recovery", self.recovery_epochs, self.recovery_recipe),
+        ]
+        return [phase for phase in phases if phase[1]]
 
 
 def dense_id(workload: Workload, seed: int) -> str:

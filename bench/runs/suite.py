@@ -92,6 +92,7 @@ def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
         "dataset": lambda c: c.workload.dataset,
         "model": lambda c: c.workload.model,
         "recovery": lambda c: c.recovery,
+        "ablation": lambda c: c.ablation or "none",
         "cell": lambda c: c.id,
     }
     wanted: dict[str, set[str]] = {}

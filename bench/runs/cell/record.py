@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from bench.interface.cell import Recipe
 from bench.interface.log import TrainingLog
 from bench.interface.record import Audit, GroupWidth, Ledger, PhaseCost, Record
 from bench.runs.cell.decision import Decision
@@ -98,16 +97,8 @@ def _ledger(inputs: CellInputs, decision: Decision) -> Ledger:
 
 def _phases(inputs: CellInputs, decision: Decision) -> list[PhaseCost]:
     """What each phase cost that the final network's weights or architecture came from."""
-    cell = inputs.cell
-    dense = TrainingLog(inputs.dense.rows)
-    phases: list[tuple[str, int, TrainingLog, Recipe, float]] = []
-    if cell.needs_dense:
-        phases.append(("dense", cell.workload.epochs.dense, dense, cell.workload.train, inputs.dense.seconds))
-    if cell.search_epochs:
-        phases.append(("search", cell.search_epochs, inputs.log, cell.search_recipe, decision.search_seconds))
-    if cell.recovery_epochs:
-        seconds = inputs.log.seconds("recovery")
-        phases.append(("recovery", cell.recovery_epochs, inputs.log, cell.recovery_recipe, seconds))
+    logs = {"dense": TrainingLog(inputs.dense.rows)}
+    seconds = {"search": decision.search_seconds}
     return [
         PhaseCost(
             name=name,
@@ -116,9 +107,10 @@ def _phases(inputs: CellInputs, decision: Decision) -> list[PhaseCost]:
             weight_steps=log.total(name, "weight_steps"),
             architecture_steps=log.total(name, "architecture_steps"),
             peak_lr=recipe.lr,
-            seconds=seconds,
+            seconds=seconds.get(name, log.seconds(name)),
         )
-        for name, epochs, log, recipe, seconds in phases
+        for name, epochs, recipe in inputs.cell.schedule
+        for log in [logs.get(name, inputs.log)]
     ]
 
 

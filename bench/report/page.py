@@ -1,8 +1,8 @@
 """The page: one HTML file that needs nothing else, with every cell's details in it.
 
-Names come from suite files and third parties, so nothing is trusted: markup is escaped by Jinja, data travels as JSON
-whose angle brackets are escaped, scripts write text and never markup, and a content security policy lets run only the
-page's own scripts, by their hashes, and nothing load from anywhere.
+Names come from suite files and third parties, so nothing is trusted. Jinja escapes the markup. Data travels as JSON
+whose angle brackets are escaped. Scripts write text and never markup. A content security policy allows the page's own
+scripts alone, by their hashes, and forbids the page to load anything.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def page_scripts() -> list[str]:
 
 
 def embed(value: Any) -> str:
-    """JSON that no script element can be left from: `<`, `>` and `&` are written as escapes."""
+    """JSON that cannot end the script element around it: `<`, `>` and `&` are written as escapes."""
     text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -163,7 +163,7 @@ def _rich(text: str) -> Markup:
 @cache
 def _asset(name: str) -> str:
     text = (HERE / "static" / name).read_text(encoding="utf-8")
-    # The map is not embedded; developer tools would go looking for it.
+    # The map is not embedded, and developer tools would ask the network for it.
     return re.sub(r"\n//# sourceMappingURL=.*\s*$", "\n", text)
 
 

@@ -137,7 +137,7 @@
         low: metric.mean - interval,
         high: metric.mean + interval,
         reach: Math.min(interval, MAX_REACH * (metric.std ?? 0)),
-        /** Points of one line are of one method, recovery and source. */
+        /** Points of one line share method, recovery and what was searched on. */
         line: [entry.method.index, entry.recovery, entry.searched_on].join("|"),
         href: entryHref(entry),
       };

@@ -29,9 +29,11 @@ def expand(suite: SuiteTable) -> list[Cell]:
     entries = _entries(suite)
     workloads = [_workload(table) for table in suite.workloads]
     cells: list[Cell] = []
-    for workload, seed, budget, entry in itertools.product(workloads, suite.seeds, suite.budgets, entries):
-        if entry.prunes or budget == suite.budgets[0]:  # an unpruned network stands once a seed, whatever the budgets
-            cells += entry.cells(suite, workload, seed, budget if entry.prunes else 1.0)
+    for table, workload in zip(suite.workloads, workloads, strict=True):
+        budgets, seeds = table.budgets or suite.budgets, table.seeds or suite.seeds
+        for seed, budget, entry in itertools.product(seeds, budgets, entries):
+            if entry.prunes or budget == budgets[0]:  # an unpruned network stands once a seed, whatever the budgets
+                cells += entry.cells(suite, workload, seed, budget if entry.prunes else 1.0)
     cells += _ablations(suite, entries, cells)
     cells += _transfers(suite, workloads, cells)
     _require_distinct(cells)
@@ -89,6 +91,8 @@ def _entries(suite: SuiteTable) -> list[_Entry]:
     _require_no_repeats(
         {"methods": suite.methods, "controls": controls, "budgets": suite.budgets, "seeds": suite.seeds}
     )
+    for table in suite.workloads:
+        _require_no_repeats({"workloads.budgets": table.budgets or (), "workloads.seeds": table.seeds or ()})
     adapters = {label: _adapter(suite, label) for label in (*labels, *suite.method)}
     for label in suite.method:
         registry.method_class(adapters[label])

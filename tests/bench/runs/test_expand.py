@@ -45,6 +45,22 @@ def test_everything_is_recovered_by_rewinding_unless_a_suite_says_otherwise() ->
     assert {c.method for c in cells if c.recovery == "scratch"} == {"uniform-scratch", "dense-longer"}
 
 
+def test_a_workload_can_have_budgets_and_seeds_of_its_own() -> None:
+    given = table(controls=["dense-longer"])
+    (first,) = given["workloads"]
+    given["workloads"] = [first, {**first, "name": "other", "budgets": [0.75], "seeds": [4, 5, 6]}]
+    cells = suite_from_table(given, "t").cells
+    own = {(c.budget, c.seed) for c in cells if c.workload.name == "other" and c.method == "l1"}
+    assert own == {(0.75, 4), (0.75, 5), (0.75, 6)}
+    assert {(c.budget, c.seed) for c in cells if c.workload.name != "other" and c.method == "l1"} == {
+        (b, s) for b in (0.5, 0.25) for s in (0, 1)
+    }
+    assert sum(c.method == "dense-longer" for c in cells) == 2 + 3
+    given["workloads"][1]["seeds"] = [1, 1]
+    with pytest.raises(RequestError, match=r"workloads\.seeds lists 1 twice"):
+        suite_from_table(given, "t")
+
+
 def test_matched_steps_need_whole_epochs() -> None:
     steps: dict[str, Any] = {"methods": ["dcss"], "match": "steps"}
     odd = changed_workload(epochs={"dense": 4, "search": 3, "recovery": 2}) | steps

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from bench.tracking.mlflow_store import Tracker
-from tests.bench.runs.tiny import PROGRAM, SUITE, call, figures, records, results
+from tests.bench.runs.tiny import PROGRAM, SUITE, figures, records, results
 
 ROOT = Path(__file__).resolve().parents[4]
 HOW = {
@@ -41,42 +43,57 @@ class Killer:
 '''
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("PRUNEBENCH_SLURM_TEST", "1")
+@dataclass(frozen=True)
+class Run:
+    """A run of the suite that has ended."""
+
+    folder: Path
+    code: int
+    stderr: str
 
 
-@pytest.mark.parametrize("executor", HOW)
-def test_every_executor_gives_the_same_table(place: Path, executor: str) -> None:
-    only = ("--only", "method=l1", "--quiet")
-    assert call("run", "tiny.toml", *only, cwd=place).wait() == 0
-    other = place / executor
-    other.mkdir()
-    (other / "tiny.toml").write_text(SUITE)
-    # Two at a time give each one thread, as the run that they are compared with.
-    assert call("run", "tiny.toml", *only, *HOW[executor], cwd=other).wait() == 0
-    assert figures(results(other)) == figures(results(place))
-    # Latencies were measured while the other cell held still.
-    assert not any("hold still" in note for record in records(other) for note in record.notes)
+def run(folder: Path, empty_store: Path, *arguments: str, plugin: Path | None = None) -> Run:
+    """Run the suite in a folder of its own, with one thread a worker."""
+    shutil.copy(empty_store, folder / "mlflow.db")
+    (folder / "tiny.toml").write_text(SUITE)
+    paths = [str(path) for path in (plugin, ROOT) if path is not None]
+    own = {"OMP_NUM_THREADS": "1", "PRUNEBENCH_SLURM_TEST": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-c", PROGRAM, "run", "tiny.toml", "--set", "controls=[]", *arguments]
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **own}, capture_output=True, text=True)
+    return Run(folder, done.returncode, done.stderr)
 
 
-@pytest.mark.parametrize("executor", HOW)
-def test_a_worker_that_dies_fails_its_own_cell_and_is_recorded(
-    place: Path, monkeypatch: pytest.MonkeyPatch, executor: str
-) -> None:
-    plugin = place / "plugin"
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Run:
+    """The suite, one cell after the other in one process."""
+    return run(tmp_path_factory.mktemp("straight"), _empty_store)
+
+
+@pytest.fixture(scope="module", params=HOW)
+def struck(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Run:
+    """The suite on each executor, two cells at a time, with a method more that kills its worker at one budget."""
+    plugin = tmp_path_factory.mktemp("plugin")
     facts = plugin / "killer-1.0.dist-info"
-    facts.mkdir(parents=True)
+    facts.mkdir()
     (plugin / "killer.py").write_text(KILLER)
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: killer\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text("[prunebench.methods]\nkiller = killer:Killer\n")
-    monkeypatch.setenv("PYTHONPATH", f"{plugin}{os.pathsep}{ROOT}")
-    chosen = ("--set", 'methods=["killer", "l1"]', "--set", "controls=[]")
-    command = [sys.executable, "-c", PROGRAM, "run", "tiny.toml", *chosen, *HOW[executor]]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True)
-    assert done.returncode == 1, done.stderr
+    methods = ("--set", 'methods=["killer", "l1"]')
+    return run(tmp_path_factory.mktemp(request.param), _empty_store, *methods, *HOW[request.param], plugin=plugin)
 
+
+def test_every_executor_gives_the_same_table(straight: Run, struck: Run) -> None:
+    assert straight.code == 0, straight.stderr
+    expected = figures(results(straight.folder))
+    given = figures(results(struck.folder))
+    assert len(expected) == 2 and {cell: given[cell] for cell in expected} == expected
+    # Latencies were measured while the other cell held still.
+    assert not any("hold still" in note for record in records(struck.folder) for note in record.notes)
+
+
+def test_a_worker_that_dies_fails_its_own_cell_and_is_recorded(struck: Run) -> None:
+    place = struck.folder
+    assert struck.code == 1, struck.stderr
     status = {(r["method"], r["budget"]): r["status"] for r in results(place)}
     assert status == {
         ("killer", "0.5"): "finished",
@@ -87,9 +104,9 @@ def test_a_worker_that_dies_fails_its_own_cell_and_is_recorded(
     (failed,) = (record for record in records(place) if record.status == "failed")
     assert "worker" in failed.error and failed.run_id and failed.started_at <= failed.finished_at
     # Every job ends once on the display, the lost one too.
-    ends = Counter(line.split()[0] for line in done.stderr.splitlines() if line.startswith(("done", "FAILED")))
+    ends = Counter(line.split()[0] for line in struck.stderr.splitlines() if line.startswith(("done", "FAILED")))
     assert ends == {"done": 4, "FAILED": 1}
-    assert f"FAILED digits-resnet8 killer 0.3 seed 0: {failed.error}" in done.stderr
+    assert f"FAILED digits-resnet8 killer 0.3 seed 0: {failed.error}" in struck.stderr
     # The run that the worker left is closed, with the log that it had begun.
     states = Tracker(f"sqlite:///{place / 'mlflow.db'}", "tiny").states()
     assert {state.status for state in states if state.kind != "invocation"} == {"finished", "failed"}

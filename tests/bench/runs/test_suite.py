@@ -45,6 +45,8 @@ def test_overrides_reach_every_field() -> None:
 
 def test_seeds_are_counted_from_zero() -> None:
     assert {c.seed for c in load_suite("demo", seeds=3).cells} == {0, 1, 2}
+    # Also where a workload has seeds of its own, as the demo's first.
+    assert {c.seed for c in load_suite("demo", seeds=1).cells} == {0}
     with pytest.raises(RequestError, match="--seeds 0"):
         load_suite("demo", seeds=0)
 

@@ -57,7 +57,8 @@ class EntryRow(NamedTuple):
     protocol: str
     budget: float
     recovery: str
-    source: str
+    searched_on: str
+    """What a transferred pruning was searched on; empty for an own search."""
     main: bool
     """Whether it belongs to the main comparison."""
     rank: float | None
@@ -160,7 +161,7 @@ def _entry_rows(matrix: Matrix, workloads: Sequence[str], methods: Sequence[str]
             protocol=entry.protocol,
             budget=entry.budget,
             recovery=entry.recovery,
-            source=entry.searched_on,
+            searched_on=entry.searched_on,
             main=id(entry) in main,
             rank=entry.rank,
             verdict=entry.verdict,

@@ -22,7 +22,7 @@
     entry.cells = [];
     const differs = [];
     if (!entry.main && entry.recovery) differs.push(entry.recovery);
-    if (entry.source) differs.push("from " + entry.source);
+    if (entry.searched_on) differs.push("from " + entry.searched_on);
     entry.label = entry.method.name + (differs.length ? ` (${differs.join(", ")})` : "");
   }
 

@@ -138,7 +138,7 @@
         high: metric.mean + interval,
         reach: Math.min(interval, MAX_REACH * (metric.std ?? 0)),
         /** Points of one line are of one method, recovery and source. */
-        line: [entry.method.index, entry.recovery, entry.source].join("|"),
+        line: [entry.method.index, entry.recovery, entry.searched_on].join("|"),
         href: entryHref(entry),
       };
     });

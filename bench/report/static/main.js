@@ -35,6 +35,9 @@
     if (widthsReady) drawWidths();
   }
 
+  /** The address of the view that the dialog shows. */
+  let shownAddress = "";
+
   /** Show the entry or the cell that the address names, and nothing where it names none. */
   function showView() {
     const [kind, value] = decodeURIComponent(location.hash.slice(1)).split(/=(.*)/s);
@@ -45,6 +48,7 @@
       return;
     }
     byId("detail").replaceChildren(...(cell ? cellView(cell) : entryView(entry)));
+    shownAddress = location.hash;
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
   }
@@ -56,8 +60,9 @@
 
   function listen() {
     byId("theme").addEventListener("click", switchTheme);
+    // The address may already name another view by the time that the dialog tells of its closing.
     dialog.addEventListener("close", () => {
-      if (/^#(cell|entry)=/.test(location.hash)) history.replaceState(null, "", "#");
+      if (!dialog.open && location.hash === shownAddress) history.replaceState(null, "", "#");
     });
     // A click beside the dialog's content is one on the dialog itself.
     dialog.addEventListener("click", (event) => {

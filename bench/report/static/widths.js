@@ -28,7 +28,7 @@
   /** Rows with widths: of the main comparison, or of a pruning that was searched elsewhere. */
   function usableRows() {
     return selection.rows.filter(({ n, entry, cells }) =>
-      n && (entry.main || entry.source) && cells.some((cell) => detailsOf(cell).widths !== null));
+      n && (entry.main || entry.searched_on) && cells.some((cell) => detailsOf(cell).widths !== null));
   }
 
   /** Offer what there is to choose, and give the rows of the workload and the budget that are chosen. */
@@ -42,7 +42,7 @@
     return here
       .filter((row) => String(row.entry.budget) === budget)
       .sort(({ entry: a }, { entry: b }) =>
-        a.method.index - b.method.index || Boolean(a.source) - Boolean(b.source));
+        a.method.index - b.method.index || Boolean(a.searched_on) - Boolean(b.searched_on));
   }
 
   /** A tile for each group of a row: the share of its channels that is kept, mean over the seeds shown. */

@@ -204,7 +204,7 @@ def test_scripts_read_the_fields_that_the_data_has_and_no_others(browser: Any, r
         assert set(kind._fields) <= set(found["read"][",".join(kind._fields)]), kind.__name__
 
 
-@pytest.mark.parametrize("field", ["dense_mean", "within_budget", "native_widths", "macs_ratio"])
+@pytest.mark.parametrize("field", ["within_budget", "macs_ratio"])
 def test_a_field_that_is_not_in_the_data_is_noticed(browser: Any, report: Path, tmp_path: Path, field: str):
     html = (report / "index.html").read_text(encoding="utf-8")
     assert html.count(f'"{field}"') == 1
@@ -283,6 +283,15 @@ def test_every_row_leads_to_its_cells_and_their_runs(page: Any, cells: tuple[lis
     href = page.locator("#detail a[href^=http]").first.get_attribute("href")
     assert href == f"http://127.0.0.1:5000/#/experiments/7/runs/{record.run_id}"
     assert "Budget" in text and "Widths" in text and "left whole" in text.lower()
+
+
+def test_a_view_that_is_asked_for_right_after_another_is_closed_opens(page: Any):
+    first, second = page.evaluate("""() => Tabulator.findTable("#cells-table")[0].getData().slice(0, 2)
+        .map((cell) => cell.id)""")
+    page.evaluate("id => { location.hash = 'cell=' + id; }", first)
+    page.wait_for_selector(f"dialog[open] code:text-is('{first}')")
+    page.evaluate("id => { document.getElementById('dialog').close(); location.hash = 'cell=' + id; }", second)
+    page.wait_for_selector(f"dialog[open] code:text-is('{second}')", timeout=5000)
 
 
 def test_a_pruning_that_was_searched_elsewhere_stands_among_the_widths(page: Any):

@@ -1,7 +1,7 @@
 """Checks a report against its own records: every Δ, %, rank and bold is computed again from `cells.jsonl`.
 
 Nothing of the report's own arithmetic is used: the records are read as plain JSON, and the statistics are pandas' and
-scipy's. Only the labels of workloads and methods are the report's. What is checked:
+scipy's. Only the labels of workloads, methods and protocols are the report's. What is checked:
 
 * the records: they have one protocol version; no cell is there twice; an identity is the hash of its configuration;
   budgets and ratios follow from the counted MACs; methods that started from one dense network state it alike;
@@ -209,11 +209,14 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     import pandas as pd
 
     shown: Any = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    labels = _labels(cells)
+    made = build([parse_payload(cell) for cell in cells], suite="audit")
+    labels = made.labels
     frame = _frame(cells)
     frame["workload_label"] = [labels[cell["cell_id"]][0] for cell in cells]
     frame["method_label"] = [labels[cell["cell_id"]][1] for cell in cells]
-    frame["own"] = [cell["cell"].get("transfer") is None for cell in cells]
+    frame["protocol"] = [made.entry_key(made.configs[cell["cell_id"]]).protocol for cell in cells]
+    taken = [cell["cell"].get("transfer") or cell["cell"].get("ablation") for cell in cells]
+    frame["own"] = [name is None for name in taken]
     good = frame[(frame.status == "finished") & frame.final_metric.notna()].copy()
     started = good[good.needs_dense & good.dense_metric.notna()].drop_duplicates(["workload_label", "seed"])
     other = good[good.dense_metric.notna()].drop_duplicates(["workload_label", "seed"])
@@ -338,8 +341,3 @@ def _clear_winner(contest: Mapping[str, Any], places: Mapping[str, float]) -> st
         if p * (len(p_values) - step) >= 0.05:
             return None
     return best
-
-
-def _labels(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
-    """Labels of workload and method by cell id, as the report chose them."""
-    return build([parse_payload(cell) for cell in cells], suite="audit").labels

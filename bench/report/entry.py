@@ -68,6 +68,7 @@ class EntryKey(NamedTuple):
     method: str
     recovery: str
     searched_on: str
+    ablation: str = ""
 
 
 @dataclass
@@ -79,6 +80,7 @@ class Entry:
     dataset: str
     model: str
     protocol: str
+    """Label of the protocol: what was held equal is part of it."""
     method: str
     """Label, with the hyper-parameters in which variants of the method differ."""
     adapter: str
@@ -90,6 +92,8 @@ class Entry:
     recovery: str
     searched_on: str
     """Where a transferred pruning was searched: `digits-resnet8 at 0.5`; empty for the cell's own search."""
+    ablation: str
+    """`blind`, `l1-channels` or `scratch` where the entry takes the method apart; else empty."""
     budget: float
     metric: str
     higher_is_better: bool
@@ -139,7 +143,14 @@ class Entry:
 
     @property
     def key(self) -> EntryKey:
-        return EntryKey(self.workload, self.protocol, self.budget, self.method, self.recovery, self.searched_on)
+        return EntryKey(
+            self.workload, self.protocol, self.budget, self.method, self.recovery, self.searched_on, self.ablation
+        )
+
+    @property
+    def label(self) -> str:
+        """The method, and the ablation of it that the entry is: `dcss blind`."""
+        return f"{self.method} {self.ablation}" if self.ablation else self.method
 
     @property
     def n(self) -> int:

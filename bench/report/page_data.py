@@ -59,6 +59,8 @@ class EntryRow(NamedTuple):
     recovery: str
     searched_on: str
     """What a transferred pruning was searched on; empty for an own search."""
+    ablation: str
+    """What takes the method apart; empty for the method itself."""
     main: bool
     """Whether it belongs to the main comparison."""
     rank: float | None
@@ -162,6 +164,7 @@ def _entry_rows(matrix: Matrix, workloads: Sequence[str], methods: Sequence[str]
             budget=entry.budget,
             recovery=entry.recovery,
             searched_on=entry.searched_on,
+            ablation=entry.ablation,
             main=id(entry) in main,
             rank=entry.rank,
             verdict=entry.verdict,

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bench.interface.record import Record
+from bench.report.figures.recorded import NOT_DRAWN
 from bench.report.matrix import Matrix
 from bench.report.page_data import short
 
@@ -21,8 +22,6 @@ FEWEST_CURVE_POINTS = 12
 """A curve of fewer points is not worth drawing."""
 MOST_CURVE_POINTS = 60
 TRACE_CHARACTERS = 6_000
-NOT_CURVES = frozenset({"phase", "epoch", "seconds", "lr"})
-"""What a trajectory's rows hold beside the figures that are drawn."""
 
 
 class MetricsRow(NamedTuple):
@@ -232,13 +231,13 @@ def curve_points(matrix: Matrix) -> int:
 def _curve_names(rows: Sequence[Mapping[str, Any]]) -> set[str]:
     """Curves of a trajectory, by its first, middle and last row: a phase logs the same in every epoch."""
     looked_at = (*rows[:1], *rows[len(rows) // 2 :][:1], *rows[-1:])
-    return {name for row in looked_at for name in row} - NOT_CURVES
+    return {name for row in looked_at for name in row} - NOT_DRAWN
 
 
 def curves(record: Record, points: int) -> dict[str, Any]:
     """Training curves by column, thinned evenly within each phase; the last epoch of a phase is always there."""
     rows = record.trajectory
-    names = sorted({name for row in rows for name in row} - NOT_CURVES)
+    names = sorted({name for row in rows for name in row} - NOT_DRAWN)
     phases: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         phases.setdefault(str(row.get("phase", "")), []).append(row)

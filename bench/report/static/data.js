@@ -21,9 +21,10 @@
     entry.method = methods[entry.method_index];
     entry.cells = [];
     const differs = [];
-    if (!entry.main && entry.recovery) differs.push(entry.recovery);
+    if (!entry.main && !entry.ablation && entry.recovery) differs.push(entry.recovery);
     if (entry.searched_on) differs.push("from " + entry.searched_on);
-    entry.label = entry.method.name + (differs.length ? ` (${differs.join(", ")})` : "");
+    const name = entry.method.name + (entry.ablation ? " " + entry.ablation : "");
+    entry.label = name + (differs.length ? ` (${differs.join(", ")})` : "");
   }
 
   for (const cell of cells) {

@@ -66,7 +66,7 @@
   }
 
   function drawLegend() {
-    const shown = new Set(selection.rows.filter((row) => row.n).map((row) => row.entry.method));
+    const shown = new Set(selection.rows.filter(({ n, entry }) => n && !entry.ablation).map(({ entry }) => entry.method));
     const items = methods.filter((method) => shown.has(method)).map((method) => {
       const name = method.control ? el("i", {}, method.name) : method.name;
       return el("span", { title: method.name }, symbolPicture(method), name);
@@ -92,7 +92,7 @@
   function panelGroups({ x, y }) {
     const groups = new Map();
     for (const row of selection.rows) {
-      if (!row.n || row[x].mean === null || row[y].mean === null) continue;
+      if (row.entry.ablation || !row.n || row[x].mean === null || row[y].mean === null) continue;
       const key = row.entry.workload.index + "|" + row.entry.protocol;
       if (!groups.has(key)) groups.set(key, []);
       groups.get(key).push(row);

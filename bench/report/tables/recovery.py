@@ -48,7 +48,7 @@ class _Recovered:
 def recovery_table(matrix: Matrix) -> Table | None:
     """What recovery is worth."""
     sections, raw = [], []
-    own = [e for e in matrix.entries if e.n and not e.searched_on and e.prunes]
+    own = [e for e in matrix.entries if e.n and not e.searched_on and not e.ablation and e.prunes]
     for (name, protocol), entries in by_table(own).items():
         workload = matrix.workloads[name]
         recovered = _recovered(entries)

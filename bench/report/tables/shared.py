@@ -48,7 +48,7 @@ def entry_section(
 def entry_id(entry: Entry) -> str:
     """Names an entry in the page."""
     key = entry.key
-    return "|".join((key.workload, key.protocol, f"{key.budget:g}", key.method, key.recovery, key.searched_on))
+    return "|".join((key.workload, key.protocol, f"{key.budget:g}", *key[3:]))
 
 
 def place_fields(entry: Entry) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def budget_value(entry: Entry) -> Num:
 
 def method_text(entry: Entry, label: str = "") -> Text:
     """The method, or a longer label of it, as a link to its cells."""
-    return Text(label or entry.method, "control" if entry.control else "plain", entry_id(entry))
+    return Text(label or entry.label, "control" if entry.control or entry.ablation else "plain", entry_id(entry))
 
 
 def recovery_text(entry: Entry) -> Text:

@@ -44,7 +44,7 @@ class _Transferred:
 
 def transfer_table(matrix: Matrix) -> Table | None:
     """What a pruning is worth on another workload than the one it was searched on."""
-    own = {entry.key: entry for entry in matrix.entries if not entry.searched_on and entry.n}
+    own = {entry.key: entry for entry in matrix.entries if not entry.searched_on and not entry.ablation and entry.n}
     sections, raw = [], []
     for (name, protocol), entries in by_table([e for e in matrix.entries if e.searched_on and e.n]).items():
         transferred = _transferred(entries, own)

@@ -114,7 +114,7 @@ def test_a_doubled_cell_is_caught(copy: Path):
 
 def test_mixed_protocol_versions_are_caught():
     cells = [json.loads(r.model_dump_json()) for r in synthetic.matrix(methods=("l1",), budgets=(0.5,))]
-    cells[0]["protocol_version"] = 2
+    cells[0]["protocol_version"] = 1
     assert "records of protocol versions 1, 2 are mixed" in audit_cells(cells)
 
 

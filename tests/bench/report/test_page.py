@@ -219,7 +219,7 @@ def test_no_request_and_no_error(opened: Open):
 
 def test_problems_are_in_plain_sight(page: Any):
     assert page.locator(".status").inner_text().split("\n") == [
-        "52 finished",
+        "67 finished",
         "✕ 1 failed",
         "○ 1 missing",
         "△ 1 off budget, not ranked",
@@ -228,7 +228,7 @@ def test_problems_are_in_plain_sight(page: Any):
 
 
 def test_filters_narrow_tables_and_figures(opened: Open, page: Any):
-    assert opened.shown() == 54
+    assert opened.shown() == 69
     assert page.locator("#scatter figure").count() == 2
     opened.choose("task", "super_resolution")
     assert page.locator("#scatter figure").count() == 1
@@ -244,7 +244,7 @@ def test_filters_narrow_tables_and_figures(opened: Open, page: Any):
     assert "±" not in text
     assert "hidden for a part of them" in page.locator("#marks").inner_text()
     page.locator("#clear").click()
-    assert opened.shown() == 54
+    assert opened.shown() == 69
 
 
 def test_the_page_shows_the_figures_of_the_table(page: Any, report: Path):
@@ -299,7 +299,7 @@ def test_a_pruning_that_was_searched_elsewhere_stands_among_the_widths(page: Any
     page.select_option("#widths-workload", "textures-edsr")
     page.select_option("#widths-budget", "0.25")
     rows = page.locator("#widths-plot svg [aria-label='y-axis tick label'] text").all_text_contents()
-    assert rows == ["gdp", "gdp (finetune, from cifar10…", "l1", "random", "uniform-scratch"]
+    assert rows == ["gdp", "gdp (rewind, from cifar10-r…", "l1", "random", "uniform-scratch"]
 
 
 def test_a_failed_cell_shows_its_traceback(page: Any):

@@ -214,7 +214,7 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     frame = _frame(cells)
     frame["workload_label"] = [labels[cell["cell_id"]][0] for cell in cells]
     frame["method_label"] = [labels[cell["cell_id"]][1] for cell in cells]
-    frame["protocol"] = [made.entry_key(made.configs[cell["cell_id"]]).protocol for cell in cells]
+    frame["protocol"] = [made.keys[cell["cell_id"]].protocol for cell in cells]
     taken = [cell["cell"].get("transfer") or cell["cell"].get("ablation") for cell in cells]
     frame["own"] = [name is None for name in taken]
     good = frame[(frame.status == "finished") & frame.final_metric.notna()].copy()
@@ -231,6 +231,7 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
         for key, group in good[good.own].groupby(["workload_label", "protocol", "budget", "method_label", "recovery"])
     }
     findings: list[str] = []
+    absent: set[str] = set()
     for row in shown.to_dict("records"):
         where = f"main.csv, {row['workload']}, {row['method']} at {row['budget']:g}"
         key = tuple(_unquoted(row[name]) for name in ("workload", "protocol", "budget", "method", "recovery"))
@@ -240,8 +241,11 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
                 findings.append(f"{where}: no finished cell stands behind it")
             continue
         for name, value in _expected(group).items():
-            if not _same(value, row[name]):
+            if name not in row:
+                absent.add(name)
+            elif not _same(value, row[name]):
                 findings.append(f"{where}: {name} is {row[name]}, the cells give {value}")
+    findings += [f"main.csv has no column {name}" for name in sorted(absent)]
     return findings + _audit_ranks(shown, groups)
 
 

@@ -49,8 +49,8 @@ class Matrix:
     """Cell id -> (workload label, method label)."""
     configs: dict[str, Cell]
     """Of every recorded cell, by id."""
-    transfer_names: dict[str, str]
-    """Cell id -> how a pruning that was searched in it is named elsewhere."""
+    keys: dict[str, EntryKey]
+    """Cell id -> the entry that a recorded or missing cell belongs to."""
 
     @property
     def finished(self) -> list[Record]:
@@ -72,10 +72,6 @@ class Matrix:
     def controls(self) -> set[str]:
         """Labels of the main comparison's controls."""
         return {entry.method for entry in self.main if entry.control}
-
-    def entry_key(self, cell: Cell) -> EntryKey:
-        """The key of the entry that a recorded or missing cell belongs to."""
-        return _entry_key(cell, self.labels, self.transfer_names)
 
 
 def by_table(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Entry]]:
@@ -116,7 +112,7 @@ def build(
     labels = cell_labels(cells)
     transfers = transfer_names(cells, labels)
     workloads = summarise(records, configs, labels)
-    keys = {cell_id: _entry_key(cell, labels, transfers) for cell_id, cell in cells.items()}
+    keys = {cell_id: _entry_key(cell, labels[cell_id], transfers) for cell_id, cell in cells.items()}
     controls = control_names() if controls is None else controls
     entries = [
         _entry(key, seeds, workloads.get(key.workload), controls)
@@ -138,7 +134,7 @@ def build(
         main=main,
         labels=labels,
         configs=configs,
-        transfer_names=transfers,
+        keys=keys,
     )
 
 
@@ -147,8 +143,8 @@ def _table_order(entry: Entry) -> tuple[Any, ...]:
     return (*place, entry.control, entry.method, _ABLATION_ORDER[entry.ablation], entry.recovery, entry.searched_on)
 
 
-def _entry_key(cell: Cell, labels: Mapping[str, tuple[str, str]], transfers: Mapping[str, str]) -> EntryKey:
-    workload, method = labels[cell.id]
+def _entry_key(cell: Cell, labels: tuple[str, str], transfers: Mapping[str, str]) -> EntryKey:
+    workload, method = labels
     searched_on = transfers.get(cell.transfer, f"cell {cell.transfer}") if cell.transfer else ""
     return EntryKey(
         workload,

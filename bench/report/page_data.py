@@ -176,11 +176,8 @@ def _entry_rows(matrix: Matrix, workloads: Sequence[str], methods: Sequence[str]
 
 def _cell_rows(matrix: Matrix) -> list[CellRow]:
     entry_index = {entry.key: index for index, entry in enumerate(matrix.entries)}
-    recorded = [
-        _cell_row(matrix, record, entry_index[matrix.entry_key(matrix.configs[record.cell_id])])
-        for record in matrix.records
-    ]
-    missing = [CellRow(cell.id, entry_index[matrix.entry_key(cell)], cell.seed, "missing") for cell in matrix.missing]
+    recorded = [_cell_row(matrix, record, entry_index[matrix.keys[record.cell_id]]) for record in matrix.records]
+    missing = [CellRow(cell.id, entry_index[matrix.keys[cell.id]], cell.seed, "missing") for cell in matrix.missing]
     return recorded + missing
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from bench.report import ReportError, read_records, write_report
 from bench.report.audit import audit, audit_cells, contradictions
+from bench.report.matrix import build
+from bench.report.records import parse_payload
 from tests.bench.report import synthetic
 
 
@@ -59,6 +61,30 @@ def test_a_table_whose_figure_is_off_is_caught(copy: Path, column: str):
     edit_main(copy, column, lambda text: str(float(text) + 0.1))
     found = audit(copy)
     assert len(found) == 1 and f"{column} is" in found[0]
+
+
+def test_a_column_that_is_not_there_is_named(copy: Path):
+    file = copy / "tables" / "main.csv"
+    head, _, rest = file.read_text(encoding="utf-8").partition("\n")
+    file.write_text(head.replace("speedup_mean", "renamed") + "\n" + rest, encoding="utf-8")
+    assert audit(copy) == ["main.csv has no column speedup_mean"]
+
+
+def test_records_of_protocol_1_are_read():
+    """A record of protocol 1 lacks the fields that came later; its identity is that of its own protocol."""
+    records = synthetic.matrix(methods=("l1", "gdp"), budgets=(0.5,))
+    cells = [json.loads(record.model_dump_json()) for record in records]
+    for cell in cells:
+        cell["schema_version"] = cell["protocol_version"] = 1
+        cell["cell"]["recovery"] = "finetune"
+        for name in ("match", "weight_share", "ablation", "source", "plan"):
+            cell["cell"].pop(name)
+        del cell["outcomes"], cell["ledger"]["phases"]
+        (expected,) = re.findall("is that of cell (.*)", audit_cells([cell])[0])
+        cell["cell_id"] = expected
+    assert audit_cells(cells) == []
+    made = build([parse_payload(cell) for cell in cells], suite="s")
+    assert [(e.method, e.n, e.recovery) for e in made.main] == [("gdp", 3, "finetune"), ("l1", 3, "finetune")]
 
 
 def test_a_wrong_rank_is_caught(copy: Path):

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from bench.interface.cell import ABLATIONS, RECOVERIES, Cell
@@ -25,6 +26,7 @@ from bench.report.entry import Entry, EntryKey, final_of, seed_of
 from bench.report.naming import cell_labels, protocol_label, transfer_names
 from bench.report.ranking import rank
 from bench.report.records import require_one_table, sort_key
+from bench.report.resampling import SampleBootstrap
 from bench.report.workload import WorkloadSummary, dense_of, summarise
 
 _RECOVERY_ORDER: dict[str, int] = {name: index for index, name in enumerate(RECOVERIES)}
@@ -51,6 +53,11 @@ class Matrix:
     """Of every recorded cell, by id."""
     keys: dict[str, EntryKey]
     """Cell id -> the entry that a recorded or missing cell belongs to."""
+
+    @cached_property
+    def bootstrap(self) -> SampleBootstrap:
+        """Resamples of the test sets, for all records."""
+        return SampleBootstrap(self.finished)
 
     @property
     def finished(self) -> list[Record]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from bench.report.entry import Entry
-from bench.report.statistics import Sample, holm
+from bench.report.statistics import Sample
 from bench.report.tables.data import DASH, Column, Num, Row, Section, Text, Value, numbers, words
 from bench.report.workload import WorkloadSummary
 
@@ -108,9 +108,3 @@ def rank_text(entry: Entry) -> Text:
 def metric_title(workload: WorkloadSummary) -> str:
     unit = f", {workload.unit}" if workload.unit else ""
     return f"{workload.metric or 'metric'}{unit} {'↑' if workload.higher_is_better else '↓'}"
-
-
-def corrected(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction of those p-values that there are."""
-    adjusted = iter(holm([p for p in p_values if p is not None]))
-    return [next(adjusted) if p is not None else None for p in p_values]

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.report.entry import Entry, EntryKey
 from bench.report.matrix import Matrix, by_table
-from bench.report.statistics import ALPHA, Sample, paired_p
+from bench.report.statistics import ALPHA, Sample, corrected, paired_gaps, paired_p
 from bench.report.tables.data import Num, Row, Section, Table, Text, numbers, words
 from bench.report.tables.shared import (
     BUDGET,
@@ -18,7 +18,6 @@ from bench.report.tables.shared import (
     Shown,
     budget_value,
     columns_of,
-    corrected,
     entry_id,
     mean,
     method_text,
@@ -65,14 +64,9 @@ def _transferred(entries: Sequence[Entry], own: Mapping[EntryKey, Entry]) -> lis
         for entry, partner in zip(entries, partners, strict=True)
     ]
     return [
-        _Transferred(entry, partner, _gap(entry, partner), p)
+        _Transferred(entry, partner, paired_gaps(partner.final_by_seed if partner else {}, entry.final_by_seed), p)
         for entry, partner, p in zip(entries, partners, corrected(p_values), strict=True)
     ]
-
-
-def _gap(entry: Entry, partner: Entry | None) -> Sample:
-    there = partner.final_by_seed if partner else {}
-    return Sample(tuple(there[seed] - value for seed, value in entry.final_by_seed.items() if seed in there))
 
 
 def _section(title: str, transferred: Sequence[_Transferred], digits: int) -> Section:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.report.entry import Entry
+from bench.report.entry import Entry, EntryKey
 from bench.report.resampling import SampleBootstrap
 from bench.report.statistics import ALPHA, Sample, corrected, paired_gaps, paired_p
 
@@ -22,7 +22,7 @@ class Comparison:
     gap: Sample
     """One − other over common seeds, in the metric's unit."""
     p: float | None
-    """Two-sided paired t-test over common seeds; None where there is no such test."""
+    """Two-sided paired t-test over common seeds; None where there is no such test, or one is off its budget."""
     p_holm: float | None
     """The same, Holm-corrected for all comparisons that were made together."""
     over_samples: tuple[float, float] | None
@@ -52,10 +52,29 @@ class Comparison:
 
 def compare(pairs: Sequence[tuple[Entry, Entry]], bootstrap: SampleBootstrap) -> list[Comparison]:
     """Compare each pair; their p-values are corrected together."""
-    p_values = [paired_p(one.final_by_seed, other.final_by_seed) for one, other in pairs]
+    p_values = [
+        None if one.budget_misses or other.budget_misses else paired_p(one.final_by_seed, other.final_by_seed)
+        for one, other in pairs
+    ]
     return [
         Comparison(
             one, other, paired_gaps(one.final_by_seed, other.final_by_seed), p, p_holm, bootstrap.interval(one, other)
         )
         for (one, other), p, p_holm in zip(pairs, p_values, corrected(p_values), strict=True)
     ]
+
+
+def against_best_rivals(contests: Iterable[Sequence[Entry]], bootstrap: SampleBootstrap) -> dict[EntryKey, Comparison]:
+    """Each ranked entry against the best of the others of its budget; its p is not corrected.
+
+    Args:
+        contests: the entries of the main comparison, by workload, protocol and budget.
+    """
+    found: dict[EntryKey, Comparison] = {}
+    for contest in contests:
+        ranked = sorted((e for e in contest if e.rank is not None), key=lambda e: (e.rank or 0.0, e.method))
+        if len(ranked) > 1:
+            rivals = [ranked[1], *(ranked[0] for _ in ranked[1:])]
+            for entry, rival in zip(ranked, rivals, strict=True):
+                found[entry.key] = compare([(entry, rival)], bootstrap)[0]
+    return found

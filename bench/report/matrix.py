@@ -22,6 +22,7 @@ from typing import Any
 from bench.interface.cell import ABLATIONS, RECOVERIES, Cell
 from bench.interface.record import Record
 from bench.interface.registry import control_names, unpruned_names
+from bench.report.comparison import Comparison, against_best_rivals
 from bench.report.entry import Entry, EntryKey, final_of, seed_of
 from bench.report.naming import cell_labels, protocol_label, transfer_names
 from bench.report.ranking import rank
@@ -59,6 +60,11 @@ class Matrix:
         """Resamples of the test sets, for all records."""
         return SampleBootstrap(self.finished)
 
+    @cached_property
+    def against_rival(self) -> dict[EntryKey, Comparison]:
+        """Each ranked entry of the main comparison against the best of the others of its budget."""
+        return against_best_rivals(by_contest(self.main).values(), self.bootstrap)
+
     @property
     def finished(self) -> list[Record]:
         return [record for record in self.records if record.status == "finished"]
@@ -86,6 +92,14 @@ def by_table(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Entry]]:
     found: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
         found[(entry.workload, entry.protocol)].append(entry)
+    return dict(found)
+
+
+def by_contest(entries: Sequence[Entry]) -> dict[tuple[str, str, float], list[Entry]]:
+    """Entries that are ranked together: by workload, protocol and budget."""
+    found: dict[tuple[str, str, float], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        found[(entry.workload, entry.protocol, entry.budget)].append(entry)
     return dict(found)
 
 
@@ -127,10 +141,7 @@ def build(
     ]
     entries.sort(key=_table_order)
     main = _main_entries(entries)
-    contests: dict[tuple[str, str, float], list[Entry]] = defaultdict(list)
-    for entry in main:
-        contests[(entry.workload, entry.protocol, entry.budget)].append(entry)
-    for contest in contests.values():
+    for contest in by_contest(main).values():
         rank(contest)
     return Matrix(
         suite=suite,

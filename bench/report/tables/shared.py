@@ -89,6 +89,13 @@ def count(number: int) -> Num:
     return Num(float(number), digits=0)
 
 
+def interval_text(interval: tuple[float, float] | None, digits: int) -> Text:
+    """The ends of an interval of a difference."""
+    if interval is None:
+        return Text(DASH)
+    return Text(" to ".join(Num(end, digits=digits, signed=True).text for end in interval))
+
+
 def seeds_value(entry: Entry) -> Value:
     """n, and how many cells failed or are missing."""
     if entry.n == entry.planned:

@@ -4,7 +4,8 @@ Nothing of the report's own arithmetic is used: the records are read as plain JS
 scipy's. Only the labels of workloads, methods and protocols are the report's. What is checked:
 
 * the records: they have one protocol version; no cell is there twice; an identity is the hash of its configuration;
-  budgets and ratios follow from the counted MACs; methods that started from one dense network state it alike;
+  budgets and ratios follow from the counted MACs; methods that started from one dense network state it alike; the final
+  metric is that of the test samples' outcomes; the epochs of a cell's phases are those of its ledger;
 * `results.csv`: every number is the record's;
 * `tables/main.csv`: n, means, standard deviations, Δ, percentages, speedup, rank and bold.
 """
@@ -19,13 +20,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.interface.record import Record
+from bench.interface.outcomes import metric, unpacked
+from bench.interface.record import Outcomes, Record
 from bench.interface.registry import unpruned_names
 from bench.report.matrix import build
 from bench.report.records import parse_payload
 
 TOLERANCE = 1e-9
 """Relative slack for sums in another order."""
+METRIC_TOLERANCE = 1e-4
+"""Relative slack for a metric of float32 outcomes."""
 
 
 def audit(folder: Path | str) -> list[str]:
@@ -50,7 +54,7 @@ def audit(folder: Path | str) -> list[str]:
 def contradictions(records: Sequence[Record]) -> list[str]:
     """What `audit_cells` finds in records that are not written yet."""
     fields = {"protocol_version", "cell_id", "status", "cell", "metric_name", "dense_metrics", "final_metrics"}
-    fields |= {"macs_dense", "macs_pruned", "params_dense", "audit", "groups"}
+    fields |= {"macs_dense", "macs_pruned", "params_dense", "audit", "groups", "outcomes", "ledger"}
     return audit_cells([record.model_dump(mode="json", include=fields) for record in records])
 
 
@@ -104,10 +108,43 @@ def _audit_cell(cell: Mapping[str, Any]) -> list[str]:
             found.append(f"cell {name}: the audit's budget {audit_['requested']} is not the cell's {config['budget']}")
         if audit_["within"] != (abs(measured - config["budget"]) <= config["tolerance"] + 1e-9):
             found.append(f"cell {name}: recorded as {'within' if audit_['within'] else 'off'} budget at {measured:.6f}")
-    groups = cell.get("groups", [])
-    for group in groups:
+    found += _audit_outcomes(cell) + _audit_phases(cell)
+    for group in cell.get("groups", []):
         if not 0 <= group["width"] <= group["size"]:
             found.append(f"cell {name}: group {group['name']} keeps {group['width']} of {group['size']} channels")
+    return found
+
+
+def _audit_outcomes(cell: Mapping[str, Any]) -> list[str]:
+    """Whether the final metric is what the outcomes of the test samples give."""
+    if not cell.get("outcomes"):
+        return []
+    name, value = cell["cell_id"], cell["final_metrics"].get(cell["metric_name"])
+    try:
+        outcomes = Outcomes.model_validate(cell["outcomes"])
+        computed = float(metric(outcomes.kind, unpacked(outcomes)))
+    except ValueError as error:
+        return [f"cell {name}: {error}"]
+    if value is None or math.isclose(computed, value, rel_tol=METRIC_TOLERANCE):
+        return []
+    return [f"cell {name}: {cell['metric_name']} is {value:.6g}, its test samples' outcomes give {computed:.6g}"]
+
+
+def _audit_phases(cell: Mapping[str, Any]) -> list[str]:
+    """Whether the ledger's epochs and seconds are those of its phases."""
+    ledger = cell.get("ledger") or {}
+    phases = ledger.get("phases") or []
+    found = []
+    for stage in ("dense", "search", "recovery") if phases else ():
+        for field, slack in (("epochs", 0.0), ("seconds", TOLERANCE)):
+            total = math.fsum(phase[field] for phase in phases if phase["name"] == stage)
+            stated = ledger[f"{stage}_{field}"]
+            if field == "seconds" and not total:
+                continue  # a phase of no epochs is left out, whatever time the method took
+            if not math.isclose(total, stated, rel_tol=slack):
+                found.append(
+                    f"cell {cell['cell_id']}: {stage} {field} are {stated:g} in the ledger, {total:g} by its phases"
+                )
     return found
 
 

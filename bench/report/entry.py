@@ -132,12 +132,9 @@ class Entry:
         self.speedup = sample_of(speedup_of(r) for r in records)
         ledgers = [r.ledger for r in records if r.ledger]
         self.search_seconds = sample_of(x.search_seconds for x in ledgers)
-        self.recovery_seconds = sample_of(x.recovery_seconds for x in ledgers)
-        self.dense_seconds = sample_of(x.dense_seconds for x in ledgers)
         self.total_seconds = sample_of(x.dense_seconds + x.search_seconds + x.recovery_seconds for x in ledgers)
         self.search_epochs = sample_of(float(x.search_epochs) for x in ledgers)
         self.recovery_epochs = sample_of(float(x.recovery_epochs) for x in ledgers)
-        self.dense_epochs = sample_of(float(x.dense_epochs) for x in ledgers)
         self.total_epochs = sample_of(float(x.dense_epochs + x.search_epochs + x.recovery_epochs) for x in ledgers)
         self.budget_misses = sum(not within(r) for r in records) if self.prunes else 0
 

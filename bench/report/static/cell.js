@@ -148,15 +148,27 @@
     ])];
   }
 
-  function costTable({ cost }) {
-    if (!cost) return [];
-    const withSum = (values) => [...values, values.reduce((sum, value) => sum + value)];
-    const epochs = withSum([cost.dense_epochs, cost.search_epochs, cost.recovery_epochs]);
-    const seconds = withSum([cost.dense_seconds, cost.search_seconds, cost.recovery_seconds]);
-    return [heading("Cost"), table(["", "Dense (shared)", "Search", "Recovery", "Total"], [
-      ["epochs", ...epochs.map(String)],
-      [`seconds on ${cost.device}`, ...seconds.map((value) => fixed(value, 1))],
-    ])];
+  /** What each phase took; the dense network is shared by all methods. */
+  function costTable({ phases, device }) {
+    if (!phases) return [];
+    const count = (value) => isAbsent(value) ? DASH : value.toLocaleString("en-US");
+    const total = (field) => phases.reduce((sum, phase) => sum + (phase[field] ?? 0), 0);
+    const row = (name, { epochs, samples, weight_steps, architecture_steps, peak_lr, seconds }) => [
+      name, count(epochs), count(samples), count(weight_steps), count(architecture_steps), count(peak_lr),
+      fixed(seconds, 1),
+    ];
+    const sum = {
+      epochs: total("epochs"),
+      samples: total("samples") || null,
+      weight_steps: total("weight_steps") || null,
+      architecture_steps: total("architecture_steps") || null,
+      peak_lr: null,
+      seconds: total("seconds"),
+    };
+    return [heading("Cost"), table(
+      ["", "Epochs", "Samples seen", "Weight steps", "Architecture steps", "Peak rate", `Seconds on ${device}`],
+      [...phases.map((phase) => row(phase.name === "dense" ? "dense (shared)" : phase.name, phase)), row("total", sum)],
+    )];
   }
 
   function latencyFacts({ latency_dense, latency_pruned }) {

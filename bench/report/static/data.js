@@ -63,6 +63,9 @@
       for (const [part, fields] of Object.entries(details.parts)) {
         if (found[part] !== null) found[part] = named(fields, found[part]);
       }
+      for (const [list, fields] of Object.entries(details.lists)) {
+        if (found[list] !== null) found[list] = found[list].map((row) => named(fields, row));
+      }
       for (const [field, values] of Object.entries(details.shared)) {
         if (found[field] !== null) found[field] = values[found[field]];
       }

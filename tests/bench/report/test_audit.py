@@ -181,6 +181,42 @@ def test_a_budget_that_the_macs_do_not_give_is_caught():
     assert any("recorded as within budget" in finding for finding in found)
 
 
+def test_a_final_figure_that_the_outcomes_do_not_give_is_caught():
+    records = synthetic.matrix(methods=("l1",), budgets=(0.5,), samples=100)
+    assert contradictions(records) == []
+    name = records[0].metric_name
+    records[0].final_metrics[name] *= 1 + 2e-4
+    assert any("its test samples' outcomes give" in finding for finding in contradictions(records))
+    records[0].final_metrics[name] /= 1 + 1.9e-4
+    assert contradictions(records) == []
+    assert records[1].outcomes is not None
+    records[1].outcomes = records[1].outcomes.model_copy(update={"data": "AAAA"})
+    assert any("outcomes cannot be read" in finding for finding in contradictions(records))
+
+
+@pytest.mark.parametrize("task", ["segmentation", "super_resolution"])
+def test_the_outcomes_of_every_task_give_its_metric(task: str):
+    w = synthetic.workload("w", task)
+    records = synthetic.matrix([w], methods=("l1",), budgets=(0.5,), samples=50)
+    assert contradictions(records) == []
+    records[0].final_metrics[records[0].metric_name] += 0.1
+    assert len(contradictions(records)) == 1
+
+
+def test_phases_that_are_not_the_ledgers_are_caught():
+    records = synthetic.matrix(methods=("gdp",), budgets=(0.5,), seeds=(0, 1))
+    assert contradictions(records) == []
+    first, second = (record.ledger for record in records)
+    assert first is not None and second is not None
+    first.phases[1].epochs += 1
+    second.phases[2].seconds += 1
+    stated = second.recovery_seconds
+    assert [finding.partition(": ")[2] for finding in contradictions(records)] == [
+        "search epochs are 6 in the ledger, 7 by its phases",
+        f"recovery seconds are {stated:g} in the ledger, {stated + 1:g} by its phases",
+    ]
+
+
 def test_contradictions_stand_in_the_report(tmp_path: Path):
     records = synthetic.matrix(methods=("gdp", "l1", "random"), budgets=(0.5,), trajectory=False)
     records[0].dense_metrics["accuracy"] += 0.1

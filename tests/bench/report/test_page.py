@@ -12,7 +12,7 @@ import pytest
 from bench.report import page as page_module
 from bench.report.page import OWN_SCRIPTS, embed, page_scripts
 from bench.report.page_data import CellRow, EntryRow, MethodRow, WorkloadRow
-from bench.report.page_details import PARTS, DetailsRow
+from bench.report.page_details import LISTS, PARTS, DetailsRow
 from tests.bench.report import synthetic
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -60,6 +60,9 @@ def test_each_row_has_a_value_for_every_name_of_its_header(report: Path):
         place = details["fields"].index(part)
         rows = [row[place] for row in details["rows"].values() if row[place] is not None]
         tables.append({"fields": fields, "rows": rows})
+    for name, fields in details["lists"].items():
+        place = details["fields"].index(name)
+        tables.append({"fields": fields, "rows": [r for row in details["rows"].values() for r in row[place] or ()]})
     assert all(len(row) == len(table["fields"]) for table in tables for row in table["rows"])
     assert all(table["rows"] for table in tables)
     assert set(details["shared"]) <= set(details["fields"])
@@ -69,7 +72,7 @@ def test_each_row_has_a_value_for_every_name_of_its_header(report: Path):
 def test_a_cell_travels_without_the_names_of_its_fields(thousand: tuple[Path, float]):
     data, details = json_of(thousand[0], "data"), json_of(thousand[0], "details")
     assert {name: data.count(f'"{name}"') for name in CellRow._fields} == dict.fromkeys(CellRow._fields, 1)
-    for name in ("run_id", "started_at", "native_macs_ratio", "macs_pruned", "dense_epochs", "widths"):
+    for name in ("run_id", "started_at", "native_macs_ratio", "macs_pruned", "weight_steps", "widths"):
         assert details.count(f'"{name}"') == 1
     cells = json.loads(data)["cells"]["rows"]
     assert len(embed(cells)) / len(cells) < 120
@@ -200,7 +203,7 @@ def watched(browser: Any, folder: Path) -> dict[str, Any]:
 def test_scripts_read_the_fields_that_the_data_has_and_no_others(browser: Any, report: Path):
     found = watched(browser, report)
     assert found["absent"] == []
-    for kind in (MethodRow, WorkloadRow, EntryRow, CellRow, DetailsRow, *PARTS.values()):
+    for kind in (MethodRow, WorkloadRow, EntryRow, CellRow, DetailsRow, *PARTS.values(), *LISTS.values()):
         assert set(kind._fields) <= set(found["read"][",".join(kind._fields)]), kind.__name__
 
 

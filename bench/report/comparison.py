@@ -30,9 +30,9 @@ class Comparison:
 
     @property
     def over_seeds(self) -> tuple[float, float] | None:
-        """The 95 % interval of the mean difference by Student's t; None for fewer than two common seeds."""
+        """The 95 % interval of the mean difference by Student's t; None where differences do not vary over seeds."""
         mean, half = self.gap.mean, self.gap.interval
-        return None if mean is None or half is None else (mean - half, mean + half)
+        return (mean - half, mean + half) if self.gap.varies and mean is not None and half is not None else None
 
     @property
     def ahead(self) -> bool:

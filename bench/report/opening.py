@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.report.comparison import Comparison, Outcome, compare
+from bench.report.comparison import Comparison, compare
 from bench.report.contribution import Block, blocks
 from bench.report.entry import Entry
 from bench.report.matrix import Matrix, by_contest, by_table
@@ -99,6 +99,8 @@ def _first(matrix: Matrix, contest: Sequence[Entry], workload: WorkloadSummary) 
     if best.verdict == "best":
         beaten = "its only rival" if len(rivals) == 1 else f"each of its {len(rivals)} rivals; the next"
         return f"{score} beats {beaten}, {_lead(matrix.against_rival[best.key], workload)}."
+    if len(by_verdict["tied"]) == len(rivals) > 1:
+        return f"no winner: all {len(ranked)} are tied, {score} with the best mean."
     parts = []
     if by_verdict["tied"]:
         parts.append(f"no winner: {score} has the best mean, and {_tied(by_verdict['tied'])} with it")
@@ -198,14 +200,17 @@ def _taken_apart(apart: Sequence[Block], workload: WorkloadSummary) -> Iterator[
 def _effects(comparisons: Sequence[Comparison], workload: WorkloadSummary) -> str:
     """What became of each method when a part was switched off: the control's side of each comparison."""
     groups = _by_outcome(comparisons)
-    amounts = {c.one.method: _amount(c.gap.mean or 0.0, workload) for c in comparisons}
-    parts = [f"{name} is worse by {amounts[name]}" for name in groups["better"]]
-    parts += [f"{name} is better by {amounts[name]}" for name in groups["worse"]]
+    amounts = {c.one.method: _number(abs(c.gap.mean or 0.0), workload) for c in comparisons}
+    parts = []
+    for names, word in ((groups["better"], "worse"), (groups["worse"], "better")):
+        if names:
+            by = _and([amounts[name] for name in names]) + _points(workload.unit)
+            parts.append(f"{_and(names)} {_is(names)} {word} by {by}")
     if groups["unclear"]:
         parts.append(f"no difference is shown for {_and(groups['unclear'])}")
     if groups["untested"]:
         parts.append(f"{_and(groups['untested'])} cannot be tested")
-    return _and(parts)
+    return ", and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 # ---- what can be told at all ----
@@ -246,11 +251,12 @@ def _summary(matrix: Matrix, contests: Sequence[Sequence[Entry]]) -> list[str]:
     misses, failed = sum(e.budget_misses for e in matrix.main), sum(e.failed for e in matrix.main)
     if misses or failed:
         points.append(f"Of the main comparison, {misses} cells missed their budget and {failed} failed.")
-    outcomes = Counter(c.outcome for contest in contests for c in against_controls(matrix, contest))
+    outcomes = Counter[str](c.outcome for contest in contests for c in against_controls(matrix, contest))
     if outcomes:
         points.append("Methods against the best control of their budget: " + _tally(outcomes))
+    apart = blocks(matrix)
     for name in TAKEN_APART:
-        found = Counter(c.outcome for block in blocks(matrix) if (c := block.against(name)) is not None and c.gap.n)
+        found = Counter[str](c.outcome for block in apart if (c := block.against(name)) is not None and c.gap.n)
         if found:
             points.append(f"Methods against {name}: " + _tally(found))
     for unit, of_unit in _by_unit(spreads(matrix)).items():
@@ -261,7 +267,7 @@ def _summary(matrix: Matrix, contests: Sequence[Sequence[Entry]]) -> list[str]:
     return points
 
 
-def _tally(outcomes: Counter[Outcome]) -> str:
+def _tally(outcomes: Counter[str]) -> str:
     words = {"better": "better", "worse": "worse", "unclear": "not told apart", "untested": "not tested"}
     return ", ".join(f"{word} in {outcomes[name]}" for name, word in words.items()) + "."
 

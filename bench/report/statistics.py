@@ -36,6 +36,11 @@ class Sample:
             return None
         return math.sqrt(math.fsum((value - self.mean) ** 2 for value in self.values) / (self.n - 1))
 
+    @property
+    def varies(self) -> bool:
+        """Whether there is a spread to test against: two values at least, and not all equal but for rounding."""
+        return self.std is not None and self.std > 1e-12 * max(1.0, abs(self.mean or 0.0))
+
     @cached_property
     def interval(self) -> float | None:
         """Half width of the 95 % interval of the mean, by Student's t."""
@@ -62,10 +67,9 @@ def paired_p(one: Mapping[int, float], other: Mapping[int, float]) -> float | No
     small test split they are so by chance, and a spread of zero would make any difference significant.
     """
     gaps = paired_gaps(one, other)
-    if gaps.mean is None or gaps.std is None:
+    if not gaps.varies:
         return None
-    if gaps.std <= 1e-12 * max(1.0, abs(gaps.mean)):
-        return None
+    assert gaps.mean is not None and gaps.std is not None
     from scipy import special
 
     t = abs(gaps.mean) / (gaps.std / math.sqrt(gaps.n))

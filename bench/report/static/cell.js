@@ -37,6 +37,10 @@
       known.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))));
   }
 
+  /** The ends of an interval of a difference; null where there is none. */
+  const interval = (ends, digits, remark = "") =>
+    ends && ends.map((end) => signed(end, digits)).join(" to ") + remark;
+
   // ---- one entry ----
 
   function entryView(entry) {
@@ -63,6 +67,9 @@
         ["Rank", entry.main && entry.rank !== null ? String(entry.rank) : null],
         ["Verdict", VERDICTS[entry.verdict]],
         ["p against the best", entry.p_best === null ? null : String(entry.p_best)],
+        ["Minus its best rival", entry.rival ? `${entry.rival}: ${signed(entry.difference, digits)}` : null],
+        ["95 % interval over seeds", interval(entry.over_seeds, digits)],
+        ["95 % interval over test samples", interval(entry.over_samples, digits, ", for these networks alone")],
       ]),
       table(
         ["Cell", "Seed", "Status", "Dense", "After pruning", "After recovery", "Δ", "MACs %", "Latency ms", "Total s"],

@@ -82,9 +82,10 @@ def _caption(found: Sequence[Block]) -> str:
         "Difference: the method minus the control, seed by seed, with the 95 % interval of its mean by Student's t; p "
         "by a paired t-test, and Holm-corrected within the block (**bold** below 0.05). Over test samples: 95 % "
         f"interval of a paired bootstrap ({RESAMPLES:,} resamples of the test set); it holds for these networks, not "
-        "for new seeds. Widths differ: mean absolute difference of the kept share of a group, in percent of its "
-        "channels, between two seeds and from the method's own. Where a blind search is no farther from the method's "
-        "own widths than another seed is, the task did not decide them. A row off its budget has no p."
+        "for new seeds. Widths vary: mean absolute difference of the kept share of a group between two seeds, in "
+        "percent of its channels; from own: the same between the control and the method. Where a blind search is no "
+        "farther from the method's own widths than another seed is, the task did not decide them. A row off its budget "
+        "has no p."
     )
 
 
@@ -104,8 +105,8 @@ def _section(title: str, of_title: Sequence[Block], matrix: Matrix) -> Section:
         (numbers("p"), lambda line: Num(line.comparison.p if line.comparison else None, digits=3)),
         (numbers("p, Holm"), lambda line: Num(line.comparison.p_holm if line.comparison else None, digits=3)),
         (words("95 % over test samples"), lambda line: interval_text(line.over_samples, digits)),
-        (numbers("Widths differ between seeds"), lambda line: Num(line.between_seeds, digits=1)),
-        (numbers("Widths differ from own"), lambda line: Num(line.from_own, digits=1)),
+        (numbers("Widths vary"), lambda line: Num(line.between_seeds, digits=1)),
+        (numbers("From own"), lambda line: Num(line.from_own, digits=1)),
     ]
     rows = [
         Row(values_of(shown, line), entry_id(line.entry), (block.own.budget, block.own.key))

@@ -86,6 +86,11 @@ def test_a_control_off_its_budget_is_shown_and_not_tested():
     assert table.sections[0].notes == ["dcss blind at 0.5 missed its budget in 1 of 3 cells."]
 
 
+def test_differences_that_do_not_vary_have_no_interval():
+    comparison = only_block(synthetic.results({"dcss": [92.0, 93.0], "dcss blind": [91.0, 92.0]})).controls[0]
+    assert (comparison.gap.values, comparison.over_seeds, comparison.outcome) == ((1.0, 1.0), None, "untested")
+
+
 def test_a_failed_control_is_counted():
     records = synthetic.results({"dcss": [92.0, 92.1], "dcss blind": [91.0, 91.2]})
     records[2:] = [synthetic.record(r.config, fail="diverged") for r in records[2:]]

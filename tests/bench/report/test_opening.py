@@ -45,6 +45,14 @@ def test_a_tie():
     ]
 
 
+def test_all_are_tied():
+    finals = {"gdp": [92.0, 91.0, 92.5], "l1": [91.5, 92.0, 91.0], "random": [91.0, 92.9, 91.1]}
+    assert points(synthetic.results(finals)) == [
+        "At 0.5 of the MACs: no winner: all 3 are tied, gdp (91.83 %) with the best mean. No method beats the control, "
+        "random (91.67 %); gdp and l1 cannot be told from it."
+    ]
+
+
 def test_one_seed_tells_nothing():
     found = points(synthetic.results({"gdp": [92.0], "l1": [90.0], "random": [85.0]}))
     assert found == [
@@ -97,12 +105,14 @@ def test_what_the_search_contributed():
         "gdp scratch": [92.6, 91.9, 92.8],
         "tas": [90.0, 91.0, 89.0],
         "tas blind": [91.0],
+        "dais": [90.0, 91.0, 89.0],
+        "dais blind": [88.0, 88.9, 87.1],  # 2.0, 2.1, 1.9
     }
     (found,) = points(synthetic.results(finals))
     assert found.partition("Taken apart: ")[2] == (
-        "without the task in the search (blind), dcss is worse by 0.93 points, no difference is shown for gdp and tas "
-        "cannot be tested; from fresh weights (scratch), dcss is better by 1.07 points and no difference is shown for "
-        "gdp."
+        "without the task in the search (blind), dais and dcss are worse by 2.00 and 0.93 points, no difference is "
+        "shown for gdp, and tas cannot be tested; from fresh weights (scratch), dcss is better by 1.07 points, and no "
+        "difference is shown for gdp."
     )
 
 

@@ -265,6 +265,68 @@ def test_the_page_shows_the_figures_of_the_table(page: Any, report: Path):
     assert found <= shown
 
 
+def test_one_budget_is_a_dot_plot_and_several_are_curves(page: Any, opened: Open):
+    assert page.locator("#scatter figcaption").all_text_contents() == ["cifar10-resnet56", "textures-edsr"]
+    opened.choose("task", "super_resolution")
+    opened.choose("budget", "0.5")
+    assert page.locator("#scatter figcaption").all_text_contents() == ["textures-edsr, 0.5 of the MACs"]
+    names = page.locator("#scatter svg [aria-label='y-axis tick label'] text").all_text_contents()
+    assert set(names[:2]) == {"gdp", "l1"} and set(names[2:]) == {"random", "uniform-scratch"}
+    page.select_option("#x", "latency_ms")
+    assert page.locator("#scatter figcaption").all_text_contents() == ["textures-edsr"]
+    page.select_option("#x", "macs_percent")
+
+
+def test_points_stand_at_the_measured_macs(page: Any):
+    """The horizontal places of a panel's points, put back through its axis, are what the tables show."""
+    shown = page.evaluate("""() => {
+        const placeOf = (node) => Number(node.getAttribute("transform").match(/translate\\(([-\\d.]+)/)[1]);
+        const svg = document.querySelector("#scatter figure[data-workload='cifar10-resnet56'] svg");
+        const ticks = [...svg.querySelectorAll("[aria-label='x-axis tick label'] text")]
+            .map((tick) => [Number(tick.textContent), placeOf(tick)]);
+        const [[a, x], [b, y]] = [ticks[0], ticks[ticks.length - 1]];
+        return [...svg.querySelectorAll("g[aria-label=dot] path")]
+            .map((path) => a + (placeOf(path) - x) * (b - a) / (y - x));
+    }""")
+    measured = page.evaluate("""() => Tabulator.findTable("#comparison-table")[0].getData()
+        .filter((row) => row.entry.workload.name === "cifar10-resnet56" && row.entry.prunes)
+        .map((row) => row.macs_percent.mean)""")
+    for value in measured:
+        assert min(abs(place - value) for place in shown) < 0.05
+
+
+def test_what_takes_a_method_apart_stands_among_the_widths_and_not_in_the_comparison(page: Any):
+    labels = page.evaluate("""() => Tabulator.findTable("#comparison-table")[0].getData().map((r) => r.entry.label)""")
+    assert "gdp" in labels and not any("blind" in label for label in labels)
+    page.wait_for_selector("#widths-plot svg")
+    page.select_option("#widths-workload", "cifar10-resnet56")
+    page.select_option("#widths-budget", "0.25")
+    rows = page.locator("#widths-plot svg [aria-label='y-axis tick label'] text").all_text_contents()
+    assert rows[:2] == ["gdp", "gdp blind"]
+    assert page.locator("#table-contribution a", has_text="gdp l1-channels").count() == 1
+
+
+def test_a_cells_view_has_its_phases(page: Any, cells: tuple[list[Any], list[Any]]):
+    blind = next(r for r in cells[0] if r.cell.get("ablation") == "blind")
+    page.evaluate("id => { location.hash = 'cell=' + id; }", blind.cell_id)
+    page.wait_for_selector("dialog[open]")
+    rows = page.evaluate("""() => [...document.querySelectorAll("#detail table")]
+        .find((table) => table.textContent.includes("Weight steps")).innerText.split("\\n")""")
+    assert [row.split("\t")[:6] for row in rows[1:]] == [
+        ["dense (shared)", "12", "12,000", "84", "–", "0.1"],
+        ["search", "6", "6,000", "42", "42", "0.1"],
+        ["recovery", "8", "8,000", "56", "–", "0.1"],
+        ["total", "26", "26,000", "182", "42", "–"],
+    ]
+
+
+def test_an_entrys_view_has_its_difference_with_two_intervals(page: Any):
+    page.locator("#comparison-table .tabulator-row a", has_text="gdp").first.click()
+    page.wait_for_selector("dialog[open]")
+    text = page.locator("#detail").inner_text()
+    assert "Minus its best rival" in text and "95 % interval over test samples" in text
+
+
 def test_tables_sort(page: Any):
     column = page.locator("#comparison-table .tabulator-col[tabulator-field=delta]")
     column.click()

@@ -7,7 +7,8 @@ scipy's. Only the labels of workloads, methods and protocols are the report's. W
   budgets and ratios follow from the counted MACs; methods that started from one dense network state it alike; the final
   metric is that of the test samples' outcomes; the epochs of a cell's phases are those of its ledger;
 * `results.csv`: every number is the record's;
-* `tables/main.csv`: n, means, standard deviations, Δ, percentages, speedup, rank and bold.
+* `tables/main.csv`: n, means, standard deviations, Δ, percentages, speedup, rank and bold;
+* `tables/contribution.csv`: each difference, its interval and its p, corrected and not.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 from bench.interface.outcomes import metric, unpacked
 from bench.interface.record import Outcomes, Record
 from bench.interface.registry import unpruned_names
+from bench.report.audit_contribution import audit_contribution, unquoted
 from bench.report.matrix import build
 from bench.report.records import parse_payload
 
@@ -48,6 +50,8 @@ def audit(folder: Path | str) -> list[str]:
     findings += _audit_results(folder / "results.csv", cells)
     if (folder / "tables" / "main.csv").is_file():
         findings += _audit_main(folder / "tables" / "main.csv", cells)
+    if (folder / "tables" / "contribution.csv").is_file():
+        findings += audit_contribution(folder / "tables" / "contribution.csv", cells)
     return findings
 
 
@@ -271,7 +275,7 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     absent: set[str] = set()
     for row in shown.to_dict("records"):
         where = f"main.csv, {row['workload']}, {row['method']} at {row['budget']:g}"
-        key = tuple(_unquoted(row[name]) for name in ("workload", "protocol", "budget", "method", "recovery"))
+        key = tuple(unquoted(row[name]) for name in ("workload", "protocol", "budget", "method", "recovery"))
         group = groups.get(key)
         if group is None:
             if row["n"]:
@@ -284,11 +288,6 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
                 findings.append(f"{where}: {name} is {row[name]}, the cells give {value}")
     findings += [f"main.csv has no column {name}" for name in sorted(absent)]
     return findings + _audit_ranks(shown, groups)
-
-
-def _unquoted(value: Any) -> Any:
-    """CSV texts that a spreadsheet would run are written with an apostrophe in front."""
-    return value[1:] if isinstance(value, str) and value[:1] == "'" and value[1:2] in ("=", "+", "-", "@") else value
 
 
 def _expected(group: Any) -> dict[str, Any]:
@@ -332,7 +331,7 @@ def _audit_ranks(shown: Any, groups: Mapping[Any, Any]) -> list[str]:
         where = f"main.csv, {workload} at {budget:g}"
         contest = {}
         for row in rows.to_dict("records"):
-            key = tuple(_unquoted(v) for v in (workload, protocol, budget, row["method"], row["recovery"]))
+            key = tuple(unquoted(v) for v in (workload, protocol, budget, row["method"], row["recovery"]))
             group = groups.get(key)
             eligible = group is not None and _expected(group)["budget_misses"] == 0
             if group is not None and eligible and _pruned(group):

@@ -53,6 +53,7 @@ def blocks(matrix: Matrix) -> list[Block]:
     for entry in matrix.entries:
         if entry.ablation:
             apart[_own_key(matrix, entry, own_keys)].append(entry)
+    main = {id(entry) for entry in matrix.main}
     found = []
     for entries in by_table(matrix.entries).values():
         for own in entries:
@@ -60,7 +61,7 @@ def blocks(matrix: Matrix) -> list[Block]:
                 continue
             ablations = sorted(apart[own.key], key=lambda e: [*ABLATIONS].index(e.ablation))  # type: ignore[arg-type]
             references = _references(matrix, own)
-            searched = own in matrix.main and own.search_epochs.mean
+            searched = id(own) in main and own.search_epochs.mean
             if ablations or (searched and any(e.adapter == "random-widths" for e in references)):
                 pairs = [(own, other) for other in (*ablations, *references)]
                 found.append(Block(own, compare(pairs, matrix.bootstrap)))

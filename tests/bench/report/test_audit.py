@@ -224,3 +224,36 @@ def test_contradictions_stand_in_the_report(tmp_path: Path):
     readme = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert f"cell {records[0].cell_id}: dense network's" in readme
     assert records[0].cell_id in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Path:
+    """A report with a method that is taken apart, one control of it off its budget."""
+    records = synthetic.matrix(
+        methods=("dcss", "gdp", "random-widths", "uniform-scratch"),
+        budgets=(0.5, 0.25),
+        ablations=synthetic.ABLATIONS,
+        trajectory=False,
+        samples=60,
+    )
+    records[-1] = synthetic.record(records[-1].config, miss=0.03)
+    write_report(records, tmp_path, suite="demo")
+    return tmp_path
+
+
+def test_the_contribution_table_agrees_with_its_cells(apart: Path):
+    assert (apart / "tables" / "contribution.csv").is_file()
+    assert audit(apart) == []
+
+
+@pytest.mark.parametrize("column", ["difference_mean", "difference_low", "p", "p_holm"])
+def test_a_contribution_that_is_off_is_caught(apart: Path, column: str):
+    file = apart / "tables" / "contribution.csv"
+    head, first, second, *rest = file.read_text(encoding="utf-8").splitlines()
+    place, values = head.split(",").index(column), second.split(",")
+    values[place] = str(float(values[place]) + 0.01)
+    file.write_text("\n".join([head, first, ",".join(values), *rest]) + "\n", encoding="utf-8")
+    (finding,) = audit(apart)
+    assert (
+        finding.startswith("contribution.csv, digits-resnet8, dcss against blind at 0.5") and f"{column} is" in finding
+    )

@@ -27,6 +27,10 @@ def matrix(budgets: tuple[float, ...], seeds: int, **options: Any) -> list[Recor
     return synthetic.matrix(methods=METHODS, budgets=budgets, seeds=range(seeds), trajectory=False, **options)
 
 
+def data(values: Any) -> list[float]:
+    return [float(value) for value in values]
+
+
 def segments(axis: Any) -> list[Any]:
     return [s for c in axis.collections if isinstance(c, LineCollection) for s in c.get_segments()]
 
@@ -48,8 +52,8 @@ def test_one_budget_is_a_dot_plot():
     # In each row: the mean and all seeds, at one height.
     entries = {e.method: e for e in build(matrix((0.5,), 3), suite="s").main}
     for name, place in zip(names, places, strict=True):
-        points = [line for line in axis.lines if list(line.get_ydata()) in ([place], [place] * 3)]
-        assert [list(line.get_xdata()) for line in points] == [
+        points = [line for line in axis.lines if data(line.get_ydata()) in ([place], [place] * 3)]
+        assert [data(line.get_xdata()) for line in points] == [
             [entries[name].final.mean],
             list(entries[name].final.values),
         ]
@@ -91,7 +95,7 @@ def test_several_budgets_are_curves_at_the_measured_macs(seeds: int):
     records = matrix((0.75, 0.5, 0.25), seeds)
     (drawing,) = drawn(records)
     (axis,) = drawing.figure.axes
-    lines = [list(line.get_xdata()) for line in axis.lines]
+    lines = [data(line.get_xdata()) for line in axis.lines]
     bands = [c for c in axis.collections if isinstance(c, PolyCollection)]
     for entry in {e.method: e for e in build(records, suite="s").main if e.prunes}.values():
         of_method = sorted(

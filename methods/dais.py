@@ -35,6 +35,7 @@ from bench.interface.cell import Recovery
 from bench.interface.method import Context, Found, Search
 from bench.interface.task import Task
 from bench.lazy import nn, no_grad, torch
+from bench.search.ranking import Order
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +56,7 @@ class DAIS:
     anneal_until: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Share of the search over which T falls; what follows trains the weights with settled indicators."""
     flops_weight: Annotated[float, Field(ge=0)] = 2.0
-    """λ_F of equation (1)."""
+    """λ_F of equation (1): length of the cost's gradient, in units of the task's."""
     flops_band: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """t of equation (4): how far below its target E may be, as a share of it."""
     sparsity_weight: Annotated[float, Field(ge=0)] = 0.01
@@ -65,7 +66,9 @@ class DAIS:
     start: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
     """Mean indicator of the first step."""
     spread: Annotated[float, Field(ge=0)] = 1.0
-    """α starts up to this far from the mean, in the order of the channels' L1 norms; 0: all alike."""
+    """α starts up to this far from the mean, by the channels' rank in their group; 0: all alike."""
+    order: Order = "l1"
+    """By what the channels are ranked."""
     travel: Annotated[float, Field(gt=0)] = 16.0
     """How far Adam may move α in the whole search: its rate is travel / steps."""
     floor: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -80,9 +83,12 @@ class DAIS:
     )
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
+        from bench.search.ranking import channel_ranking, ranks
         from bench.training.context import search_steps
 
-        search = IndicatorSearch(self, model, graph, budget, steps=search_steps(ctx, bilevel=True), device=ctx.device)
+        start = self.initial(ranks(graph, channel_ranking(self.order, graph, model, task, ctx)))
+        steps = search_steps(ctx, bilevel=True)
+        search = IndicatorSearch(self, model, graph, budget, start=start, steps=steps, device=ctx.device)
         ctx.train(
             model,
             Search(
@@ -115,12 +121,9 @@ class DAIS:
         done = min(1.0, progress / self.anneal_until)
         return self.temperature_start * (self.temperature_end / self.temperature_start) ** done
 
-    def initial(self, graph: PruningGraph, model: nn.Module) -> Tensor:
-        """α of the first step, [Σ bundles]: logit(start) ± spread by the rank of the L1 norm within the group."""
-        from bench.search.widths import ranks_by_l1
-
-        centre = self.temperature_start * math.log(self.start / (1 - self.start))
-        return centre + self.spread * ranks_by_l1(graph, model)
+    def initial(self, ranks: Tensor) -> Tensor:
+        """α of the first step, [Σ bundles]: logit(start) ± spread by the rank in the group, from -1 to 1."""
+        return self.temperature_start * math.log(self.start / (1 - self.start)) + self.spread * ranks
 
 
 class IndicatorSearch:
@@ -133,9 +136,11 @@ class IndicatorSearch:
         graph: PruningGraph,
         budget: Budget,
         *,
+        start: Tensor,
         steps: int,
         device: torch.device,
     ) -> None:
+        from bench.search.balance import Balance
         from bench.search.gates import Gates
         from bench.search.units import Units
 
@@ -146,9 +151,10 @@ class IndicatorSearch:
         self.floors = [max(1, math.ceil(min(method.floor, budget.ratio / 2) * n)) for n in self.units.counts]
         self.stages = same_stage([g.name for g in graph.groups], [g.size for g in graph.groups])
         self.T = method.temperature_start
-        self.alpha = nn.Parameter(method.initial(graph, model).to(device))
+        self.alpha = nn.Parameter(start.to(device))
         self.optimizer = torch.optim.Adam([self.alpha], lr=method.travel / steps, betas=(0.5, 0.999))
-        self.state = {"alpha": nn.ParameterList([self.alpha])}
+        self.balance = Balance([self.alpha])
+        self.state = {"alpha": nn.ParameterList([self.alpha, self.balance.square])}
         self.gates = Gates(model, graph)
 
     def I(self) -> Tensor:
@@ -180,11 +186,12 @@ class IndicatorSearch:
         R_sparsity = sparsity_loss(I)
         R_flops = flops_loss(self.E(I), self.F, method.flops_band)
         R_symmetry = symmetry_loss([part.mean() for _, part in self.by_group(I)], self.stages)
-        weighted = method.sparsity_weight * R_sparsity + method.flops_weight * R_flops
-        return weighted + method.symmetry_weight * R_symmetry
+        weighted = method.sparsity_weight * R_sparsity + method.symmetry_weight * R_symmetry
+        return weighted + self.balance.penalty(R_flops, method.flops_weight)
 
     @no_grad
     def after(self, progress: float) -> None:
+        self.balance.observe()
         for (_, part), floor in zip(self.by_group(self.alpha), self.floors, strict=True):
             best = part.topk(floor).indices
             part[best] = part[best].clamp(min=0.1)

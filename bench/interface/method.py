@@ -68,6 +68,8 @@ class Found:
     keep: Mapping[str, Tensor] | None = None
     """Per group, [C_g] bool; groups that are not named stay whole."""
     drop_blocks: tuple[str, ...] = ()
+    fixed: frozenset[str] = frozenset()
+    """Groups that stay whole: the budget fit does not touch them."""
     model: nn.Module | None = None
     """The searched network at full width, where recovery should start from its weights; None: the dense one."""
 

@@ -11,13 +11,16 @@ is the network that was searched::
     R_flops    = log(E/F)  if E > F,   -log(E/F)  if E < (1 - t) F,   else 0                                    (4)
     R_symmetry = mean over pairs (i, j) of one stage of (ΣI_i / C_i - ΣI_j / C_j)²                              (5)
 
-E = macs(ΣI) are the expected MACs, F the budget's, C_i a group's channels. The numbers are this file's own.
+E = macs(ΣI) are the expected MACs, F the budget's, C_i a group's channels. λ_F is in units of the task's gradient, the
+others weigh losses. The numbers are this file's own.
 
 Published: binary indicators relaxed to continuous ones, learned with the weights by bi-level optimisation; annealing
 that closes the gap between the searched and the final network; several regularisers; a constraint on the cost.
-Second-hand: the sigmoid over T, T from 1 to about 0.02, the three regularisers, discretisation at I > 0.5 and
-fine-tuning from the searched weights. Reconstructed: E by the groups' widths, what a stage is in (5), the geometric
-fall of T, the start of α, its rate in terms of the number of steps, every λ. `docs/methods.md` says why.
+Second-hand (Broggi 2024, an unofficial implementation that cites the paper's equations): the sigmoid over T (7), T from
+1 to about 0.02, the sum of ‖I‖₁ over layers (8; ours is a mean), E = Σ_l P_l (ΣI_l)(ΣI_{l+1}) (9), ± log E (10), the
+symmetry of residual blocks (11), discretisation at I > 0.5 and fine-tuning from the searched weights. Reconstructed:
+what a stage is in (5), the geometric fall of T, the start of α, its rate in terms of the number of steps, every λ.
+`docs/methods.md` says why.
 """
 
 # ruff: noqa: E741, E743 - I is the paper's symbol

@@ -66,7 +66,9 @@ class Supernet:
         for name, members in parts.items():
             self._mix_widths(modules[name], members)
         self.stages: list[Stage] = []
-        for blocks in stages_of(graph.blocks) if depths else ():
+        for blocks in stages_of(graph.blocks):
+            if depths is None:
+                break
             siblings = list(modules[blocks[0].name.rpartition(".")[0]].children())
             staying = 1 if len(siblings) > len(blocks) else 0  # a block that cannot go counts as one of its stage
             kept = [n - staying for n in depths(len(blocks) + staying)]

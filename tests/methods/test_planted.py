@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,8 @@ def test_nothing_but_the_task_tells_the_branches_apart() -> None:
     useful, useless = ({f"{name}.{layer}": WIDTH // 2 for layer in ("0", "3")} for name in ("useful", "useless"))
     assert graph.macs(useful) == graph.macs(useless)
     # Pixels of one digit say nothing about the class of the other, and are drawn from the same digits.
-    images, labels = data.train.images.float(), data.train.labels
+    train: Any = data.train
+    images, labels = train.images.float(), train.labels
     means = torch.stack([images[labels == k].mean((0, 1, 2)) for k in range(10)])
     spread = torch.stack([images[labels == k].mean(0) for k in range(10)]).std(0).mean((0, 1))
     assert abs(float(means[:, 0].mean() - means[:, 1].mean())) < 2

@@ -26,7 +26,7 @@ lint: $(READY)
 	$(BIN)/pyright
 
 readme: $(READY)
-	$(BIN)/python -m bench.report.readme README.md reports/demo
+	$(BIN)/python -m bench.report.readme README.md reports/studies/demo
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

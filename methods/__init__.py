@@ -10,5 +10,6 @@ CATALOGUE = {
 CONTROLS = {
     "dense-longer": "methods.dense_longer:DenseLonger",
     "random": "methods.random:Random",
+    "random-widths": "methods.random_widths:RandomWidths",
     "uniform-scratch": "methods.uniform:UniformScratch",
 }

@@ -11,13 +11,16 @@ is the network that was searched::
     R_flops    = log(E/F)  if E > F,   -log(E/F)  if E < (1 - t) F,   else 0                                    (4)
     R_symmetry = mean over pairs (i, j) of one stage of (ΣI_i / C_i - ΣI_j / C_j)²                              (5)
 
-E = macs(ΣI) are the expected MACs, F the budget's, C_i a group's channels. The numbers are this file's own.
+E = macs(ΣI) are the expected MACs, F the budget's, C_i a group's channels. λ_F is in units of the task's gradient, the
+others weigh losses. The numbers are this file's own.
 
 Published: binary indicators relaxed to continuous ones, learned with the weights by bi-level optimisation; annealing
 that closes the gap between the searched and the final network; several regularisers; a constraint on the cost.
-Second-hand: the sigmoid over T, T from 1 to about 0.02, the three regularisers, discretisation at I > 0.5 and
-fine-tuning from the searched weights. Reconstructed: E by the groups' widths, what a stage is in (5), the geometric
-fall of T, the start of α, its rate in terms of the number of steps, every λ. `docs/methods.md` says why.
+Second-hand (Broggi 2024, an unofficial implementation that cites the paper's equations): the sigmoid over T (7), T from
+1 to about 0.02, the sum of ‖I‖₁ over layers (8; ours is a mean), E = Σ_l P_l (ΣI_l)(ΣI_{l+1}) (9), ± log E (10), the
+symmetry of residual blocks (11), discretisation at I > 0.5 and fine-tuning from the searched weights. Reconstructed:
+what a stage is in (5), the geometric fall of T, the start of α, its rate in terms of the number of steps, every λ.
+`docs/methods.md` says why.
 """
 
 # ruff: noqa: E741, E743 - I is the paper's symbol
@@ -35,6 +38,7 @@ from bench.interface.cell import Recovery
 from bench.interface.method import Context, Found, Search
 from bench.interface.task import Task
 from bench.lazy import nn, no_grad, torch
+from bench.search.ranking import Order
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +59,7 @@ class DAIS:
     anneal_until: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Share of the search over which T falls; what follows trains the weights with settled indicators."""
     flops_weight: Annotated[float, Field(ge=0)] = 2.0
-    """λ_F of equation (1)."""
+    """λ_F of equation (1): length of the cost's gradient, in units of the task's."""
     flops_band: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """t of equation (4): how far below its target E may be, as a share of it."""
     sparsity_weight: Annotated[float, Field(ge=0)] = 0.01
@@ -65,7 +69,9 @@ class DAIS:
     start: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
     """Mean indicator of the first step."""
     spread: Annotated[float, Field(ge=0)] = 1.0
-    """α starts up to this far from the mean, in the order of the channels' L1 norms; 0: all alike."""
+    """α starts up to this far from the mean, by the channels' rank in their group; 0: all alike."""
+    order: Order = "l1"
+    """By what the channels are ranked."""
     travel: Annotated[float, Field(gt=0)] = 16.0
     """How far Adam may move α in the whole search: its rate is travel / steps."""
     floor: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -73,15 +79,19 @@ class DAIS:
 
     searches: ClassVar[bool] = True
     needs_dense: ClassVar[bool] = True
+    weight_share: ClassVar[float] = 0.5  # bi-level: the weights learn on one half of the data
     recovery: ClassVar[Recovery] = "finetune"
     standing: ClassVar[str] = (
         "published idea; temperature, regularisers and discretisation second-hand; rates and weights reconstructed"
     )
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
+        from bench.search.ranking import channel_ranking, ranks
         from bench.training.context import search_steps
 
-        search = IndicatorSearch(self, model, graph, budget, steps=search_steps(ctx, bilevel=True), device=ctx.device)
+        start = self.initial(ranks(graph, channel_ranking(self.order, graph, model, task, ctx)))
+        steps = search_steps(ctx, bilevel=True)
+        search = IndicatorSearch(self, model, graph, budget, start=start, steps=steps, device=ctx.device)
         ctx.train(
             model,
             Search(
@@ -114,12 +124,9 @@ class DAIS:
         done = min(1.0, progress / self.anneal_until)
         return self.temperature_start * (self.temperature_end / self.temperature_start) ** done
 
-    def initial(self, graph: PruningGraph, model: nn.Module) -> Tensor:
-        """α of the first step, [Σ bundles]: logit(start) ± spread by the rank of the L1 norm within the group."""
-        from bench.search.widths import ranks_by_l1
-
-        centre = self.temperature_start * math.log(self.start / (1 - self.start))
-        return centre + self.spread * ranks_by_l1(graph, model)
+    def initial(self, ranks: Tensor) -> Tensor:
+        """α of the first step, [Σ bundles]: logit(start) ± spread by the rank in the group, from -1 to 1."""
+        return self.temperature_start * math.log(self.start / (1 - self.start)) + self.spread * ranks
 
 
 class IndicatorSearch:
@@ -132,9 +139,11 @@ class IndicatorSearch:
         graph: PruningGraph,
         budget: Budget,
         *,
+        start: Tensor,
         steps: int,
         device: torch.device,
     ) -> None:
+        from bench.search.balance import Balance
         from bench.search.gates import Gates
         from bench.search.units import Units
 
@@ -145,9 +154,10 @@ class IndicatorSearch:
         self.floors = [max(1, math.ceil(min(method.floor, budget.ratio / 2) * n)) for n in self.units.counts]
         self.stages = same_stage([g.name for g in graph.groups], [g.size for g in graph.groups])
         self.T = method.temperature_start
-        self.alpha = nn.Parameter(method.initial(graph, model).to(device))
+        self.alpha = nn.Parameter(start.to(device))
         self.optimizer = torch.optim.Adam([self.alpha], lr=method.travel / steps, betas=(0.5, 0.999))
-        self.state = {"alpha": nn.ParameterList([self.alpha])}
+        self.balance = Balance([self.alpha])
+        self.state = {"alpha": nn.ParameterList([self.alpha, self.balance.square])}
         self.gates = Gates(model, graph)
 
     def I(self) -> Tensor:
@@ -179,11 +189,12 @@ class IndicatorSearch:
         R_sparsity = sparsity_loss(I)
         R_flops = flops_loss(self.E(I), self.F, method.flops_band)
         R_symmetry = symmetry_loss([part.mean() for _, part in self.by_group(I)], self.stages)
-        weighted = method.sparsity_weight * R_sparsity + method.flops_weight * R_flops
-        return weighted + method.symmetry_weight * R_symmetry
+        weighted = method.sparsity_weight * R_sparsity + method.symmetry_weight * R_symmetry
+        return weighted + self.balance.penalty(R_flops, method.flops_weight)
 
     @no_grad
     def after(self, progress: float) -> None:
+        self.balance.observe()
         for (_, part), floor in zip(self.by_group(self.alpha), self.floors, strict=True):
             best = part.topk(floor).indices
             part[best] = part[best].clamp(min=0.1)

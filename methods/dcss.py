@@ -1,5 +1,5 @@
-"""DCSS: Differentiable Channel Sparsity Search (Zhao and Lee, "DCSS: A Differentiable Architecture Search Framework
-for Channel Sparsity", 2020, arXiv 2010.14714).
+"""DCSS: "Differentiable Channel Sparsity Search via Weight Sharing within Filters" (Zhao and Lee 2020, arXiv
+2010.14714).
 
 The combination of the layers' sparsities is relaxed as in DARTS: a group g of coupled channels has K candidate
 widths n_1 < … < n_K, and p = softmax(α_g / τ) says how much of each. A mixture of K branches would need K shapes and
@@ -10,8 +10,9 @@ K times the memory; *weight sharing within filters* removes both. The numbers be
     min over α of L_B(w, α) + λ |log(E / R)|,  E = E[MACs],  outside of a band about R               (3)
     min over w of L_A(w, α), alternating with (3), first order                                       (4)
 
-A and B are halves of the training split, R the budget. m never rises along the channels, so the channels are first
-put in the order of falling L1 norms, which changes nothing but their labels.
+A and B are halves of the training split, R the budget. λ weighs gradients: the cost's is made λ times as long as the
+task's. m never rises along the channels, so the channels are first put in the order of falling L1 norms, which changes
+nothing but their labels.
 
 Published: the relaxation, weight sharing within filters, a gradient that balances cost against the task's metric,
 searching on the task itself. Reconstructed, since neither code nor those details could be found: the candidates, the
@@ -32,6 +33,7 @@ from bench.interface.cell import Recovery
 from bench.interface.method import Context, Found, Search
 from bench.interface.task import Task
 from bench.lazy import nn, no_grad, torch
+from bench.search.ranking import Order
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +50,7 @@ class DCSS:
     candidates: Annotated[int, Field(ge=2)] = 8
     """K: the widths are 1/K, 2/K, … 1 of a group's."""
     cost_weight: Annotated[float, Field(ge=0)] = 2.0
-    """λ of equation (3)."""
+    """λ of equation (3): length of the cost's gradient, in units of the task's."""
     band: Annotated[float, Field(ge=0, lt=1)] = 0.005
     """How far E may be from R at no cost, as a share of R."""
     slope: float = 4.0
@@ -63,18 +65,22 @@ class DCSS:
     """Of α, as in DARTS."""
     discretise: Literal["expectation", "argmax"] = "expectation"
     """`expectation`: a group's width is E[n] rounded, so that the network costs what the search aimed at."""
+    order: Order = "l1"
+    """By what the channels are ranked whose first n are a candidate of n."""
 
     searches: ClassVar[bool] = True
     needs_dense: ClassVar[bool] = True
+    weight_share: ClassVar[float] = 0.5  # bi-level: the weights learn on one half of the data
     recovery: ClassVar[Recovery] = "finetune"
     standing: ClassVar[str] = "published idea; candidates, cost, rates and discretisation reconstructed"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
-        from bench.search.widths import first_channels, order_by_l1
+        from bench.search.ranking import channel_ranking, falling_order, first_channels
         from bench.structure.surgery import permute
         from bench.training.context import search_steps
 
-        model = permute(model, graph, order_by_l1(graph, model)).to(ctx.device)
+        ranking = channel_ranking(self.order, graph, model, task, ctx)
+        model = permute(model, graph, falling_order(graph, ranking)).to(ctx.device)
         search = SparsitySearch(self, model, graph, budget, search_steps(ctx, bilevel=True))
         ctx.train(
             model,
@@ -115,6 +121,7 @@ class SparsitySearch:
     """One search: α of every group, the optimiser that moves it, and the soft masks (2) that it sets in the network."""
 
     def __init__(self, method: DCSS, model: nn.Module, graph: PruningGraph, budget: Budget, steps: int) -> None:
+        from bench.search.balance import Balance
         from bench.search.gates import Gates
         from bench.search.widths import ExpectedMacs
 
@@ -127,7 +134,8 @@ class SparsitySearch:
         self.alpha = nn.Parameter((method.slope * shares).repeat(len(graph.groups), 1).to(device))  # [groups, K]
         self.progress = nn.Parameter(torch.zeros((), dtype=torch.float64), requires_grad=False)
         self.optimizer = torch.optim.Adam([self.alpha], lr=1.0, betas=(0.5, 0.999), weight_decay=method.weight_decay)
-        self.state = {"alpha": nn.ParameterList([self.alpha, self.progress])}
+        self.balance = Balance([self.alpha])
+        self.state = {"alpha": nn.ParameterList([self.alpha, self.progress, self.balance.square])}
         self.expected_macs = ExpectedMacs(graph)
         self.gates = Gates(model, graph)
 
@@ -160,10 +168,12 @@ class SparsitySearch:
 
     def penalty(self) -> Tensor:
         """The second term of (3)."""
-        return self.method.cost_weight * cost(self.E(self.p()), self.R, self.method.band)
+        miss = cost(self.E(self.p()), self.R, self.method.band)
+        return self.balance.penalty(miss, self.method.cost_weight)
 
     @no_grad
     def after(self, progress: float) -> None:
+        self.balance.observe()
         self.use(self.p())
 
     @no_grad

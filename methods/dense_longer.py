@@ -1,7 +1,7 @@
-"""Control: the dense network, unpruned, trained for as many epochs as all the others cost together.
+"""Control: the dense network, unpruned, trained for all epochs of a workload in one schedule.
 
-What pruned networks are compared to must have been trained as long: part of what "pruning improves accuracy" tables
-show is the recovery's epochs (Blalock et al., "What is the State of Neural Network Pruning?", MLSys 2020).
+The ceiling beside which pruned networks stand: part of what "pruning improves accuracy" tables show is that the pruned
+network was trained for longer (Blalock et al., "What is the State of Neural Network Pruning?", MLSys 2020).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DenseLonger:
-    """The dense network with the epochs that the others spend on search and recovery."""
+    """The dense network, trained from fresh weights for as many epochs as all the others cost together."""
 
     searches: ClassVar[bool] = False
-    needs_dense: ClassVar[bool] = True
+    needs_dense: ClassVar[bool] = False
     prunes: ClassVar[bool] = False
-    recovery: ClassVar[Recovery] = "finetune"
+    recovery: ClassVar[Recovery] = "scratch"
     standing: ClassVar[str] = "control"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:

@@ -23,7 +23,8 @@ training ends with the survivors, which are absorbed into the succeeding kernels
 Published: where gates stand and are shared, polarization with exact zeros, a bilinear cost met by an alternating
 relaxation, extraction without damage and without fine-tuning. Second-hand: (1). Reconstructed: ε's fall, the
 proximal step (4) with one length for all gates, λ by (5), φ's start, its normalised gradient, a gate for a block in
-place of its inner gate's zeros. `docs/methods.md` says why. Not the "GDP" of Lin et al. 2018.
+place of its inner gate's zeros: each group keeps a gate at least, so that a block can go by its own gate alone.
+`docs/methods.md` says why. Not the "GDP" of Lin et al. 2018.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from bench.interface.cell import Recovery
 from bench.interface.method import Context, Found, Search
 from bench.interface.task import Task
 from bench.lazy import nn, no_grad, torch
+from bench.search.ranking import Order
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +65,9 @@ class GDP:
     deadline: Annotated[float, Field(gt=0, le=1)] = 0.75
     """Share of the search after which whatever still exceeds the budget is removed, lowest gates first."""
     spread: Annotated[float, Field(ge=0, lt=1)] = 0.35
-    """φ starts up to this far from 1, in the order of the channels' L1 norms, so that gates do not fall in step."""
+    """φ starts up to this far from 1, by the channels' rank in their group, so that gates do not fall in step."""
+    order: Order = "l1"
+    """By what the channels are ranked."""
     rate: Annotated[float, Field(gt=0)] = 5.0
     """η times the number of steps: how far a gradient of steady sign may move φ in the whole search."""
     clip: Annotated[float, Field(gt=0)] = 1.0
@@ -81,9 +85,12 @@ class GDP:
     standing: ClassVar[str] = "published idea; gate second-hand; proximal step, controller and schedules reconstructed"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
+        from bench.search.ranking import channel_ranking, ranks
         from bench.training.context import search_steps
 
-        search = Polarization(self, model, graph, budget, steps=search_steps(ctx, bilevel=False), device=ctx.device)
+        start = self.initial(graph, model, ranks(graph, channel_ranking(self.order, graph, model, task, ctx)))
+        steps = search_steps(ctx, bilevel=False)
+        search = Polarization(self, model, graph, budget, start=start, steps=steps, device=ctx.device)
         ctx.train(
             model,
             Search(
@@ -109,14 +116,15 @@ class GDP:
         """ε: geometric from its start to its end, then constant."""
         return self.epsilon_start * (self.epsilon_end / self.epsilon_start) ** min(1.0, progress / self.anneal_until)
 
-    def initial(self, graph: PruningGraph, model: nn.Module) -> Tensor:
-        """φ of the first step, [Σ bundles + blocks]: 1 ± spread by the L1 rank in the group, a block's by its branch.
+    def initial(self, graph: PruningGraph, model: nn.Module, ranks: Tensor) -> Tensor:
+        """φ of the first step, [Σ bundles + blocks]: 1 ± spread by the rank in the group, a block's by its branch.
 
         A block whose last affine layer is zero starts as low as the lowest channels.
-        """
-        from bench.search.widths import ranks_by_l1
 
-        channels = 1 + self.spread * ranks_by_l1(graph, model)
+        Args:
+            ranks: [Σ bundles], from -1 to 1.
+        """
+        channels = 1 + self.spread * ranks
         if not graph.blocks:
             return channels
         branch = torch.stack([model.get_parameter(f"{b.gate}.weight").detach().abs().mean() for b in graph.blocks])
@@ -127,13 +135,21 @@ class Polarization:
     """One search: φ, the optimiser that moves it, and the gates that it sets in the network."""
 
     def __init__(
-        self, method: GDP, model: nn.Module, graph: PruningGraph, budget: Budget, *, steps: int, device: torch.device
+        self,
+        method: GDP,
+        model: nn.Module,
+        graph: PruningGraph,
+        budget: Budget,
+        *,
+        start: Tensor,
+        steps: int,
+        device: torch.device,
     ) -> None:
         from bench.search.gates import Gates
 
         self.method, self.steps, self.cost = method, steps, Cost(graph)
         self.ratio, self.F = budget.ratio, budget.ratio * self.cost.dense
-        self.start = method.initial(graph, model).to(device)
+        self.start = start.to(device)
         self.phi = nn.Parameter(self.start.clone())
         self.square = nn.Parameter(torch.zeros_like(self.phi), requires_grad=False)
         """Running mean of φ's squared gradients."""

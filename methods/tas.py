@@ -1,32 +1,35 @@
 """TAS: Transformable Architecture Search (Dong and Yang, "Network Pruning via Transformable Architecture Search",
-NeurIPS 2019, arXiv 1905.09717; their code: D-X-Y/AutoDL-Projects).
+NeurIPS 2019, arXiv 1905.09717; their code: D-X-Y/AutoDL-Projects, lib/models/shape_searchs).
 
-Width and depth are searched at once. Section 3.1: a group has candidate widths n_k ∈ {0.3, 0.4, …, 1.0}·C and a
+Width and depth are searched at once. Section 3.1: a group has candidate widths n_k = ⌊{0.3, 0.4, …, 1.0}·C⌋ and a
 distribution softmax(α); two candidates are drawn per step, their outputs brought to one width and added up:
 
-    p'_k = softmax((log p_k + o_k) / τ),  o_k Gumbel noise                                      (eqs. 2 and 3)
-    I = two candidates drawn from p' without replacement; their weights: softmax over I         (eq. 3)
+    p'_k = softmax((log p_k + o_k) / τ),  o_k Gumbel noise                                      (eq. 3)
     O = Σ_{j ∈ I} p'_j · CWI(O_j, max n_I),  O_j the first n_j channels                          (eq. 4)
-    CWI: adaptive average pooling along the channels                                             (eqs. 5 and 6)
-    a stage's output: the same sum over the outputs of its blocks, for its candidate depths      (eq. 7)
+
+I are two candidates drawn from p' without replacement, their weights the softmax over I; CWI is adaptive average
+pooling along the channels. A stage's output is the sum over the outputs of its blocks at *all* of its candidate depths
+(1, 3, 5, … and n; all of them up to n = 3), weighed by p' (eq. 5).
 
 Section 3.2: weights are trained on one half of the data, α on the other, with L = CE + λ·L_cost and
 
-    L_cost = log E[F] if F > R,  0 if (1 - t)·R ≤ F ≤ R,  -log E[F] if F < (1 - t)·R              (eqs. 9 and 10)
+    L_cost = log E[F] if F > R,  0 if R - t·F_dense ≤ F ≤ R,  -log E[F] if F < R - t·F_dense
 
 F are the MACs of the argmax architecture, R the budget, E under softmax(α). The argmax of widths and depths is then
-trained from scratch with distillation from the dense network (section 3.3; recovery `scratch-distil`).
+trained from scratch with distillation from the dense network (section 3.3, eq. 10; recovery `scratch-distil`): the
+weights of the search are thrown away, here as well, and recoveries that keep weights keep the dense network's.
 
-Published: all of the above; norms with an affine of their own for each width (released code); t = 5 %, λ = 2, τ from
-5 to 0.1 along a cosine, Adam 1e-3 (0.5, 0.999). Reconstructed: one distribution for each group of coupled channels
-instead of one for each convolution; CWI as one linear map behind the norm; the search starts from the dense weights,
-channels in the order of their L1 norms; a larger architecture rate for short searches. The defaults depart from the
-paper in `sign` (and `settle`) and `sharpen`, without which F and E part ways in short searches; protocol `paper` puts
-them back.
+Published: all of the above, the lower edge R - t·F_dense and the rounding of widths and depths by the released code;
+norms with an affine of their own for each width (released code); t = 5 %, λ = 2, τ from 5 to 0.1 along a cosine, epoch
+by epoch, Adam 1e-3 (0.5, 0.999), decay 1e-3. Reconstructed: one distribution for each group of coupled channels instead
+of one for each convolution; CWI as one linear map behind the norm; a larger architecture rate for short searches. The
+defaults depart from the paper in `weigh`, `sign`, `settle`, `sharpen`, `anneal`, `travel` and `start`, for searches of
+a few hundred steps; protocol `paper` puts the paper's choices back. `docs/methods.md` says why.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,9 +39,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from bench.interface.cell import Recovery
-from bench.interface.method import Context, Found, Search
+from bench.interface.method import Context, Found, PaperRecipe, Search
 from bench.interface.task import Task
 from bench.lazy import nn, no_grad, torch
+from bench.search.ranking import Order
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,51 +51,93 @@ if TYPE_CHECKING:
     from bench.structure.graph import PruningGraph
 
 
+SGD = {
+    "optimizer": "sgd",
+    "lr": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "batch_size": 256,
+    "schedule": "cosine",
+    "label_smoothing": 0.0,
+    "grad_clip": 0.0,
+}
+"""Of the released configurations, for the search and for recovery alike."""
+
+
 @dataclass(frozen=True)
 class TAS:
-    """Widths and depths from distributions, two candidates sampled a step, interpolated along channels."""
+    """Widths and depths from distributions, two widths sampled a step, interpolated along channels."""
 
     space: Literal["both", "width", "depth"] = "both"
     """What is searched."""
     aggregate: Literal["cwi", "pad"] = "cwi"
     """How fragments are brought to one width: interpolated along channels, or padded with zeros."""
     sampled: Literal["two", "all"] = "two"
-    """How many candidates each step mixes."""
+    """How many candidate widths each step mixes."""
+    start: Literal["dense", "fresh"] = "dense"
+    """Weights that the search starts from: the dense network's, or fresh ones (published)."""
+    order: Order = "l1"
+    """By what the channels are ranked whose first n are a candidate of n."""
     narrowest: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """The smallest candidate; the others follow in steps of 0.1."""
     cost_weight: Annotated[float, Field(ge=0)] = 2.0
     """λ."""
     band: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """t of equation (10)."""
+    """t: how far below R the MACs may be at no cost, as a share of the dense network's."""
+    weigh: Literal["gradient", "loss"] = "gradient"
+    """What λ weighs: `loss` adds λ·L_cost (published), `gradient` makes L_cost's gradient λ times as long as the
+    task's."""
     sign: Literal["argmax", "expected"] = "expected"
-    """What decides the sign of the cost: F of the argmax architecture (published), or E[F] within a tenth of t, the
-    argmax then being settled within half of t."""
+    """What decides the sign of L_cost: F of the argmax architecture (published), or E[F]."""
+    settle: bool = True
+    """Whether an argmax more than t / 2 off R is changed where that costs the least probability."""
     sharpen: Annotated[float, Field(ge=1)] = 10.0
     """Factor on α at the end of the search, from 1 at its start: what E promises, the argmax keeps. 1: published."""
     temperature_start: Annotated[float, Field(gt=0)] = 5.0
-    """τ of the first step."""
+    """τ at the start."""
     temperature_end: Annotated[float, Field(gt=0)] = 0.1
-    """τ of the last step; a half cosine lies between them."""
+    """τ that the search runs towards along a half cosine."""
+    anneal: Literal["step", "epoch"] = "step"
+    """How often τ falls: with each step, or with each epoch (published)."""
     rate: Annotated[float, Field(gt=0)] = 1e-3
     """Adam's rate on α where a search has steps enough for it."""
     travel: Annotated[float, Field(ge=0)] = 8.0
-    """How far Adam may move α in shorter searches: a rate that falls along a half cosine from 2·travel / steps."""
+    """How far Adam may move α in shorter searches: a rate that falls along a half cosine from 2·travel / steps.
+    0: the rate is constant (published)."""
 
     searches: ClassVar[bool] = True
     needs_dense: ClassVar[bool] = True
+    weight_share: ClassVar[float] = 0.5  # bi-level: the weights learn on one half of the data
     recovery: ClassVar[Recovery] = "scratch-distil"
-    paper: ClassVar[dict[str, object]] = {"sign": "argmax", "sharpen": 1.0}
+    paper: ClassVar[dict[str, object]] = {
+        "start": "fresh",
+        "weigh": "loss",
+        "sign": "argmax",
+        "settle": False,
+        "sharpen": 1.0,
+        "anneal": "epoch",
+        "travel": 0.0,
+    }
+    paper_recipe: ClassVar[PaperRecipe] = PaperRecipe(  # search-shape-cifar.sh and its configurations
+        search_epochs=600,
+        recovery_epochs=305,  # 300 and 5 of warm-up
+        search={**SGD, "warmup_epochs": 0.0},
+        recovery={**SGD, "warmup_epochs": 5.0},
+    )
     standing: ClassVar[str] = "published, with code; one distribution a group and the rates of short searches are ours"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
-        from bench.search.widths import first_channels, order_by_l1
+        from bench.search.ranking import channel_ranking, falling_order
         from bench.structure.surgery import permute
         from bench.training.context import search_steps
 
-        model = permute(model, graph, order_by_l1(graph, model)).to(ctx.device)
-        search = ArchitectureSearch(self, model, graph, budget, steps=search_steps(ctx, bilevel=True), seed=ctx.seed)
+        scores = channel_ranking(self.order, graph, model, task, ctx)
+        net = fresh_weights(model, ctx.seed) if self.start == "fresh" else model
+        net = permute(net, graph, falling_order(graph, scores)).to(ctx.device)
+        steps = search_steps(ctx, bilevel=True)
+        search = ArchitectureSearch(self, net, graph, budget, steps=steps, epochs=ctx.epochs, seed=ctx.seed)
         ctx.train(
-            model,
+            net,
             Search(
                 optimizer=search.optimizer,
                 bilevel=True,  # section 3.2: weights on one half of the training split, α on the other
@@ -105,19 +151,23 @@ class TAS:
             ),
         )
         E, argmax, chosen = float(search.E().detach()), search.argmax(), search.decide()
-        net, dense = search.net, search.dense
-        widths, dropped = net.architecture(chosen)
-        net.finish(chosen)
+        dense, macs = search.dense, search.net.macs
+        widths, dropped = search.net.architecture(chosen)
         ctx.note(
-            f"TAS: E[MACs] {E / dense:.4f}, argmax {net.macs(argmax) / dense:.4f}, settled "
-            f"{net.macs(chosen) / dense:.4f} of dense, {len(dropped)} of {len(graph.blocks)} removable blocks dropped"
+            f"TAS: E[MACs] {E / dense:.4f}, argmax {macs(argmax) / dense:.4f}, settled {macs(chosen) / dense:.4f} "
+            f"of dense, {len(dropped)} of {len(graph.blocks)} removable blocks dropped"
         )
-        return Found(scores=first_channels(graph), widths=widths, drop_blocks=dropped, model=model.cpu())
+        return Found(scores=scores, widths=widths, drop_blocks=dropped)
 
     def widths(self, size: int) -> list[int]:
         """n_k of a group of `size` bundles, at least one; those of small groups may be alike."""
         tenths = range(round(10 * self.narrowest), 11)
-        return [max(1, round(size * tenth / 10)) for tenth in tenths]
+        return [max(1, size * tenth // 10) for tenth in tenths]
+
+    def depths(self, blocks: int) -> list[int]:
+        """Candidate depths of a stage of so many blocks."""
+        every = range(1, blocks + 1)
+        return list(every) if blocks <= 3 else sorted({*every[::2], blocks})
 
     def temperature(self, progress: float) -> float:
         """τ: a half cosine from its start to its end."""
@@ -129,28 +179,42 @@ class ArchitectureSearch:
     """One search: α of every width and depth, the optimiser that moves it, and the mixtures (4), (7) in the network."""
 
     def __init__(
-        self, method: TAS, model: nn.Module, graph: PruningGraph, budget: Budget, *, steps: int, seed: int
+        self,
+        method: TAS,
+        model: nn.Module,
+        graph: PruningGraph,
+        budget: Budget,
+        *,
+        steps: int,
+        epochs: int,
+        seed: int,
     ) -> None:
+        from bench.search.balance import Balance
         from bench.search.supernet import Supernet
         from bench.search.widths import ExpectedMacs
         from bench.training.device import stage_seed
 
-        self.method, self.graph, self.steps, self.seed = method, graph, steps, seed
+        self.method, self.graph, self.steps, self.epochs, self.seed = method, graph, steps, epochs, seed
         self.dense = int(graph.macs())
         self.R = budget.ratio * self.dense
         widths = {g.name: method.widths(g.n_bundles) for g in graph.groups} if method.space != "depth" else {}
         resize = interpolation if method.aggregate == "cwi" else padding
-        self.net = Supernet(model, graph, widths, depth=method.space != "width", resize=resize)
+        depths = method.depths if method.space != "width" else None
+        self.net = Supernet(model, graph, widths, depths=depths, resize=resize)
         self.random = torch.Generator().manual_seed(stage_seed(seed, "tas", "alpha"))
         self.alpha = [nn.Parameter(0.01 * torch.randn(K, generator=self.random)) for K in self.net.candidates]
         self.progress = nn.Parameter(torch.zeros((), dtype=torch.float64), requires_grad=False)
         self.optimizer = torch.optim.Adam(self.alpha, lr=method.rate, betas=(0.5, 0.999), weight_decay=1e-3)
-        self.state = {"alpha": nn.ParameterList([*self.alpha, self.progress])}
+        self.balance = Balance(self.alpha)
+        self.state = {"alpha": nn.ParameterList([*self.alpha, self.progress, self.balance.square])}
         self.expected_macs = ExpectedMacs(graph)
 
     @property
     def tau(self) -> float:
-        return self.method.temperature(float(self.progress))
+        progress = float(self.progress)
+        if self.method.anneal == "epoch":
+            progress = math.floor(progress * self.epochs + 1e-9) / self.epochs
+        return self.method.temperature(progress)
 
     def logits(self) -> list[Tensor]:
         """α of each decision, sharpened: [K]."""
@@ -166,11 +230,16 @@ class ArchitectureSearch:
         return self.expected_macs(*self.net.distributions([a.softmax(0) for a in self.logits()]))
 
     def drawn(self, step: str) -> list[tuple[Tensor, Tensor]]:
-        """Equation (3) for each decision: what this iteration's `step` (weights or architecture) mixes."""
+        """Equation (3) for each decision: what this iteration's `step` (weights or architecture) mixes.
+
+        Of widths two candidates; of depths all of them, equation (5).
+        """
         from bench.training.device import stage_seed
 
         self.random.manual_seed(stage_seed(self.seed, "tas", step, float(self.progress)))
-        return [sample(a, self.tau, self.method.sampled, self.random) for a in self.logits()]
+        logits, widths = self.logits(), len(self.net.groups)
+        drawn = [sample(a, self.tau, self.method.sampled, self.random) for a in logits[:widths]]
+        return drawn + [sample(a, self.tau, "all", self.random) for a in logits[widths:]]
 
     def before(self, progress: float) -> None:
         self.progress.fill_(progress)
@@ -182,21 +251,17 @@ class ArchitectureSearch:
         self.net.use(self.drawn("architecture"))  # with gradients to α
 
     def penalty(self) -> Tensor:
-        """λ·L_cost, equations (9) and (10)."""
+        """λ·L_cost of section 3.2."""
         method, R, cost = self.method, self.R, self.E()
-        if method.sign == "argmax":
-            weight, F, low, high = method.cost_weight, self.net.macs(self.argmax()), (1 - method.band) * R, R
-        else:
-            # The gradient through equation (3) grows as 1 / τ, and would leave the cost behind. The cost must win, the
-            # sooner the farther E is off, or E stays where the distributions settle.
-            F = float(cost.detach())
-            miss = max(1.0, abs(math.log(F / R)) / method.band) if method.band else 1.0
-            weight = method.cost_weight * (miss / min(1.0, self.tau)) ** 2
-            low, high = (1 - method.band / 10) * R, (1 + method.band / 10) * R
-        sign = (F > high) - (F < low)  # noqa: SIM300 - F is the paper's symbol
-        return weight * sign * torch.log(cost / R)
+        F = self.net.macs(self.argmax()) if method.sign == "argmax" else float(cost.detach())
+        sign = (F > R) - (F < R - method.band * self.dense)  # noqa: SIM300 - F is the paper's symbol
+        L_cost = sign * torch.log(cost / R)
+        if method.weigh == "loss":
+            return method.cost_weight * L_cost
+        return self.balance.penalty(L_cost, method.cost_weight)
 
     def after(self, progress: float) -> None:
+        self.balance.observe()
         self.net.choose(self.argmax())
 
     @no_grad
@@ -218,8 +283,8 @@ class ArchitectureSearch:
         return {"widths": list({**whole, **means}.values())}
 
     def decide(self) -> list[int]:
-        """One candidate of each decision: the argmax, settled where the sign of the cost is E's."""
-        if self.method.sign == "argmax":
+        """One candidate of each decision: the argmax, settled at the budget."""
+        if not self.method.settle:
             return self.argmax()
         log_p = [a.detach().log_softmax(0) for a in self.logits()]
         return settle(self.argmax(), log_p, self.net.macs, self.R, self.method.band / 2)
@@ -265,9 +330,30 @@ def settle(
     return chosen
 
 
+@no_grad
+def fresh_weights(model: nn.Module, seed: int) -> nn.Module:
+    """A copy of the network with every layer initialised anew, as its class does by default.
+
+    Raises:
+        ValueError: a module with parameters of its own that cannot be initialised.
+    """
+    from bench.training.device import stage_seed
+
+    fresh = copy.deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stage_seed(seed, "tas", "weights"))
+        for name, module in fresh.named_modules():
+            if any(True for _ in module.parameters(recurse=False)):
+                reset = getattr(module, "reset_parameters", None)
+                if reset is None:
+                    raise ValueError(f"{name or 'the network'} has parameters and no reset_parameters: start = 'dense'")
+                reset()
+    return fresh
+
+
 @lru_cache(maxsize=128)
 def interpolation(size: int, n: int, m: int, device: torch.device) -> Tensor:
-    """CWI of the first n of `size` channels to m, equations (5) and (6), as one linear map: [size, size].
+    """CWI of the first n of `size` channels to m, as one linear map: [size, size].
 
     Row i < m averages the channels from ⌊i·n/m⌋ up to ⌈(i+1)·n/m⌉; the rows from m on are zero.
     """

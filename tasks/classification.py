@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from bench.interface.record import Outcomes
     from tasks.data.images import ImageSplit
     from tasks.data.labelled import Labelled
 
@@ -184,21 +185,26 @@ class Classification:
 
     def evaluate(self, model: nn.Module, split: Split, device: torch.device, recipe: Recipe) -> dict[str, float]:
         """Top-1 accuracy in percent and mean cross-entropy."""
-        from torchmetrics.classification import MulticlassAccuracy
+        return self.evaluate_samples(model, split, device, recipe)[0]
 
+    def evaluate_samples(
+        self, model: nn.Module, split: Split, device: torch.device, recipe: Recipe
+    ) -> tuple[dict[str, float], Outcomes]:
+        """`evaluate`, and of every sample whether it was classified correctly."""
+        from bench.interface.outcomes import packed
         from bench.training.evaluate import evaluate_batches
 
-        accuracy, loss, count = None, 0.0, 0
+        correct: list[Tensor] = []
+        loss = 0.0
         for output, target in evaluate_batches(model, split, device, recipe):
             logits = _logits(output).float()
-            if accuracy is None:
-                accuracy = MulticlassAccuracy(logits.shape[1], average="micro", validate_args=False).to(device)
-            accuracy.update(logits, target)
+            correct.append(logits.argmax(1) == target)
             loss += float(F.cross_entropy(logits, target, reduction="sum"))
-            count += len(target)
-        if accuracy is None:
+        if not correct:
             raise RequestError(f"a split of {self.dataset} is empty: there is nothing to evaluate on")
-        return {"accuracy": 100 * float(accuracy.compute()), "cross_entropy": loss / count}
+        right = torch.cat(correct).cpu()
+        figures = {"accuracy": 100 * int(right.sum()) / len(right), "cross_entropy": loss / len(right)}
+        return figures, packed("correct", right.numpy())
 
     def references(self, splits: Splits, test: Split) -> dict[str, dict[str, float]]:
         """The accuracy of naming the training split's most frequent class every time."""

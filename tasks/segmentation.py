@@ -17,6 +17,7 @@ from tasks.data.catalogue import DataSet, entry_of, lines
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from bench.interface.record import Outcomes
     from tasks.data.masked import MaskedSplit
     from tasks.data.scattered import Arrays
     from tasks.data.segmented import Files
@@ -214,22 +215,35 @@ class Segmentation:
 
     def evaluate(self, model: nn.Module, split: Split, device: torch.device, recipe: Recipe) -> dict[str, float]:
         """`scores` of the predicted classes, and the mean cross-entropy."""
-        from torchmetrics.classification import MulticlassConfusionMatrix
+        return self.evaluate_samples(model, split, device, recipe)[0]
 
+    def evaluate_samples(
+        self, model: nn.Module, split: Split, device: torch.device, recipe: Recipe
+    ) -> tuple[dict[str, float], Outcomes]:
+        """`evaluate`, and of every image the intersection and union of each class in pixels."""
+        from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+        from bench.interface.outcomes import packed
         from bench.training.evaluate import evaluate_batches
 
         classes = cast("MaskedSplit", split).classes
-        matrix, loss, pixels = None, 0.0, 0
+        matrices: list[Tensor] = []  # of each image
+        loss, pixels = 0.0, 0
         for output, target in evaluate_batches(model, split, device, recipe, batch_size=16):
             logits = output.float()
-            if matrix is None:
-                matrix = MulticlassConfusionMatrix(logits.shape[1], ignore_index=VOID, validate_args=False).to(device)
-            matrix.update(logits.argmax(1), target)
+            matrices += [
+                multiclass_confusion_matrix(p, t, logits.shape[1], ignore_index=VOID, validate_args=False)
+                for p, t in zip(logits.argmax(1), target, strict=True)
+            ]
             loss += float(F.cross_entropy(logits, target, ignore_index=VOID, reduction="sum"))
             pixels += int((target != VOID).sum())
-        if matrix is None:
+        if not matrices:
             raise RequestError(f"a split of {self.dataset} is empty: there is nothing to evaluate on")
-        return {**scores(matrix.compute(), classes), "cross_entropy": loss / max(1, pixels)}
+        each = torch.stack(matrices).cpu()
+        inter = each.diagonal(dim1=1, dim2=2)
+        union = each.sum(1) + each.sum(2) - inter
+        figures = {**scores(each.sum(0), classes), "cross_entropy": loss / max(1, pixels)}
+        return figures, packed("iou", torch.stack([inter, union], 1).numpy())
 
     def references(self, splits: Splits, test: Split) -> dict[str, dict[str, float]]:
         """The figures of naming the training split's most frequent class for every pixel."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from bench.interface.record import Outcomes
+
 SCALES = (2, 3, 4)
 MEAN = (0.4488, 0.4371, 0.4040)
 """Mean colour of DIV2K, which EDSR takes off: networks see and give value / 255 − MEAN."""
@@ -168,6 +170,13 @@ class SuperResolution:
 
         Computed in fp32 whatever the recipe's precision: an output in bf16 is off by up to a grey level.
         """
+        return self.evaluate_samples(model, split, device, recipe)[0]
+
+    def evaluate_samples(
+        self, model: nn.Module, split: Split, device: torch.device, recipe: Recipe
+    ) -> tuple[dict[str, float], Outcomes]:
+        """`evaluate`, and the PSNR of every photograph."""
+        from bench.interface.outcomes import packed
         from bench.training.evaluate import evaluate_batches
 
         exact = recipe.model_copy(update={"precision": "fp32"})
@@ -176,7 +185,7 @@ class SuperResolution:
             for output, target in evaluate_batches(model, split, device, exact, batch_size=1)
             for output, target in zip(output, target, strict=True)
         ]
-        return self._mean(scores)
+        return self._mean(scores), packed("mean", [score["psnr"] for score in scores])
 
     def _truth(self, target: Tensor) -> np.ndarray:
         """The photograph [H, W, 1 or 3] behind a target [1 or 3, H, W]."""

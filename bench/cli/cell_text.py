@@ -34,9 +34,11 @@ def cell_text(record: Record, *, suite: str, uri: str) -> str:
 def _figures(record: Record, audit: Audit, ledger: Ledger) -> list[str]:
     """What was measured of a cell that finished."""
     name, unit = record.metric_name, record.metric_unit
+    pruned = record.pruned_metrics.get(name)
+    before = f"after pruning {pruned:.2f}{unit}, " if pruned is not None else ""
     lines = [
-        f"{name:<10} dense {record.dense_metrics[name]:.2f}{unit}, after pruning {record.pruned_metrics[name]:.2f}"
-        f"{unit}, after recovery {record.final_metrics[name]:.2f}{unit}",
+        f"{name:<10} dense {record.dense_metrics[name]:.2f}{unit}, {before}after recovery "
+        f"{record.final_metrics[name]:.2f}{unit}",
         f"budget     requested {audit.requested:g} ± {audit.tolerance:g}, method's own "
         f"{audit.native_macs_ratio:.4f}, {audit.fitted_channels} channels fitted, measured {audit.macs_ratio:.4f}"
         f"{'' if audit.within else ' (MISSED: ' + audit.note + ')'}",
@@ -44,6 +46,11 @@ def _figures(record: Record, audit: Audit, ledger: Ledger) -> list[str]:
         f"parameters {record.params_dense:,} -> {record.params_pruned:,}",
         f"epochs     {ledger.dense_epochs} dense + {ledger.search_epochs} search + {ledger.recovery_epochs} recovery",
         f"seconds    {ledger.search_seconds:.1f} search, {ledger.recovery_seconds:.1f} recovery on {ledger.device}",
+    ]
+    lines += [
+        f"{phase.name:<10} {phase.epochs} epochs, {phase.samples:,} samples, {phase.weight_steps:,} weight steps, "
+        f"{phase.architecture_steps:,} architecture steps, peak rate {phase.peak_lr:g}"
+        for phase in ledger.phases
     ]
     if record.latency_dense and record.latency_pruned:
         lines.append(

@@ -15,7 +15,7 @@ from bench.cli.options import CellId, Json, Only, Seeds, Set, SuiteName, Uri, st
 from bench.cli.stored_cell import find_cell
 from bench.errors import RequestError
 from bench.interface import registry
-from bench.interface.cell import Cell
+from bench.interface.cell import Cell, Recipe
 from bench.runs.agenda import dense_jobs
 from bench.runs.job import Job
 from bench.runs.suite import load_suite, select, shipped
@@ -41,7 +41,9 @@ def plan(
         typer.echo(json.dumps(planned.payload(), indent=2))
     else:
         print_table(("cell", "status", "workload", "method", "budget", "seed", "recovery", "epochs"), planned.rows())
-        typer.echo(planned.summary())
+        typer.echo("\nhow each is trained")
+        print_table(("workload", "phase", "epochs", "methods", "recipe"), planned.recipes())
+        typer.echo(f"\n{planned.summary()}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class _Plan:
                 c.id,
                 self.status(c.id),
                 c.workload.name,
-                c.method,
+                c.title,
                 f"{c.budget:g}",
                 str(c.seed),
                 c.recovery,
@@ -81,6 +83,17 @@ class _Plan:
             )
             for c in self.cells
         ]
+
+    def recipes(self) -> list[tuple[str, ...]]:
+        """A row for each way in which a phase is trained, with the methods that train so."""
+        methods: dict[tuple[str, ...], dict[str, None]] = {}
+        for c in self.cells:
+            for phase, epochs, recipe in c.schedule:
+                taught = phase == "recovery" and c.recovery in ("distil", "scratch-distil")
+                name = c.recovery if phase == "recovery" else phase
+                row = (c.workload.name, name, str(epochs), recipe_words(recipe, distils=taught))
+                methods.setdefault(row, {})[c.title] = None
+        return [(*row[:3], ", ".join(found), row[3]) for row, found in methods.items()]
 
     def summary(self) -> str:
         counts = self.counts
@@ -120,6 +133,7 @@ class _Plan:
             "dataset": c.workload.dataset,
             "model": c.workload.model,
             "method": c.method,
+            "ablation": c.ablation,
             "budget": c.budget,
             "seed": c.seed,
             "protocol": c.protocol,
@@ -127,8 +141,23 @@ class _Plan:
             "search_epochs": c.search_epochs,
             "recovery_epochs": c.recovery_epochs,
             "total_epochs": c.total_epochs,
+            "schedule": [
+                {"phase": phase, "epochs": epochs, "recipe": recipe.model_dump()}
+                for phase, epochs, recipe in c.schedule
+            ],
             "dense_id": c.dense_id,
         }
+
+
+def recipe_words(recipe: Recipe, *, distils: bool = False) -> str:
+    """A training recipe in one line."""
+    parts = ["Adam" if recipe.optimizer == "adam" else f"SGD momentum {recipe.momentum:g}"]
+    parts += [f"rate {recipe.lr:g} {recipe.schedule}", f"batch {recipe.batch_size}", f"decay {recipe.weight_decay:g}"]
+    parts += [f"warm-up {recipe.warmup_epochs:g}"] * bool(recipe.warmup_epochs)
+    parts += [f"label smoothing {recipe.label_smoothing:g}"] * bool(recipe.label_smoothing)
+    parts += [f"gradients clipped at {recipe.grad_clip:g}"] * bool(recipe.grad_clip)
+    parts += [recipe.precision] * (recipe.precision != "auto")
+    return ", ".join(parts + ["distilled from the dense network"] * distils)
 
 
 def list_names(

@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised when the meaning of a cell's numbers changes; a report refuses to mix versions in one table."""
 
-Recovery = Literal["finetune", "scratch", "distil", "scratch-distil", "none"]
+Recovery = Literal["rewind", "finetune", "scratch", "distil", "scratch-distil", "none"]
 Protocol = Literal["matched", "paper"]
-RECOVERIES: tuple[Recovery, ...] = ("finetune", "scratch", "distil", "scratch-distil", "none")
+Match = Literal["samples", "steps"]
+Ablation = Literal["blind", "l1-channels", "scratch"]
+RECOVERIES: tuple[Recovery, ...] = get_args(Recovery)
+ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 
 
 class Frozen(BaseModel):
@@ -80,11 +83,22 @@ class Workload(Frozen):
     train: Recipe
     """Of the dense network, of searches and of training from scratch."""
     finetune: Recipe
-    """Of recovery from weights that are already trained."""
+    """Of recovery `finetune`, which goes on from trained weights at a lower rate."""
 
     def identity(self) -> dict[str, Any]:
         """All of the configuration that can change a result."""
         return self.model_dump(mode="json", exclude={"name"})
+
+
+class PaperPlan(Frozen):
+    """What a method does under protocol `paper`: its own recipes and epochs, in place of the workload's."""
+
+    search: Recipe
+    search_epochs: Annotated[int, Field(ge=0)]
+    recovery: Recipe
+    recovery_epochs: Annotated[int, Field(ge=0)]
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    """By what the published epochs were multiplied."""
 
 
 class Cell(Frozen):
@@ -105,13 +119,28 @@ class Cell(Frozen):
     round_to: Annotated[int, Field(ge=1)] = 1
     seed: Annotated[int, Field(ge=0)]
     protocol: Protocol = "matched"
-    recovery: Recovery = "finetune"
+    match: Match = "samples"
+    """What protocol `matched` holds equal for all cells of a workload: samples seen, or steps of the weights."""
+    recovery: Recovery = "rewind"
     searches: bool = False
     """Whether the method trains while it searches, and so uses `epochs.search`."""
+    weight_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of a search's samples on which the weights take steps: 0.5 for a bi-level search."""
     needs_dense: bool = True
     """False for a network that is trained from scratch for all of the workload's epochs."""
+    ablation: Ablation | None = None
+    """A control that takes the method apart.
+
+    `blind`: its search without the task's gradient in the architecture's steps. `l1-channels`: the widths that it
+    found, with the channels of the highest L1 norms in the dense network. `scratch`: the architecture that it found,
+    from fresh weights.
+    """
+    source: str | None = None
+    """Identity of the cell of this workload whose search is taken over."""
     transfer: str | None = None
-    """Identity of the cell whose pruning is applied here instead of a search of its own."""
+    """Identity of the cell of another workload whose pruning is applied here instead of a search of its own."""
+    plan: PaperPlan | None = None
+    """The method's own recipes and epochs, under protocol `paper`."""
 
     @field_validator("budget", "tolerance")
     @classmethod
@@ -131,6 +160,11 @@ class Cell(Frozen):
         return self.base or self.method
 
     @property
+    def takes_over(self) -> bool:
+        """Whether the cell starts from what another cell found, which must be recorded first."""
+        return self.source is not None or self.transfer is not None
+
+    @property
     def from_scratch(self) -> bool:
         """Whether the pruned network is trained from fresh weights."""
         return self.recovery in ("scratch", "scratch-distil")
@@ -146,22 +180,29 @@ class Cell(Frozen):
 
     @property
     def search_epochs(self) -> int:
-        return self.workload.epochs.search if self.searches and self.transfer is None else 0
+        """Epochs of the cell's own search."""
+        if not self.searches or self.takes_over:
+            return 0
+        return self.plan.search_epochs if self.plan else self.workload.epochs.search
 
     @property
     def recovery_epochs(self) -> int:
         """Epochs after pruning.
 
-        Protocol `matched`: dense + search + recovery is the same for every cell of a workload, so what a method
-        does not spend on a search, or on a dense network, is added here (unless recovery is `none`).
+        Protocol `matched`: dense + search + recovery is the same for every cell of a workload. A network from fresh
+        weights gets all of them (Liu et al. 2019, Scratch-B); otherwise what a method does not spend on a search is
+        added here. With `match` = "steps" a bi-level search counts for the steps that its weights took.
         """
-        epochs = self.workload.epochs
         if self.recovery == "none":
             return 0
-        total = epochs.recovery
-        if self.protocol == "matched":
-            total += epochs.search - self.search_epochs
-        return total if self.needs_dense else total + epochs.dense
+        if self.plan:
+            return self.plan.recovery_epochs
+        epochs = self.workload.epochs
+        total = epochs.dense + epochs.search + epochs.recovery
+        if self.from_scratch:
+            return total
+        share = self.weight_share if self.match == "steps" else 1.0
+        return total - epochs.dense - round(share * self.search_epochs)
 
     @property
     def total_epochs(self) -> int:
@@ -169,9 +210,36 @@ class Cell(Frozen):
         return (self.workload.epochs.dense if self.needs_dense else 0) + self.search_epochs + self.recovery_epochs
 
     @property
+    def search_recipe(self) -> Recipe:
+        """How the weights are trained during a search."""
+        return self.plan.search if self.plan else self.workload.train
+
+    @property
+    def recovery_recipe(self) -> Recipe:
+        """How the pruned network is trained: as the dense network was, from its peak rate, but for `finetune`."""
+        if self.plan:
+            return self.plan.recovery
+        return self.workload.finetune if self.recovery == "finetune" else self.workload.train
+
+    @property
     def label(self) -> str:
-        transferred = " transferred" if self.transfer else ""
-        return f"{self.workload.name} {self.method}{transferred} {self.budget:g} seed {self.seed}"
+        return f"{self.workload.name} {self.title} {self.budget:g} seed {self.seed}"
+
+    @property
+    def title(self) -> str:
+        """The method's label, with what tells an ablation or a transfer from the method itself."""
+        taken = f" {self.ablation}" if self.ablation else " transferred" if self.transfer else ""
+        return f"{self.method}{taken}"
+
+    @property
+    def schedule(self) -> list[tuple[str, int, Recipe]]:
+        """(phase, epochs, recipe) of all training behind the final network, in order."""
+        phases = [
+            ("dense", self.workload.epochs.dense if self.needs_dense else 0, self.workload.train),
+            ("search", self.search_epochs, self.search_recipe),
+            ("recovery", self.recovery_epochs, self.recovery_recipe),
+        ]
+        return [phase for phase in phases if phase[1]]
 
 
 def dense_id(workload: Workload, seed: int) -> str:

@@ -42,6 +42,10 @@ class TrainingLog:
         """Seconds of training in `phase`, runs that were interrupted included."""
         return sum(row["seconds"] for row in self.epochs(phase))
 
+    def total(self, phase: str, name: str) -> int:
+        """The sum of a count over the epochs of `phase`: "samples", "weight_steps" or "architecture_steps"."""
+        return sum(row.get(name, 0) for row in self.epochs(phase))
+
     def state(self) -> dict[str, Any]:
         """A copy as plain values, for a checkpoint."""
         snapshots = {name: list(rows) for name, rows in self.snapshots.items()}

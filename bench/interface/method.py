@@ -68,6 +68,8 @@ class Found:
     keep: Mapping[str, Tensor] | None = None
     """Per group, [C_g] bool; groups that are not named stay whole."""
     drop_blocks: tuple[str, ...] = ()
+    fixed: frozenset[str] = frozenset()
+    """Groups that stay whole: the budget fit does not touch them."""
     model: nn.Module | None = None
     """The searched network at full width, where recovery should start from its weights; None: the dense one."""
 
@@ -144,6 +146,8 @@ class Context:
     """The shared loop, bound to this search's task, data, length and checkpoint."""
     log: TrainingLog = field(default_factory=TrainingLog)
     observer: Observer = field(default_factory=Observer)
+    blind: bool = False
+    """Whether the task's gradient is kept from the architecture: the cost alone decides. The loop sees to it."""
 
     def note(self, text: str) -> None:
         """Something that a reader of the result should know, once."""
@@ -158,12 +162,15 @@ class Context:
 class Method(Protocol):
     """A method adapter: a frozen dataclass whose fields are the method's hyper-parameters.
 
-    Two class variables are optional:
+    Four class variables are optional:
 
     * `prunes: ClassVar[bool] = True`: False for a control that prunes nothing; it stands once a seed, at budget 1.
+    * `weight_share: ClassVar[float] = 1.0`: share of a search's samples on which the weights take steps; 0.5 where
+      the search is bi-level.
     * `paper: ClassVar[Mapping[str, Any]] = {}`: hyper-parameters that differ from the defaults under protocol `paper`.
+    * `paper_recipe: ClassVar[PaperRecipe]`: how the paper trains; without it the workload's recipes and epochs hold.
 
-    Read them with `prunes` and `paper_settings`.
+    Read them with the functions of these names below.
     """
 
     searches: ClassVar[bool]
@@ -180,6 +187,23 @@ class Method(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class PaperRecipe:
+    """How a paper trains its method: recipes and epochs in place of the workload's, under protocol `paper`.
+
+    Published values; what a paper leaves open is left to the workload.
+    """
+
+    search_epochs: int
+    recovery_epochs: int
+    search: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `Recipe` in which a search differs from the workload's training recipe."""
+    recovery: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `Recipe` in which recovery differs from it."""
+    tasks: tuple[str, ...] = ("classification",)
+    """Tasks that the paper states this for; on others the workload's recipes and epochs are used."""
+
+
 def prunes(kind: type[Any]) -> bool:
     """Whether methods of this class prune; False for a control that leaves the network whole."""
     return bool(getattr(kind, "prunes", True))
@@ -188,3 +212,14 @@ def prunes(kind: type[Any]) -> bool:
 def paper_settings(kind: type[Any]) -> dict[str, Any]:
     """Hyper-parameters of this class that differ from its defaults under protocol `paper`."""
     return dict(getattr(kind, "paper", {}))
+
+
+def weight_share(kind: type[Any]) -> float:
+    """Share of a search's samples on which the weights take steps."""
+    return float(getattr(kind, "weight_share", 1.0))
+
+
+def paper_recipe(kind: type[Any], task: str) -> PaperRecipe | None:
+    """How the method's paper trains on this task; None where nothing is stated."""
+    recipe: PaperRecipe | None = getattr(kind, "paper_recipe", None)
+    return recipe if recipe is not None and task in recipe.tasks else None

@@ -45,6 +45,32 @@ class Audit(BaseModel):
     """Why a budget was missed, where it was."""
 
 
+class PhaseCost(BaseModel):
+    """What one phase of training cost."""
+
+    name: str
+    """`dense`, `search` or `recovery`."""
+    epochs: int
+    samples: int
+    """Training samples seen, with repetitions."""
+    weight_steps: int
+    architecture_steps: int
+    peak_lr: float
+    """Largest learning rate of the weights."""
+    seconds: float
+
+
+class Outcomes(BaseModel):
+    """What the final network made of each test sample, compactly: enough to compute the metric of any resample."""
+
+    kind: Literal["correct", "iou", "mean"]
+    """`correct`: one bit a sample, the metric is the share of ones. `iou`: intersection and union of every class, in
+    pixels, [samples, 2, classes]. `mean`: one figure a sample, the metric is their mean."""
+    shape: list[int]
+    data: str
+    """base64 of the zlib-compressed array: packed bits, little-endian uint32, or little-endian float32."""
+
+
 class Ledger(BaseModel):
     """What a cell cost. Dense figures belong to the shared dense network and are repeated in its cells."""
 
@@ -55,6 +81,8 @@ class Ledger(BaseModel):
     search_seconds: float
     recovery_seconds: float
     device: str
+    phases: list[PhaseCost] = []
+    """The same by phase, with samples, steps and rates."""
 
 
 class Record(BaseModel):
@@ -70,7 +98,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: int = 1
+    schema_version: int = 2
     protocol_version: int = PROTOCOL_VERSION
     suite: str
     cell_id: str
@@ -86,6 +114,8 @@ class Record(BaseModel):
     """Right after pruning, before recovery."""
     final_metrics: dict[str, float] = {}
     """After recovery."""
+    outcomes: Outcomes | None = None
+    """Of the final network, sample by sample, where the task gives them."""
     reference_metrics: dict[str, dict[str, float]] = {}
     """Baselines that need no network, by name (bicubic interpolation, the majority class)."""
     input_shape: list[int] = []
@@ -140,7 +170,9 @@ class Record(BaseModel):
             "model": cell.workload.model,
             "method": cell.method,
             "protocol": cell.protocol,
+            "match": cell.match,
             "recovery": cell.recovery,
+            "ablation": cell.ablation,
             "transfer": cell.transfer,
             "budget": cell.budget,
             "seed": cell.seed,

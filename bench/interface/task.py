@@ -144,6 +144,9 @@ class Task(Protocol):
         """All metrics of `model` on `split`, by name."""
         ...
 
+    # Optional: `evaluate_samples(model, split, device, recipe) -> (metrics, Outcomes)`, the same figures with what was
+    # made of each sample (`bench.interface.outcomes`). A report then states a second interval, over test samples.
+
     def references(self, splits: Splits, test: Split) -> dict[str, dict[str, float]]:
         """Metrics on `test` of baselines that need no network, by name: what a result must clearly beat."""
         ...

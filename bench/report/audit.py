@@ -1,12 +1,14 @@
 """Checks a report against its own records: every Δ, %, rank and bold is computed again from `cells.jsonl`.
 
 Nothing of the report's own arithmetic is used: the records are read as plain JSON, and the statistics are pandas' and
-scipy's. Only the labels of workloads and methods are the report's. What is checked:
+scipy's. Only the labels of workloads, methods and protocols are the report's. What is checked:
 
 * the records: they have one protocol version; no cell is there twice; an identity is the hash of its configuration;
-  budgets and ratios follow from the counted MACs; methods that started from one dense network state it alike;
+  budgets and ratios follow from the counted MACs; methods that started from one dense network state it alike; the final
+  metric is that of the test samples' outcomes; the epochs of a cell's phases are those of its ledger;
 * `results.csv`: every number is the record's;
-* `tables/main.csv`: n, means, standard deviations, Δ, percentages, speedup, rank and bold.
+* `tables/main.csv`: n, means, standard deviations, Δ, percentages, speedup, rank and bold;
+* `tables/contribution.csv`: each difference, its interval and its p, corrected and not.
 """
 
 from __future__ import annotations
@@ -19,13 +21,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.interface.record import Record
+from bench.interface.outcomes import metric, unpacked
+from bench.interface.record import Outcomes, Record
 from bench.interface.registry import unpruned_names
+from bench.report.audit_contribution import audit_contribution, unquoted
 from bench.report.matrix import build
 from bench.report.records import parse_payload
 
 TOLERANCE = 1e-9
 """Relative slack for sums in another order."""
+METRIC_TOLERANCE = 1e-4
+"""Relative slack for a metric of float32 outcomes."""
 
 
 def audit(folder: Path | str) -> list[str]:
@@ -44,13 +50,15 @@ def audit(folder: Path | str) -> list[str]:
     findings += _audit_results(folder / "results.csv", cells)
     if (folder / "tables" / "main.csv").is_file():
         findings += _audit_main(folder / "tables" / "main.csv", cells)
+    if (folder / "tables" / "contribution.csv").is_file():
+        findings += audit_contribution(folder / "tables" / "contribution.csv", cells)
     return findings
 
 
 def contradictions(records: Sequence[Record]) -> list[str]:
     """What `audit_cells` finds in records that are not written yet."""
     fields = {"protocol_version", "cell_id", "status", "cell", "metric_name", "dense_metrics", "final_metrics"}
-    fields |= {"macs_dense", "macs_pruned", "params_dense", "audit", "groups"}
+    fields |= {"macs_dense", "macs_pruned", "params_dense", "audit", "groups", "outcomes", "ledger"}
     return audit_cells([record.model_dump(mode="json", include=fields) for record in records])
 
 
@@ -104,10 +112,43 @@ def _audit_cell(cell: Mapping[str, Any]) -> list[str]:
             found.append(f"cell {name}: the audit's budget {audit_['requested']} is not the cell's {config['budget']}")
         if audit_["within"] != (abs(measured - config["budget"]) <= config["tolerance"] + 1e-9):
             found.append(f"cell {name}: recorded as {'within' if audit_['within'] else 'off'} budget at {measured:.6f}")
-    groups = cell.get("groups", [])
-    for group in groups:
+    found += _audit_outcomes(cell) + _audit_phases(cell)
+    for group in cell.get("groups", []):
         if not 0 <= group["width"] <= group["size"]:
             found.append(f"cell {name}: group {group['name']} keeps {group['width']} of {group['size']} channels")
+    return found
+
+
+def _audit_outcomes(cell: Mapping[str, Any]) -> list[str]:
+    """Whether the final metric is what the outcomes of the test samples give."""
+    if not cell.get("outcomes"):
+        return []
+    name, value = cell["cell_id"], cell["final_metrics"].get(cell["metric_name"])
+    try:
+        outcomes = Outcomes.model_validate(cell["outcomes"])
+        computed = float(metric(outcomes.kind, unpacked(outcomes)))
+    except ValueError as error:
+        return [f"cell {name}: {error}"]
+    if value is None or math.isclose(computed, value, rel_tol=METRIC_TOLERANCE):
+        return []
+    return [f"cell {name}: {cell['metric_name']} is {value:.6g}, its test samples' outcomes give {computed:.6g}"]
+
+
+def _audit_phases(cell: Mapping[str, Any]) -> list[str]:
+    """Whether the ledger's epochs and seconds are those of its phases."""
+    ledger = cell.get("ledger") or {}
+    phases = ledger.get("phases") or []
+    found = []
+    for stage in ("dense", "search", "recovery") if phases else ():
+        for field, slack in (("epochs", 0.0), ("seconds", TOLERANCE)):
+            total = math.fsum(phase[field] for phase in phases if phase["name"] == stage)
+            stated = ledger[f"{stage}_{field}"]
+            if field == "seconds" and not total:
+                continue  # a phase of no epochs is left out, whatever time the method took
+            if not math.isclose(total, stated, rel_tol=slack):
+                found.append(
+                    f"cell {cell['cell_id']}: {stage} {field} are {stated:g} in the ledger, {total:g} by its phases"
+                )
     return found
 
 
@@ -209,11 +250,14 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     import pandas as pd
 
     shown: Any = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    labels = _labels(cells)
+    made = build([parse_payload(cell) for cell in cells], suite="audit")
+    labels = made.labels
     frame = _frame(cells)
     frame["workload_label"] = [labels[cell["cell_id"]][0] for cell in cells]
     frame["method_label"] = [labels[cell["cell_id"]][1] for cell in cells]
-    frame["own"] = [cell["cell"].get("transfer") is None for cell in cells]
+    frame["protocol"] = [made.keys[cell["cell_id"]].protocol for cell in cells]
+    taken = [cell["cell"].get("transfer") or cell["cell"].get("ablation") for cell in cells]
+    frame["own"] = [name is None for name in taken]
     good = frame[(frame.status == "finished") & frame.final_metric.notna()].copy()
     started = good[good.needs_dense & good.dense_metric.notna()].drop_duplicates(["workload_label", "seed"])
     other = good[good.dense_metric.notna()].drop_duplicates(["workload_label", "seed"])
@@ -228,23 +272,22 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
         for key, group in good[good.own].groupby(["workload_label", "protocol", "budget", "method_label", "recovery"])
     }
     findings: list[str] = []
+    absent: set[str] = set()
     for row in shown.to_dict("records"):
         where = f"main.csv, {row['workload']}, {row['method']} at {row['budget']:g}"
-        key = tuple(_unquoted(row[name]) for name in ("workload", "protocol", "budget", "method", "recovery"))
+        key = tuple(unquoted(row[name]) for name in ("workload", "protocol", "budget", "method", "recovery"))
         group = groups.get(key)
         if group is None:
             if row["n"]:
                 findings.append(f"{where}: no finished cell stands behind it")
             continue
         for name, value in _expected(group).items():
-            if not _same(value, row[name]):
+            if name not in row:
+                absent.add(name)
+            elif not _same(value, row[name]):
                 findings.append(f"{where}: {name} is {row[name]}, the cells give {value}")
+    findings += [f"main.csv has no column {name}" for name in sorted(absent)]
     return findings + _audit_ranks(shown, groups)
-
-
-def _unquoted(value: Any) -> Any:
-    """CSV texts that a spreadsheet would run are written with an apostrophe in front."""
-    return value[1:] if isinstance(value, str) and value[:1] == "'" and value[1:2] in ("=", "+", "-", "@") else value
 
 
 def _expected(group: Any) -> dict[str, Any]:
@@ -288,7 +331,7 @@ def _audit_ranks(shown: Any, groups: Mapping[Any, Any]) -> list[str]:
         where = f"main.csv, {workload} at {budget:g}"
         contest = {}
         for row in rows.to_dict("records"):
-            key = tuple(_unquoted(v) for v in (workload, protocol, budget, row["method"], row["recovery"]))
+            key = tuple(unquoted(v) for v in (workload, protocol, budget, row["method"], row["recovery"]))
             group = groups.get(key)
             eligible = group is not None and _expected(group)["budget_misses"] == 0
             if group is not None and eligible and _pruned(group):
@@ -338,8 +381,3 @@ def _clear_winner(contest: Mapping[str, Any], places: Mapping[str, float]) -> st
         if p * (len(p_values) - step) >= 0.05:
             return None
     return best
-
-
-def _labels(cells: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
-    """Labels of workload and method by cell id, as the report chose them."""
-    return build([parse_payload(cell) for cell in cells], suite="audit").labels

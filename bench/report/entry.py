@@ -68,6 +68,7 @@ class EntryKey(NamedTuple):
     method: str
     recovery: str
     searched_on: str
+    ablation: str = ""
 
 
 @dataclass
@@ -79,6 +80,7 @@ class Entry:
     dataset: str
     model: str
     protocol: str
+    """Label of the protocol: what was held equal is part of it."""
     method: str
     """Label, with the hyper-parameters in which variants of the method differ."""
     adapter: str
@@ -90,6 +92,8 @@ class Entry:
     recovery: str
     searched_on: str
     """Where a transferred pruning was searched: `digits-resnet8 at 0.5`; empty for the cell's own search."""
+    ablation: str
+    """`blind`, `l1-channels` or `scratch` where the entry takes the method apart; else empty."""
     budget: float
     metric: str
     higher_is_better: bool
@@ -128,18 +132,22 @@ class Entry:
         self.speedup = sample_of(speedup_of(r) for r in records)
         ledgers = [r.ledger for r in records if r.ledger]
         self.search_seconds = sample_of(x.search_seconds for x in ledgers)
-        self.recovery_seconds = sample_of(x.recovery_seconds for x in ledgers)
-        self.dense_seconds = sample_of(x.dense_seconds for x in ledgers)
         self.total_seconds = sample_of(x.dense_seconds + x.search_seconds + x.recovery_seconds for x in ledgers)
         self.search_epochs = sample_of(float(x.search_epochs) for x in ledgers)
         self.recovery_epochs = sample_of(float(x.recovery_epochs) for x in ledgers)
-        self.dense_epochs = sample_of(float(x.dense_epochs) for x in ledgers)
         self.total_epochs = sample_of(float(x.dense_epochs + x.search_epochs + x.recovery_epochs) for x in ledgers)
         self.budget_misses = sum(not within(r) for r in records) if self.prunes else 0
 
     @property
     def key(self) -> EntryKey:
-        return EntryKey(self.workload, self.protocol, self.budget, self.method, self.recovery, self.searched_on)
+        return EntryKey(
+            self.workload, self.protocol, self.budget, self.method, self.recovery, self.searched_on, self.ablation
+        )
+
+    @property
+    def label(self) -> str:
+        """The method, and the ablation of it that the entry is: `dcss blind`."""
+        return f"{self.method} {self.ablation}" if self.ablation else self.method
 
     @property
     def n(self) -> int:

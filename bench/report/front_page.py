@@ -1,4 +1,4 @@
-"""The report's README: what was run, what is missing, and the main tables and figure."""
+"""The report's README: what came of it in sentences, what was run and is missing, the main tables and figure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from bench.report.figures.drawing import Written
 from bench.report.formats.markdown import md_escape, to_markdown
 from bench.report.matrix import Matrix
+from bench.report.opening import Paragraph, opening
 from bench.report.records import CELLS, missing_label
 from bench.report.tables.data import Table
 from bench.report.tables.main import about
@@ -62,6 +63,7 @@ def readme_text(
     lines += ["[The page](index.html) has the same figures to sort and filter, and every cell's details.", ""]
     lines += [_status(matrix), ""]
     lines += _contradictions(findings)
+    lines += _in_short(opening(matrix))
     lines += _what_was_run(matrix)
     lines += [part for table in main for part in (to_markdown(table), "")]
     for figure in figures:
@@ -99,6 +101,17 @@ def _contradictions(findings: Sequence[str]) -> list[str]:
     head = f"**{len(findings)} contradictions in the records**; figures that rest on them are not to be trusted:"
     more = [f"- … and {len(findings) - LISTED} more"] if len(findings) > LISTED else []
     return [head, "", *(f"- {md_escape(finding)}" for finding in findings[:LISTED]), *more, ""]
+
+
+def _in_short(paragraphs: Sequence[Paragraph]) -> list[str]:
+    if not paragraphs:
+        return []
+    lines = ["## In short", ""]
+    for paragraph in paragraphs:
+        if paragraph.title:
+            lines += [f"**{md_escape(paragraph.title)}**", ""]
+        lines += [*(f"- {md_escape(point)}" for point in paragraph.points), ""]
+    return lines
 
 
 def _what_was_run(matrix: Matrix) -> list[str]:

@@ -6,6 +6,7 @@ The same rules hold everywhere:
 * Δ is taken seed by seed, against the dense network of that seed;
 * an entry of which any cell missed its budget is shown, flagged, and not ranked;
 * controls are ranked like methods, so that a reader sees which methods do not beat them;
+* what takes a method apart (blind, l1-channels, scratch) is an entry of its own, outside the main comparison;
 * the best of a budget is bold if it beats every rival in a paired t-test over seeds, Holm-corrected; otherwise it and
   those that it does not beat are ties.
 """
@@ -15,17 +16,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
-from bench.interface.cell import RECOVERIES, Cell
+from bench.interface.cell import ABLATIONS, RECOVERIES, Cell
 from bench.interface.record import Record
 from bench.interface.registry import control_names, unpruned_names
+from bench.report.comparison import Comparison, against_best_rivals
 from bench.report.entry import Entry, EntryKey, final_of, seed_of
-from bench.report.naming import cell_labels, transfer_names
+from bench.report.naming import cell_labels, protocol_label, transfer_names
 from bench.report.ranking import rank
 from bench.report.records import require_one_table, sort_key
+from bench.report.resampling import SampleBootstrap
 from bench.report.workload import WorkloadSummary, dense_of, summarise
 
 _RECOVERY_ORDER: dict[str, int] = {name: index for index, name in enumerate(RECOVERIES)}
+_ABLATION_ORDER: dict[str, int] = {name: index for index, name in enumerate(("", *ABLATIONS))}
 
 
 @dataclass
@@ -41,13 +47,23 @@ class Matrix:
     entries: list[Entry]
     """All entries, in the order of the tables."""
     main: list[Entry]
-    """Those of the main comparison: own search, one recovery a method."""
+    """Those of the main comparison: own search, one recovery a method, no ablation."""
     labels: dict[str, tuple[str, str]]
     """Cell id -> (workload label, method label)."""
     configs: dict[str, Cell]
     """Of every recorded cell, by id."""
-    transfer_names: dict[str, str]
-    """Cell id -> how a pruning that was searched in it is named elsewhere."""
+    keys: dict[str, EntryKey]
+    """Cell id -> the entry that a recorded or missing cell belongs to."""
+
+    @cached_property
+    def bootstrap(self) -> SampleBootstrap:
+        """Resamples of the test sets, for all records."""
+        return SampleBootstrap(self.finished)
+
+    @cached_property
+    def against_rival(self) -> dict[EntryKey, Comparison]:
+        """Each ranked entry of the main comparison against the best of the others of its budget."""
+        return against_best_rivals(by_contest(self.main).values(), self.bootstrap)
 
     @property
     def finished(self) -> list[Record]:
@@ -70,16 +86,20 @@ class Matrix:
         """Labels of the main comparison's controls."""
         return {entry.method for entry in self.main if entry.control}
 
-    def entry_key(self, cell: Cell) -> EntryKey:
-        """The key of the entry that a recorded or missing cell belongs to."""
-        return _entry_key(cell, self.labels, self.transfer_names)
-
 
 def by_table(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Entry]]:
     """Entries that share a table: by workload and protocol."""
     found: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
         found[(entry.workload, entry.protocol)].append(entry)
+    return dict(found)
+
+
+def by_contest(entries: Sequence[Entry]) -> dict[tuple[str, str, float], list[Entry]]:
+    """Entries that are ranked together: by workload, protocol and budget."""
+    found: dict[tuple[str, str, float], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        found[(entry.workload, entry.protocol, entry.budget)].append(entry)
     return dict(found)
 
 
@@ -113,20 +133,15 @@ def build(
     labels = cell_labels(cells)
     transfers = transfer_names(cells, labels)
     workloads = summarise(records, configs, labels)
-    keys = {cell_id: _entry_key(cell, labels, transfers) for cell_id, cell in cells.items()}
+    keys = {cell_id: _entry_key(cell, labels[cell_id], transfers) for cell_id, cell in cells.items()}
     controls = control_names() if controls is None else controls
     entries = [
         _entry(key, seeds, workloads.get(key.workload), controls)
         for key, seeds in _gather(records, cells, keys).items()
     ]
-    entries.sort(
-        key=lambda e: (e.task, e.workload, e.protocol, -e.budget, e.control, e.method, e.recovery, e.searched_on)
-    )
+    entries.sort(key=_table_order)
     main = _main_entries(entries)
-    contests: dict[tuple[str, str, float], list[Entry]] = defaultdict(list)
-    for entry in main:
-        contests[(entry.workload, entry.protocol, entry.budget)].append(entry)
-    for contest in contests.values():
+    for contest in by_contest(main).values():
         rank(contest)
     return Matrix(
         suite=suite,
@@ -137,14 +152,27 @@ def build(
         main=main,
         labels=labels,
         configs=configs,
-        transfer_names=transfers,
+        keys=keys,
     )
 
 
-def _entry_key(cell: Cell, labels: Mapping[str, tuple[str, str]], transfers: Mapping[str, str]) -> EntryKey:
-    workload, method = labels[cell.id]
+def _table_order(entry: Entry) -> tuple[Any, ...]:
+    place = (entry.task, entry.workload, entry.protocol, -entry.budget)
+    return (*place, entry.control, entry.method, _ABLATION_ORDER[entry.ablation], entry.recovery, entry.searched_on)
+
+
+def _entry_key(cell: Cell, labels: tuple[str, str], transfers: Mapping[str, str]) -> EntryKey:
+    workload, method = labels
     searched_on = transfers.get(cell.transfer, f"cell {cell.transfer}") if cell.transfer else ""
-    return EntryKey(workload, cell.protocol, round(cell.budget, 9), method, cell.recovery, searched_on)
+    return EntryKey(
+        workload,
+        protocol_label(cell),
+        round(cell.budget, 9),
+        method,
+        cell.recovery,
+        searched_on,
+        cell.ablation or "",
+    )
 
 
 def _gather(
@@ -178,6 +206,7 @@ def _entry(key: EntryKey, seeds: _Seeds, shared: WorkloadSummary | None, control
         prunes=cell.adapter not in unpruned_names(),
         recovery=key.recovery,
         searched_on=key.searched_on,
+        ablation=key.ablation,
         budget=key.budget,
         metric=shared.metric if shared else "",
         higher_is_better=shared.higher_is_better if shared else True,
@@ -190,7 +219,7 @@ def _entry(key: EntryKey, seeds: _Seeds, shared: WorkloadSummary | None, control
 
 def _main_entries(entries: Sequence[Entry]) -> list[Entry]:
     """Own searches only, and of each method the recovery that most methods of its table share."""
-    own = [entry for entry in entries if not entry.searched_on]
+    own = [entry for entry in entries if not entry.searched_on and not entry.ablation]
     used: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for entry in own:
         used[(entry.workload, entry.protocol)][entry.recovery].add(entry.method)

@@ -84,6 +84,11 @@ def _named(name: str, difference: str) -> str:
     return f"{name} ({difference})" if difference else name
 
 
+def protocol_label(cell: Cell) -> str:
+    """The protocol as tables name it: cells that hold different things equal share no section."""
+    return cell.protocol + (" (equal steps)" if cell.match == "steps" else "")
+
+
 def transfer_names(cells: Mapping[str, Cell], labels: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     """How a pruning that was searched in a cell is named elsewhere: its workload and budget, by cell id."""
     return {cell_id: f"{labels[cell_id][0]} at {cell.budget:g}" for cell_id, cell in cells.items()}

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bench.report.figures.panels import method_styles
 from bench.report.formats.html import section_html
 from bench.report.matrix import Matrix
+from bench.report.opening import opening
 from bench.report.page_data import page_data
 from bench.report.page_details import curve_points, page_details
 from bench.report.page_pictures import FigurePicture
@@ -91,6 +92,7 @@ def page_html(
             suite=matrix.suite,
             when=when,
             version=", ".join(str(v) for v in sorted({record.protocol_version for record in matrix.records})),
+            opening=opening(matrix),
             overview=overview,
             total=len(matrix.records),
             curve_points=points,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from bench.interface.record import Record
-from bench.report.entry import drop, final_of, metric_value, seed_of, speedup_of, within
+from bench.report.entry import Entry, drop, final_of, metric_value, seed_of, speedup_of, within
 from bench.report.figures.panels import method_styles
 from bench.report.figures.style import MethodStyle
 from bench.report.matrix import Matrix
@@ -59,11 +59,23 @@ class EntryRow(NamedTuple):
     recovery: str
     searched_on: str
     """What a transferred pruning was searched on; empty for an own search."""
+    ablation: str
+    """What takes the method apart; empty for the method itself."""
+    prunes: bool
+    """False for a reference that leaves the network whole."""
     main: bool
     """Whether it belongs to the main comparison."""
     rank: float | None
     verdict: str
     p_best: float | None
+    rival: str
+    """The best of the other ranked entries of its budget."""
+    difference: float | None
+    """The entry minus its rival, mean over common seeds."""
+    over_seeds: list[float | None] | None
+    """95 % interval of the difference by Student's t."""
+    over_samples: list[float | None] | None
+    """95 % interval of the difference by a bootstrap over test samples."""
 
 
 class CellRow(NamedTuple):
@@ -162,22 +174,36 @@ def _entry_rows(matrix: Matrix, workloads: Sequence[str], methods: Sequence[str]
             budget=entry.budget,
             recovery=entry.recovery,
             searched_on=entry.searched_on,
+            ablation=entry.ablation,
+            prunes=entry.prunes,
             main=id(entry) in main,
             rank=entry.rank,
             verdict=entry.verdict,
             p_best=short(entry.p_best, 3),
+            **_against_rival(matrix, entry),
         )
         for entry in matrix.entries
     ]
 
 
+def _against_rival(matrix: Matrix, entry: Entry) -> dict[str, Any]:
+    comparison = matrix.against_rival.get(entry.key)
+    return {
+        "rival": comparison.other.method if comparison else "",
+        "difference": short(comparison.gap.mean, 4) if comparison else None,
+        "over_seeds": _ends(comparison.over_seeds if comparison else None),
+        "over_samples": _ends(comparison.over_samples if comparison else None),
+    }
+
+
+def _ends(interval: tuple[float, float] | None) -> list[float | None] | None:
+    return [short(end, 4) for end in interval] if interval else None
+
+
 def _cell_rows(matrix: Matrix) -> list[CellRow]:
     entry_index = {entry.key: index for index, entry in enumerate(matrix.entries)}
-    recorded = [
-        _cell_row(matrix, record, entry_index[matrix.entry_key(matrix.configs[record.cell_id])])
-        for record in matrix.records
-    ]
-    missing = [CellRow(cell.id, entry_index[matrix.entry_key(cell)], cell.seed, "missing") for cell in matrix.missing]
+    recorded = [_cell_row(matrix, record, entry_index[matrix.keys[record.cell_id]]) for record in matrix.records]
+    missing = [CellRow(cell.id, entry_index[matrix.keys[cell.id]], cell.seed, "missing") for cell in matrix.missing]
     return recorded + missing
 
 

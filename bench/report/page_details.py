@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bench.interface.record import Record
+from bench.report.figures.recorded import NOT_DRAWN
 from bench.report.matrix import Matrix
 from bench.report.page_data import short
+from bench.report.tables.ledger import phases_of
 
 CURVE_NUMBERS = 250_000
 """Figures of training curves that a page holds; more cells get coarser curves, then none."""
@@ -21,8 +23,6 @@ FEWEST_CURVE_POINTS = 12
 """A curve of fewer points is not worth drawing."""
 MOST_CURVE_POINTS = 60
 TRACE_CHARACTERS = 6_000
-NOT_CURVES = frozenset({"phase", "epoch", "seconds", "lr"})
-"""What a trajectory's rows hold beside the figures that are drawn."""
 
 
 class MetricsRow(NamedTuple):
@@ -53,16 +53,16 @@ class SizeRow(NamedTuple):
     params_pruned: int
 
 
-class CostRow(NamedTuple):
-    """What a cell cost, phase by phase."""
+class PhaseRow(NamedTuple):
+    """What one phase of a cell cost. What is None was not counted."""
 
-    dense_epochs: int
-    search_epochs: int
-    recovery_epochs: int
-    dense_seconds: float | None
-    search_seconds: float | None
-    recovery_seconds: float | None
-    device: str
+    name: str
+    epochs: int
+    samples: int | None
+    weight_steps: int | None
+    architecture_steps: int | None
+    peak_lr: float | None
+    seconds: float | None
 
 
 class DetailsRow(NamedTuple):
@@ -83,7 +83,8 @@ class DetailsRow(NamedTuple):
     metrics: MetricsRow | None = None
     budget: BudgetRow | None = None
     size: SizeRow | None = None
-    cost: CostRow | None = None
+    phases: list[PhaseRow] | None = None
+    device: int | None = None
     latency_dense: int | None = None
     latency_pruned: int | None = None
     groups: int | None = None
@@ -96,8 +97,10 @@ class DetailsRow(NamedTuple):
     curves: dict[str, Any] | None = None
 
 
-PARTS = {"metrics": MetricsRow, "budget": BudgetRow, "size": SizeRow, "cost": CostRow}
+PARTS = {"metrics": MetricsRow, "budget": BudgetRow, "size": SizeRow}
 """Fields of `DetailsRow` that are rows themselves."""
+LISTS = {"phases": PhaseRow}
+"""Fields of `DetailsRow` that are lists of rows."""
 
 
 class SharedValues:
@@ -130,6 +133,7 @@ def page_details(matrix: Matrix, *, points: int) -> dict[str, Any]:
     return {
         "fields": DetailsRow._fields,
         "parts": {name: kind._fields for name, kind in PARTS.items()},
+        "lists": {name: kind._fields for name, kind in LISTS.items()},
         "shared": shared.by_field,
         "rows": rows,
     }
@@ -154,8 +158,8 @@ def _details_row(record: Record, shared: SharedValues, points: int) -> DetailsRo
     if record.latency_dense and record.latency_pruned:
         fields["latency_dense"] = shared.number("latency_dense", record.latency_dense.model_dump())
         fields["latency_pruned"] = shared.number("latency_pruned", record.latency_pruned.model_dump())
-    fields |= _metrics(record, shared) | _budget(record) | _widths(record, shared)
-    return DetailsRow(**fields, cost=_cost(record))
+    fields |= _metrics(record, shared) | _budget(record) | _widths(record, shared) | _cost(record, shared)
+    return DetailsRow(**fields)
 
 
 def _configuration(plain: Mapping[str, Any], shared: SharedValues) -> dict[str, Any]:
@@ -192,19 +196,22 @@ def _budget(record: Record) -> dict[str, Any]:
     }
 
 
-def _cost(record: Record) -> CostRow | None:
-    ledger = record.ledger
-    if ledger is None:
-        return None
-    return CostRow(
-        dense_epochs=ledger.dense_epochs,
-        search_epochs=ledger.search_epochs,
-        recovery_epochs=ledger.recovery_epochs,
-        dense_seconds=short(ledger.dense_seconds, 5),
-        search_seconds=short(ledger.search_seconds, 5),
-        recovery_seconds=short(ledger.recovery_seconds, 5),
-        device=ledger.device,
-    )
+def _cost(record: Record, shared: SharedValues) -> dict[str, Any]:
+    if record.ledger is None:
+        return {}
+    phases = [
+        PhaseRow(
+            name=phase.name,
+            epochs=phase.epochs,
+            samples=phase.samples or None,
+            weight_steps=phase.weight_steps or None,
+            architecture_steps=phase.architecture_steps or None,
+            peak_lr=phase.peak_lr or None,
+            seconds=short(phase.seconds, 5),
+        )
+        for phase in phases_of(record)
+    ]
+    return {"phases": phases, "device": shared.number("device", record.ledger.device)}
 
 
 def _widths(record: Record, shared: SharedValues) -> dict[str, Any]:
@@ -232,13 +239,13 @@ def curve_points(matrix: Matrix) -> int:
 def _curve_names(rows: Sequence[Mapping[str, Any]]) -> set[str]:
     """Curves of a trajectory, by its first, middle and last row: a phase logs the same in every epoch."""
     looked_at = (*rows[:1], *rows[len(rows) // 2 :][:1], *rows[-1:])
-    return {name for row in looked_at for name in row} - NOT_CURVES
+    return {name for row in looked_at for name in row} - NOT_DRAWN
 
 
 def curves(record: Record, points: int) -> dict[str, Any]:
     """Training curves by column, thinned evenly within each phase; the last epoch of a phase is always there."""
     rows = record.trajectory
-    names = sorted({name for row in rows for name in row} - NOT_CURVES)
+    names = sorted({name for row in rows for name in row} - NOT_DRAWN)
     phases: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         phases.setdefault(str(row.get("phase", "")), []).append(row)

@@ -1,6 +1,6 @@
 """The part of a README that a report fills: its main figure and its main tables, between two markers.
 
-python -m bench.report.readme README.md reports/demo
+python -m bench.report.readme README.md reports/studies/demo
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ def sort_key(record: Record) -> tuple[Any, ...]:
         str(cell.get("protocol", "")),
         -float(cell.get("budget", 0.0)),
         str(cell.get("method", "")),
+        str(cell.get("ablation") or ""),
         str(cell.get("recovery", "")),
         int(cell.get("seed", 0)),
         record.cell_id,
@@ -157,7 +158,20 @@ def require_one_table(records: Sequence[Record]) -> dict[str, Cell]:
                 f"in runs {seen[record.cell_id].run_id} and {record.run_id}"
             )
         seen[record.cell_id] = record
+    _require_one_scale(configs.values())
     return configs
+
+
+def _require_one_scale(cells: Iterable[Cell]) -> None:
+    """Refuse networks of one workload whose published epochs were shortened by different factors."""
+    scales: dict[str, set[float]] = {}
+    for cell in cells:
+        if cell.plan is not None:
+            scales.setdefault(cell.workload.name, set()).add(cell.plan.scale)
+    for name, found in scales.items():
+        if len(found) > 1:
+            several = ", ".join(f"{scale:g}" for scale in sorted(found))
+            raise ReportError(f"records of {name} with paper_scale {several} cannot share a table")
 
 
 def merge_records(a: Iterable[Record], b: Iterable[Record]) -> list[Record]:

@@ -36,6 +36,11 @@ class Sample:
             return None
         return math.sqrt(math.fsum((value - self.mean) ** 2 for value in self.values) / (self.n - 1))
 
+    @property
+    def varies(self) -> bool:
+        """Whether there is a spread to test against: two values at least, and not all equal but for rounding."""
+        return self.std is not None and self.std > 1e-12 * max(1.0, abs(self.mean or 0.0))
+
     @cached_property
     def interval(self) -> float | None:
         """Half width of the 95 % interval of the mean, by Student's t."""
@@ -50,19 +55,21 @@ def t_quantile(freedom: int) -> float:
     return float(special.stdtrit(freedom, 1 - ALPHA / 2))
 
 
+def paired_gaps(one: Mapping[int, float], other: Mapping[int, float]) -> Sample:
+    """`one` − `other` over the seeds that both have."""
+    return Sample(tuple(one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())))
+
+
 def paired_p(one: Mapping[int, float], other: Mapping[int, float]) -> float | None:
     """p of a two-sided paired t-test over the seeds that both have.
 
     None where there is no such test: with fewer than two common seeds, or with differences that are all equal. On a
     small test split they are so by chance, and a spread of zero would make any difference significant.
     """
-    seeds = sorted(one.keys() & other.keys())
-    if len(seeds) < 2:
+    gaps = paired_gaps(one, other)
+    if not gaps.varies:
         return None
-    gaps = Sample(tuple(one[seed] - other[seed] for seed in seeds))
     assert gaps.mean is not None and gaps.std is not None
-    if gaps.std <= 1e-12 * max(1.0, abs(gaps.mean)):
-        return None
     from scipy import special
 
     t = abs(gaps.mean) / (gaps.std / math.sqrt(gaps.n))
@@ -78,6 +85,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (count - step) * p_values[index]))
         adjusted[index] = running
     return adjusted
+
+
+def corrected(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's correction of those p-values that there are."""
+    adjusted = iter(holm([p for p in p_values if p is not None]))
+    return [next(adjusted) if p is not None else None for p in p_values]
 
 
 def average_ranks(values: Sequence[float], *, higher_is_better: bool) -> list[float]:

@@ -56,8 +56,8 @@ def make_agenda(cells: Sequence[Cell], states: Mapping[str, RunState], *, retry_
     return Agenda(
         chosen=len(cells),
         dense=tuple(job for job in dense_jobs(due) if job.id not in states or states[job.id].status != "finished"),
-        cells=tuple(Job.of_cell(c) for c in due if c.transfer is None),
-        transfers=tuple(Job.of_cell(c) for c in due if c.transfer is not None),
+        cells=tuple(Job.of_cell(c) for c in due if not c.takes_over),
+        transfers=tuple(Job.of_cell(c) for c in due if c.takes_over),
         failed_before=tuple(c for c in cells if c.id not in due_ids and states[c.id].status == "failed"),
     )
 

@@ -15,8 +15,8 @@ import pydantic
 
 from bench.errors import RequestError, unknown
 from bench.interface import registry
-from bench.interface.cell import RECOVERIES, Cell, Protocol, Recipe, Recovery, Workload
-from bench.interface.method import paper_settings, prunes
+from bench.interface.cell import ABLATIONS, RECOVERIES, Ablation, Cell, PaperPlan, Protocol, Recipe, Recovery, Workload
+from bench.interface.method import paper_recipe, paper_settings, prunes, weight_share
 from bench.runs.suite_table import SuiteTable, WorkloadTable, explained
 
 
@@ -29,11 +29,15 @@ def expand(suite: SuiteTable) -> list[Cell]:
     entries = _entries(suite)
     workloads = [_workload(table) for table in suite.workloads]
     cells: list[Cell] = []
-    for workload, seed, budget, entry in itertools.product(workloads, suite.seeds, suite.budgets, entries):
-        if entry.prunes or budget == suite.budgets[0]:  # an unpruned network stands once a seed, whatever the budgets
-            cells += entry.cells(suite, workload, seed, budget if entry.prunes else 1.0)
+    for table, workload in zip(suite.workloads, workloads, strict=True):
+        budgets, seeds = table.budgets or suite.budgets, table.seeds or suite.seeds
+        for seed, budget, entry in itertools.product(seeds, budgets, entries):
+            if entry.prunes or budget == budgets[0]:  # an unpruned network stands once a seed, whatever the budgets
+                cells += entry.cells(suite, workload, seed, budget if entry.prunes else 1.0)
+    cells += _ablations(suite, entries, cells)
     cells += _transfers(suite, workloads, cells)
     _require_distinct(cells)
+    _require_whole_epochs(cells)
     repeated = _first_repeated(workload.name for workload in workloads)
     if repeated is not None:
         raise RequestError(f"two workloads are named {repeated!r}; give each its own name")
@@ -67,9 +71,12 @@ class _Entry:
                 round_to=suite.round_to,
                 seed=seed,
                 protocol=suite.protocol,
+                match=suite.match,
                 recovery=recovery,
                 searches=self.kind.searches,
+                weight_share=weight_share(self.kind) if self.kind.searches else 1.0,
                 needs_dense=self.kind.needs_dense,
+                plan=_paper_plan(self.kind, workload, suite.paper_scale) if suite.protocol == "paper" else None,
             )
             for recovery in self.recoveries
         ]
@@ -78,12 +85,14 @@ class _Entry:
 def _entries(suite: SuiteTable) -> list[_Entry]:
     """What the suite runs: its methods, then its controls."""
     controls = list(registry.control_names()) if suite.controls is None else suite.controls
-    labels = [*suite.methods, *(c for c in controls if c not in suite.methods)]
+    labels = [*suite.methods, *(c for c in controls if c not in (*suite.methods, *ABLATIONS))]
     if not labels:
         raise RequestError("methods and controls are both empty: there is nothing to run")
     _require_no_repeats(
         {"methods": suite.methods, "controls": controls, "budgets": suite.budgets, "seeds": suite.seeds}
     )
+    for table in suite.workloads:
+        _require_no_repeats({"workloads.budgets": table.budgets or (), "workloads.seeds": table.seeds or ()})
     adapters = {label: _adapter(suite, label) for label in (*labels, *suite.method)}
     for label in suite.method:
         registry.method_class(adapters[label])
@@ -125,18 +134,70 @@ def _recoveries(suite: SuiteTable, kind: type[Any], own: Any = None) -> list[Rec
     """The recoveries of a method; `own` is what its table says, in place of the suite's."""
     if not kind.needs_dense:
         return ["scratch"]
-    if not prunes(kind):
-        return ["finetune"]
     if own is not None:
         for name in own if isinstance(own, list) else [own]:
             if name not in RECOVERIES:
                 raise unknown("recovery", str(name), RECOVERIES)
     given = suite.recovery if own is None else own
     if given is None:
-        return [kind.recovery if suite.protocol == "paper" else "finetune"]
+        return [kind.recovery if suite.protocol == "paper" else "rewind"]
     chosen: list[Recovery] = given if isinstance(given, list) else [given]
     _require_no_repeats({"recovery": chosen})
     return chosen
+
+
+def _paper_plan(kind: type[Any], workload: Workload, scale: float) -> PaperPlan | None:
+    """The paper's own recipes and epochs; None where the paper states none for this task."""
+    own = paper_recipe(kind, workload.task)
+    if own is None:
+        return None
+
+    def scaled(epochs: int) -> int:
+        return max(1, round(scale * epochs)) if epochs else 0
+
+    return PaperPlan(
+        search=_recipe("search", workload.train, own.search),
+        search_epochs=scaled(own.search_epochs),
+        recovery=_recipe("recovery", workload.train, own.recovery),
+        recovery_epochs=scaled(own.recovery_epochs),
+        scale=scale,
+    )
+
+
+def _ablations(suite: SuiteTable, entries: Sequence[_Entry], cells: Sequence[Cell]) -> list[Cell]:
+    """The controls that take a method apart, made of each of its cells in the suite's first recovery of it.
+
+    `blind` and `l1-channels` ask what a search decided; a method that does not search has `scratch` alone.
+    """
+    wanted: list[Ablation] = [name for name in ABLATIONS if name in (suite.controls or ())]
+    if not wanted:
+        return []
+    apart = {e.label: e for e in entries if e.label in suite.methods and e.kind.needs_dense and e.prunes}
+    made: list[Cell] = []
+    for cell in cells:
+        entry = apart.get(cell.method)
+        if entry is None or cell.recovery != entry.recoveries[0]:
+            continue
+        for name in wanted:
+            if name == "scratch":
+                change = {"ablation": name, "source": cell.id, "recovery": "scratch"}
+            elif not entry.kind.searches:
+                continue
+            else:
+                change = {"ablation": name} | ({"source": cell.id} if name == "l1-channels" else {})
+            made.append(cell.model_copy(update=change))
+    return made
+
+
+def _require_whole_epochs(cells: Iterable[Cell]) -> None:
+    """Refuse to match steps where a bi-level search takes those of half an epoch."""
+    for cell in cells:
+        spent = cell.weight_share * cell.search_epochs
+        if cell.match == "steps" and cell.plan is None and spent != round(spent):
+            raise RequestError(
+                f"match = 'steps' needs an even number of search epochs for {cell.method}, whose weights take steps in "
+                f"half of each; epochs.search is {cell.search_epochs}"
+            )
 
 
 def _workload(table: WorkloadTable) -> Workload:
@@ -191,9 +252,12 @@ def _transfers(suite: SuiteTable, workloads: Sequence[Workload], cells: Sequence
         for name in chosen:
             if name not in suite.methods:
                 raise RequestError(f"workload {workload.name}: {unknown('method to transfer', name, suite.methods)}")
-        own = {(c.method, c.budget, c.seed, c.recovery): c for c in cells if c.workload.name == workload.name}
+        plain = [c for c in cells if c.workload.name == workload.name and c.ablation is None]
+        own = {(c.method, c.budget, c.seed, c.recovery): c for c in plain}
         for giving in cells:
             twin = own.get((giving.method, giving.budget, giving.seed, giving.recovery))
+            if giving.ablation is not None:
+                continue
             if giving.workload.name == origin and giving.method in chosen and twin is not None:
                 taking.append(twin.model_copy(update={"transfer": giving.id}))
     return taking

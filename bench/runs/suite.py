@@ -55,7 +55,7 @@ def load_suite(name: str, overrides: Sequence[str] = (), seeds: int | None = Non
     if seeds is not None:
         if seeds < 1:
             raise RequestError(f"--seeds {seeds} is not allowed; use 1 or more")
-        table["seeds"] = list(range(seeds))
+        _set_for_all(table, "seeds", list(range(seeds)))
     return suite_from_table(table, where)
 
 
@@ -92,6 +92,7 @@ def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
         "dataset": lambda c: c.workload.dataset,
         "model": lambda c: c.workload.model,
         "recovery": lambda c: c.recovery,
+        "ablation": lambda c: c.ablation or "none",
         "cell": lambda c: c.id,
     }
     wanted: dict[str, set[str]] = {}
@@ -132,6 +133,15 @@ def _read(name: str) -> tuple[str, dict[str, Any]]:
         raise RequestError(f"{where} is not valid TOML: {error}") from None
 
 
+def _set_for_all(table: dict[str, Any], field: str, value: Any) -> None:
+    """Set a field of the suite in place of what single workloads say."""
+    table[field] = value
+    workloads = table.get("workloads")
+    for workload in workloads if isinstance(workloads, list) else []:
+        if isinstance(workload, dict):
+            workload.pop(field, None)
+
+
 def _override(table: dict[str, Any], text: str) -> None:
     key, equals, raw = text.partition("=")
     if not equals or not key:
@@ -140,6 +150,8 @@ def _override(table: dict[str, Any], text: str) -> None:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw  # a bare word is a string
+    if key in ("budgets", "seeds"):
+        return _set_for_all(table, key, value)
     node: Any = table
     *parents, last = key.split(".")
     try:

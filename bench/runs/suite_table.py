@@ -7,7 +7,10 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.interface.cell import Epochs, Protocol, Recovery
+from bench.interface.cell import Epochs, Match, Protocol, Recovery
+
+Budgets = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(min_length=1)]
 
 
 class _Strict(BaseModel):
@@ -31,6 +34,10 @@ class WorkloadTable(BaseModel):
     dataset: str
     model: str
     name: str | None = None
+    budgets: Budgets | None = None
+    """In place of the suite's."""
+    seeds: Seeds | None = None
+    """In place of the suite's."""
     transfer: TransferTable | None = None
     epochs: Epochs
     train: dict[str, Any] = {}
@@ -44,11 +51,14 @@ class SuiteTable(_Strict):
     description: str = ""
     methods: list[str]
     controls: list[str] | None = None
-    budgets: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+    budgets: Budgets
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.005
     round_to: Annotated[int, Field(ge=1, le=1024)] = 1
-    seeds: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(min_length=1)]
+    seeds: Seeds
     protocol: Protocol = "matched"
+    match: Match = "samples"
+    paper_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """By what the epochs of papers' recipes are multiplied, under protocol `paper`."""
     recovery: Recovery | Annotated[list[Recovery], Field(min_length=1)] | None = None
     workloads: Annotated[list[WorkloadTable], Field(min_length=1)]
     method: dict[str, dict[str, Any]] = {}

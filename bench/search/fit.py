@@ -7,7 +7,7 @@ gave and how many channels were changed is kept beside the result.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -49,13 +49,15 @@ def fit(graph: PruningGraph, found: Found, budget: Budget, *, round_to: int = 1)
         round_to: keep widths at multiples of this many channels (a group's full width is always allowed).
 
     Raises:
-        RequestError: the budget is below what the network can reach.
+        RequestError: the budget is below what the network can reach with the groups that may be changed.
         ValueError: `found` names no group, or has the wrong shape for one.
     """
     from bench.structure.groups import Pruning
 
-    require_reachable(graph, budget, round_to=round_to)
-    lattice = _Lattice(graph, found.drop_blocks, round_to)
+    for name in found.fixed:
+        graph.group(name)
+    require_reachable(graph, budget, round_to=round_to, fixed=found.fixed)
+    lattice = _Lattice(graph, found.drop_blocks, round_to, found.fixed)
     rankings = {g.name: _ranking(g, found) for g in graph.groups}
     native = _native_widths(lattice, found, rankings, budget)
     widths = _repair(lattice, lattice.snap(native), budget)
@@ -79,24 +81,25 @@ def fit(graph: PruningGraph, found: Found, budget: Budget, *, round_to: int = 1)
     )
 
 
-def reachable(graph: PruningGraph, *, round_to: int = 1) -> tuple[float, float]:
-    """Smallest and largest MACs ratio that removing channels can give."""
-    lattice = _Lattice(graph, (), round_to)
+def reachable(graph: PruningGraph, *, round_to: int = 1, fixed: Set[str] = frozenset()) -> tuple[float, float]:
+    """Smallest and largest MACs ratio that removing channels can give while the groups `fixed` stay whole."""
+    lattice = _Lattice(graph, (), round_to, fixed)
     smallest = {name: allowed[0] for name, allowed in lattice.allowed.items()}
     return lattice.macs(smallest) / lattice.dense, 1.0
 
 
-def require_reachable(graph: PruningGraph, budget: Budget, *, round_to: int = 1) -> None:
-    """Refuse a budget that this network cannot meet.
+def require_reachable(graph: PruningGraph, budget: Budget, *, round_to: int = 1, fixed: Set[str] = frozenset()) -> None:
+    """Refuse a budget that this network cannot meet while the groups `fixed` stay whole.
 
     Raises:
         RequestError: with the range that can be reached.
     """
-    low, high = reachable(graph, round_to=round_to)
+    low, high = reachable(graph, round_to=round_to, fixed=fixed)
     if budget.ratio < low:
         rounding = f" with widths rounded to {round_to}" if round_to > 1 else ""
+        whole = f" where {len(fixed)} of {len(graph.groups)} groups stay whole" if fixed else ""
         raise RequestError(
-            f"budget {budget.ratio:g} cannot be reached by removing channels{rounding}: this network goes from "
+            f"budget {budget.ratio:g} cannot be reached by removing channels{rounding}{whole}: this network goes from "
             f"{math.ceil(low * 1e4) / 1e4:g} to {high:g} of its MACs"
         )
 
@@ -116,6 +119,7 @@ class _Lattice:
     graph: PruningGraph
     drop_blocks: tuple[str, ...]
     round_to: int
+    fixed: Set[str] = frozenset()
     allowed: dict[str, list[int]] = field(init=False)
     bundle: dict[str, int] = field(init=False)
     step: dict[str, int] = field(init=False)
@@ -126,7 +130,8 @@ class _Lattice:
         self.bundle = {g.name: g.bundle for g in self.graph.groups}
         self.step = {g.name: math.lcm(g.bundle, self.round_to) for g in self.graph.groups}
         self.allowed = {
-            g.name: [*range(self.step[g.name], g.size, self.step[g.name]), g.size] for g in self.graph.groups
+            g.name: [g.size] if g.name in self.fixed else [*range(self.step[g.name], g.size, self.step[g.name]), g.size]
+            for g in self.graph.groups
         }
         self._known: dict[tuple[int, ...], int] = {}
 
@@ -176,6 +181,8 @@ def _by_threshold(lattice: _Lattice, rankings: Mapping[str, np.ndarray], budget:
     """One threshold over scores that are divided by their group's mean."""
     units: list[tuple[float, str]] = []
     for name, scores in rankings.items():
+        if name in lattice.fixed:
+            continue
         normalised = np.sort(scores / max(float(np.mean(scores)), 1e-30))
         units += [(float(s), name) for s in normalised[:-1]]  # a group's best unit always stays
     units.sort()

@@ -38,7 +38,7 @@ class Supernet:
     Args:
         widths: candidate widths by group name, ascending, in bundles; equally many for all. Groups that are not
             named stay whole.
-        depth: whether the depths of stages are decided, too.
+        depths: candidate depths, ascending, of a stage of n blocks; None: depths are not decided.
         resize: what brings fragments to one width.
     """
 
@@ -48,7 +48,7 @@ class Supernet:
         graph: PruningGraph,
         widths: Mapping[str, Sequence[int]],
         *,
-        depth: bool,
+        depths: Callable[[int], Sequence[int]] | None,
         resize: Resize,
     ) -> None:
         self.model, self.graph, self.resize = model, graph, resize
@@ -66,11 +66,14 @@ class Supernet:
         for name, members in parts.items():
             self._mix_widths(modules[name], members)
         self.stages: list[Stage] = []
-        for blocks in stages_of(graph.blocks) if depth else ():
+        for blocks in stages_of(graph.blocks):
+            if depths is None:
+                break
             siblings = list(modules[blocks[0].name.rpartition(".")[0]].children())
-            fewest = 0 if len(siblings) > len(blocks) else 1  # a stage keeps a block, be it one that cannot go
-            if len(blocks) > fewest:
-                self.stages.append(Stage(model, blocks, fewest))
+            staying = 1 if len(siblings) > len(blocks) else 0  # a block that cannot go counts as one of its stage
+            kept = [n - staying for n in depths(len(blocks) + staying)]
+            if len(kept) > 1:
+                self.stages.append(Stage(model, blocks, kept))
         self.candidates = [len(w) for w in self.widths] + [len(stage.depths) for stage in self.stages]
 
     # -- what is in use ------------------------------------------------------------------------------------
@@ -78,7 +81,7 @@ class Supernet:
     def use(self, chosen: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """The candidates of the next forward passes: by decision, (indices [S], weights [S] with gradients).
 
-        S is the same for all groups.
+        S is the same for all groups, and may be another for each stage.
         """
         device = next(self.model.parameters()).device
         groups, stages = chosen[: len(self.groups)], chosen[len(self.groups) :]
@@ -205,9 +208,9 @@ class Supernet:
 class Stage:
     """One stage of removable blocks, whose outputs after each depth in use are added up; in place until `finish`."""
 
-    def __init__(self, model: nn.Module, blocks: Sequence[Block], fewest: int) -> None:
+    def __init__(self, model: nn.Module, blocks: Sequence[Block], depths: Sequence[int]) -> None:
         self.model, self.blocks = model, list(blocks)
-        self.depths = list(range(fewest, len(blocks) + 1))
+        self.depths = list(depths)
         """How many of the blocks a candidate keeps, ascending: the first ones."""
         self.used: list[int] = []
         """Candidates in use."""

@@ -1,45 +1,15 @@
-"""What searches over widths share: the channels' L1 order, shares of a group in whole bundles, and expected MACs."""
+"""What searches over widths share: shares of a group in whole bundles, and expected MACs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.lazy import nn, torch
-
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.structure.graph import PruningGraph
     from bench.structure.groups import ChannelGroup
-
-
-def order_by_l1(graph: PruningGraph, model: nn.Module) -> dict[str, Tensor]:
-    """Each group's channels in the order of falling L1 norms, bundles whole: by group name, [size].
-
-    In a network that `permute` has put in this order, "the first n channels" are the n important ones.
-    """
-    order: dict[str, Tensor] = {}
-    for name, scores in graph.channel_scores(model).items():
-        bundle = graph.group(name).bundle
-        first = scores.cpu().view(-1, bundle).sum(1).argsort(descending=True, stable=True) * bundle
-        order[name] = (first[:, None] + torch.arange(bundle)).flatten()
-    return order
-
-
-def ranks_by_l1(graph: PruningGraph, model: nn.Module) -> Tensor:
-    """Every bundle's place among its group's, by L1 norm: from -1, the smallest, to 1, the largest; [Σ bundles]."""
-    parts: list[Tensor] = []
-    for name, scores in graph.channel_scores(model).items():
-        bundles = graph.group(name).n_bundles
-        rank = scores.view(bundles, -1).sum(1).argsort().argsort().float().cpu()
-        parts.append(2 * rank / max(1, bundles - 1) - 1)
-    return torch.cat(parts)
-
-
-def first_channels(graph: PruningGraph) -> dict[str, Tensor]:
-    """Scores that keep each group's first channels: by group name, [size]."""
-    return {g.name: -torch.arange(g.size, dtype=torch.float32) for g in graph.groups}
 
 
 def width_of(group: ChannelGroup, share: float) -> int:

@@ -25,20 +25,25 @@ def search_context(
     workdir: Path | None = None,
     log: TrainingLog | None = None,
     observer: Observer | None = None,
+    blind: bool = False,
 ) -> Context:
     """The context of one search.
 
     Args:
         epochs: length of the search.
         workdir: where the search's checkpoint goes; None: the search cannot be resumed.
+        blind: keep the task's gradient from the architecture (`bench.training.loop.train`).
     """
     log, observer = log or TrainingLog(), observer or Observer()
     phase = Phase("search", epochs, seed, device, workdir / "search.pt" if workdir else None)
 
     def trainer(model: nn.Module, search: Search | None, recipe: Recipe) -> nn.Module:
-        return train(model, task, data.train, recipe, phase, val=data.val, search=search, log=log, observer=observer)
+        return train(
+            model, task, data.train, recipe, phase,
+            val=data.val, search=search, blind=blind, log=log, observer=observer,
+        )  # fmt: skip
 
-    return Context(data, device, seed, epochs, recipe, trainer, log, observer)
+    return Context(data, device, seed, epochs, recipe, trainer, log, observer, blind)
 
 
 def search_steps(ctx: Context, *, bilevel: bool) -> int:

@@ -76,6 +76,7 @@ def train(
     *,
     val: Split | None = None,
     search: Search | None = None,
+    blind: bool = False,
     teacher: nn.Module | None = None,
     log: TrainingLog | None = None,
     observer: Observer | None = None,
@@ -86,6 +87,8 @@ def train(
         split: training data.
         val: evaluated after every epoch; the figures are logged and decide nothing.
         search: what a differentiable search adds to each step.
+        blind: keep the task's gradient from the architecture, so that the search's penalty alone moves it; all else,
+            the data that norms see included, stays the same.
         teacher: where given, the loss is the task's distillation loss against its output.
         log: gets one row an epoch; a resumed phase finds its earlier rows restored.
 
@@ -93,11 +96,11 @@ def train(
         CellError: the loss became NaN or infinite, or the split is too small for a batch of two.
     """
     log, observer = log or TrainingLog(), observer or Observer()
-    training = _Training(model, task, split, recipe, phase, search, teacher)
+    training = _Training(model, task, split, recipe, phase, search, teacher, blind=blind)
     for epoch in range(restore_epoch(phase.checkpoint, training.parts, log, phase.name), phase.epochs):
         start = time.perf_counter() - quiet.waited()
         row: dict[str, Any] = {"phase": phase.name, "epoch": epoch + 1, "loss": training.epoch(epoch, observer)}
-        row["lr"] = training.optimizer.param_groups[0]["lr"]
+        row |= {"lr": training.optimizer.param_groups[0]["lr"], **training.counts}
         if val is not None and len(val):
             row |= {f"val_{k}": v for k, v in task.evaluate(model, val, phase.device, recipe).items()}
         if search and search.metrics:
@@ -128,9 +131,11 @@ class _Training:
         phase: Phase,
         search: Search | None,
         teacher: nn.Module | None,
+        *,
+        blind: bool = False,
     ) -> None:
         self.model, self.task, self.recipe, self.phase = model, task, recipe, phase
-        self.search, self.teacher = search, teacher
+        self.search, self.teacher, self.blind = search, teacher, blind
         to_device(model, phase.device)
         if teacher is not None:
             to_device(teacher, phase.device).eval().requires_grad_(False)
@@ -148,6 +153,15 @@ class _Training:
             raise CellError(f"the training split has {len(split)} samples, too few for a batch of two in each part")
         self.steps_per_epoch = steps_per_epoch(samples, recipe)
         self.steps = phase.epochs * self.steps_per_epoch
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What an epoch takes: training samples, and steps of the weights and of the architecture."""
+        return {
+            "samples": self.steps_per_epoch * self.batch_size * len(self.halves),
+            "weight_steps": self.steps_per_epoch,
+            "architecture_steps": self.steps_per_epoch if self.search else 0,
+        }
 
     @property
     def parts(self) -> dict[str, Stateful]:
@@ -214,7 +228,11 @@ class _Training:
             _set_gradients(self.weights, gradients)
         elif search:
             search.optimizer.zero_grad(set_to_none=True)
-            _penalised(loss, search).backward()
+            if self.blind:
+                loss.backward()
+                _set_gradients(self.architecture, self.penalty_gradients(search))
+            else:
+                _penalised(loss, search).backward()
         else:
             loss.backward()
         if self.recipe.grad_clip:
@@ -224,9 +242,21 @@ class _Training:
 
     def architecture_gradients(self, search: Search, x: Tensor, y: Tensor) -> None:
         """Gradients of the architecture in a bi-level search; the weights keep theirs."""
+        if self.blind:
+            with torch.no_grad():
+                self.loss(x, y)
+            _set_gradients(self.architecture, self.penalty_gradients(search))
+            return
         loss = _penalised(self.loss(x, y), search)
         gradients = torch.autograd.grad(loss, self.architecture, allow_unused=True)
         _set_gradients(self.architecture, gradients)
+
+    def penalty_gradients(self, search: Search) -> Sequence[Tensor | None]:
+        """Gradients of the architecture without the task's part; None where the penalty does not reach."""
+        penalty = search.penalty() if search.penalty is not None else None
+        if penalty is None or not penalty.requires_grad:
+            return [None] * len(self.architecture)
+        return torch.autograd.grad(penalty, self.architecture, allow_unused=True)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """The task's loss of a batch, or its distillation loss where there is a teacher."""

@@ -1,11 +1,18 @@
 """What happens to a network after pruning: an axis of its own, the same for every method under protocol `matched`.
 
-`finetune` goes on from the weights that pruning left (the dense network's, or the search's own where a method trains
-them); `scratch` draws every weight anew; `distil` and `scratch-distil` are the same two with the dense network as
-teacher; `none` leaves the network as it is. Two questions, whether weights are kept and whether there is a teacher, so
-that neither answer hides in a method: TAS (Dong and Yang 2019, section 3.3) is `scratch-distil`.
+| recovery | starts from | rates | teacher |
+|---|---|---|---|
+| `rewind` | what pruning left: the dense weights, or the search's own | the dense network's | – |
+| `finetune` | what pruning left | those of fine-tuning | – |
+| `scratch` | fresh weights | the dense network's | – |
+| `distil` | what pruning left | the dense network's | the dense network |
+| `scratch-distil` | fresh weights | the dense network's | the dense network |
+| `none` | what pruning left | – | – |
 
-The distillation loss is the task's own (`Task.distil`).
+`rewind` is learning-rate rewinding (Renda, Frankle and Carbin, ICLR 2020): the weights are kept, and the rate starts
+again from its peak. It is the default, since a lower rate alone costs more accuracy than most methods differ by.
+Networks from fresh weights get all of a workload's epochs (Liu et al., ICLR 2019, Scratch-B). TAS (Dong and Yang 2019,
+section 3.3) is `scratch-distil`. The distillation loss is the task's own (`Task.distil`).
 """
 
 from __future__ import annotations
@@ -17,16 +24,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.interface.cell import Cell, Recipe
+from bench.interface.cell import Cell
 from bench.interface.log import Observer, TrainingLog
 from bench.interface.task import DataInfo, Task, TrainVal
 from bench.training.device import stage_seed
 from bench.training.loop import Phase, train
-
-
-def recovery_recipe(cell: Cell) -> Recipe:
-    """From trained weights the fine-tuning recipe, from fresh ones the dense network's."""
-    return cell.workload.train if cell.from_scratch else cell.workload.finetune
 
 
 def recover(
@@ -56,7 +58,7 @@ def recover(
         start,
         task,
         data.train,
-        recovery_recipe(cell),
+        cell.recovery_recipe,
         Phase("recovery", cell.recovery_epochs, cell.seed, device, checkpoint),
         val=data.val,
         teacher=copy.deepcopy(teacher) if cell.recovery in ("distil", "scratch-distil") else None,

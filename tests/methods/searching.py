@@ -109,9 +109,10 @@ def assert_resuming_is_exact(bench: Workbench, method: Method, ratio: float, fol
 
 
 def assert_same_found(a: Found, b: Found) -> None:
-    assert a.model is not None and b.model is not None
-    for (name, p), q in zip(a.model.state_dict().items(), b.model.state_dict().values(), strict=True):
-        assert torch.equal(p, q), name
+    assert (a.model is None) == (b.model is None)
+    if a.model is not None and b.model is not None:
+        for (name, p), q in zip(a.model.state_dict().items(), b.model.state_dict().values(), strict=True):
+            assert torch.equal(p, q), name
     for name in a.scores:
         assert torch.equal(a.scores[name], b.scores[name]), name
     assert a.widths == b.widths

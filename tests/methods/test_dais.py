@@ -14,6 +14,7 @@ import torch
 from bench.interface.method import Budget, Context, Found
 from bench.search.fit import Fitted
 from bench.search.gates import Gates
+from bench.search.ranking import ranks
 from bench.training.evaluate import recalibrate
 from methods.dais import DAIS, IndicatorSearch, flops_loss, same_stage, settle, sparsity_loss, symmetry_loss
 from tests.methods import searching
@@ -63,9 +64,9 @@ def test_temperature_falls_geometrically_and_stays() -> None:
 
 def test_indicators_start_in_l1_order_around_their_mean() -> None:
     bench = searching.digits()
-    alpha = DAIS(start=0.9, spread=0.5).initial(bench.graph, bench.model)
-    first = alpha[: bench.graph.groups[0].size]
-    scores = bench.graph.channel_scores(bench.model)[bench.graph.groups[0].name]
+    scores = bench.graph.channel_scores(bench.model)
+    alpha = DAIS(start=0.9, spread=0.5).initial(ranks(bench.graph, scores))
+    first, scores = alpha[: bench.graph.groups[0].size], scores[bench.graph.groups[0].name]
     assert first.argsort().tolist() == scores.argsort().tolist()
     assert first.mean().item() == pytest.approx(math.log(9), abs=1e-5)
     assert (first.min().item(), first.max().item()) == pytest.approx((math.log(9) - 0.5, math.log(9) + 0.5))
@@ -74,16 +75,22 @@ def test_indicators_start_in_l1_order_around_their_mean() -> None:
 def chain(I: list[float], ratio: float, **hyper: Any) -> IndicatorSearch:  # noqa: E741
     """A search on `searching.chain` with these indicators at T = 1; E = 432 Σ I."""
     model, graph = searching.chain(len(I))
-    search = IndicatorSearch(DAIS(**hyper), model, graph, Budget(ratio), steps=10, device=searching.CPU)
-    search.alpha.data = torch.tensor(I).logit()
-    return search
+    start = torch.tensor(I).logit()
+    return IndicatorSearch(DAIS(**hyper), model, graph, Budget(ratio), start=start, steps=10, device=searching.CPU)
 
 
 def test_the_penalty_by_hand() -> None:
-    """Equation (1) with Σ I = 2.5 of 4 channels against a budget of a half; a group alone has no symmetry."""
+    """Equation (1) with Σ I = 2.5 of 4 channels against a budget of a half; a group alone has no symmetry.
+
+    log(E/F) has the gradient I (1 - I) / Σ I, of length √(0.09² + 0.16² + 0.25² + 0.21²) / 2.5; λ is in units of the
+    task's, which is 0.5 here.
+    """
     search = chain([0.9, 0.8, 0.5, 0.3], 0.5, sparsity_weight=0.1, flops_weight=3.0)
     assert search.E(search.I()).item() == pytest.approx(432 * 2.5)
-    assert search.penalty().item() == pytest.approx(0.1 * 2.5 / 4 + 3 * math.log(2.5 / 2), rel=1e-5)
+    assert search.penalty().item() == pytest.approx(0.1 * 2.5 / 4)  # nothing is known of the task's gradient yet
+    search.balance.square.fill_(0.25)
+    length = (0.09**2 + 0.16**2 + 0.25**2 + 0.21**2) ** 0.5 / 2.5
+    assert search.penalty().item() == pytest.approx(0.1 * 2.5 / 4 + 3 * 0.5 / length * math.log(2.5 / 2), rel=1e-5)
 
 
 def test_symmetry_belongs_to_the_penalty() -> None:
@@ -91,7 +98,10 @@ def test_symmetry_belongs_to_the_penalty() -> None:
     values: list[float] = []
     for weight in (0.0, 2.0):
         method = DAIS(symmetry_weight=weight, sparsity_weight=0.0, flops_weight=0.0, spread=0.0)
-        search = IndicatorSearch(method, bench.model, bench.graph, Budget(0.5), steps=1, device=searching.CPU)
+        start = method.initial(ranks(bench.graph, bench.graph.channel_scores(bench.model)))
+        search = IndicatorSearch(
+            method, bench.model, bench.graph, Budget(0.5), start=start, steps=1, device=searching.CPU
+        )
         with torch.no_grad():
             search.units.parts(search.alpha)[search.stages[0][0]].fill_(-100.0)  # one group of a stage is off
         values.append(float(search.penalty()))

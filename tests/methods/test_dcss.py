@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from bench.interface.method import Budget, Context, Found
 from bench.search.fit import Fitted
 from bench.search.gates import Gates
-from bench.search.widths import ExpectedMacs, order_by_l1
+from bench.search.ranking import falling_order
+from bench.search.widths import ExpectedMacs
 from bench.structure.graph import PruningGraph
 from bench.structure.surgery import permute
 from methods.dcss import DCSS, SparsitySearch, cost, soft_mask
@@ -48,11 +49,22 @@ def chain(p: list[float], ratio: float, **hyper: Any) -> SparsitySearch:
 
 
 def test_the_penalty_by_hand() -> None:
-    """Equation (3): E[n] = 0.25·1 + 0.75·4 = 3.25 of 4 channels, against a budget of a half."""
+    """Equation (3): E[n] = 0.25·1 + 0.75·4 = 3.25 of 4 channels, against a budget of a half.
+
+    log E[n] has the gradient p_k (n_k - 3.25) / 3.25: 0.5625 / 3.25 for the two candidates with p_k > 0, with opposite
+    signs. λ is in units of the task's gradient, whose length is 0.5 here.
+    """
     search = chain([0.25, 0.0, 0.0, 0.75], 0.5, cost_weight=3.0)
     assert float(search.E(search.p())) == pytest.approx(432 * 3.25)
-    assert search.penalty().item() == pytest.approx(3 * math.log(3.25 / 2))
-    assert chain([0.0, 1.0, 0.0, 0.0], 0.5).penalty().item() == 0
+    assert search.penalty().item() == 0  # nothing is known of the task's gradient yet
+    search.balance.square.fill_(0.25)
+    length = 2**0.5 * 0.5625 / 3.25
+    assert search.penalty().item() == pytest.approx(3 * 0.5 / length * math.log(3.25 / 2))
+    (slope,) = torch.autograd.grad(search.penalty(), search.alpha)
+    assert float(slope.norm()) == pytest.approx(3 * 0.5)
+    inside = chain([0.0, 1.0, 0.0, 0.0], 0.5)
+    inside.balance.square.fill_(0.25)
+    assert inside.penalty().item() == 0
 
 
 def test_an_iteration_sets_temperature_rate_and_masks() -> None:
@@ -82,7 +94,8 @@ def test_discretising_writes_the_soft_mask_into_the_weights() -> None:
 
 def test_ordering_channels_by_norm_leaves_the_function_as_it_is() -> None:
     bench = searching.digits()
-    ordered = permute(bench.model, bench.graph, order_by_l1(bench.graph, bench.model)).eval()
+    order = falling_order(bench.graph, bench.graph.channel_scores(bench.model))
+    ordered = permute(bench.model, bench.graph, order).eval()
     x = torch.randn(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert (ordered(x) - copy.deepcopy(bench.model).eval()(x)).abs().max() < 1e-5

@@ -47,7 +47,8 @@ def test_proximal_operator_by_hand() -> None:
 def chain(phi: list[float], *, epsilon: float, F: float, **hyper: Any) -> Polarization:
     """A search on `searching.chain` at gates of these φ and this ε, one step being the whole of it: R(g) = 432 Σ g."""
     model, graph = searching.chain()
-    search = Polarization(GDP(**hyper), model, graph, Budget(F / 1728), steps=1, device=searching.CPU)
+    start, budget = torch.ones(len(phi)), Budget(F / 1728)
+    search = Polarization(GDP(**hyper), model, graph, budget, start=start, steps=1, device=searching.CPU)
     search.phi.data = torch.tensor(phi)
     search.before_step, search.epsilon = search.phi.detach().clone(), epsilon
     return search

@@ -113,3 +113,47 @@ def test_the_network_is_left_as_it_was() -> None:
     L1(scope="sensitivity").search(model, bench.graph, bench.task, Budget(RATIO), bench.context(0))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("ratio", [0.7, 0.3])
+def test_inner_pruning_leaves_residual_streams_whole(ratio: float) -> None:
+    """One share of each block's first convolution, by the norms of that convolution alone."""
+    bench = digits()
+    ctx = bench.context(0)
+    found, fitted = bench.search(L1(scope="inner"), ratio, ctx)
+    assert fitted.within and found.fixed == {"conv1", "layer2.0.conv2", "layer3.0.conv2"}
+    inner = [g for g in bench.graph.groups if g.name not in found.fixed]
+    assert [g.name for g in inner] == ["layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1"]
+    assert all(fitted.widths[name] == bench.graph.group(name).size for name in found.fixed)
+    shares = [fitted.widths[g.name] / g.size for g in inner]
+    assert max(shares) - min(shares) < 0.15 and max(shares) < 1
+    for group in inner:
+        norms = bench.model.get_parameter(f"{group.name}.weight").detach().abs().sum((1, 2, 3))
+        kept = fitted.pruning.keep[group.name]
+        assert norms[kept].min() >= norms[~kept].max()
+    assert any("3 of 6 groups stay whole" in note for note in ctx.log.notes)
+
+
+def test_a_network_without_residual_blocks_is_pruned_in_every_layer() -> None:
+    """As the paper does VGG-16: nothing there is joined by a shortcut."""
+    bench, model = digits(), Two()
+    graph = PruningGraph.trace(model, torch.randn(1, 1, 4, 4))
+    found = L1(scope="inner").search(model, graph, bench.task, Budget(0.4), bench.context(0))
+    assert not found.fixed
+
+
+def test_protocol_paper_is_li_et_al_s() -> None:
+    from bench.runs.suite import suite_from_table
+
+    workload = {
+        "task": "classification",
+        "dataset": "digits",
+        "model": "resnet8",
+        "epochs": {"dense": 1, "recovery": 1},
+    }
+    table = {"name": "t", "methods": ["l1"], "controls": [], "budgets": [0.5], "seeds": [0], "workloads": [workload]}
+    (cell,) = suite_from_table({**table, "protocol": "paper"}, "t").cells
+    assert cell.plan is not None
+    recipe = cell.plan.recovery
+    assert (cell.hyper["scope"], cell.recovery, cell.plan.recovery_epochs) == ("inner", "finetune", 40)
+    assert (recipe.optimizer, recipe.lr, recipe.schedule, recipe.warmup_epochs) == ("sgd", 1e-3, "constant", 0.0)

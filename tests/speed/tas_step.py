@@ -34,8 +34,8 @@ def timed_rounds(batch: int, count: int, in_a_row: int = 3) -> list[tuple[float,
     dense = cifar_resnet(20).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     graph = PruningGraph.trace(dense, torch.randn(1, 3, 32, 32))
     model, tas = copy.deepcopy(dense), TAS()
-    widths = {g.name: tas.widths(g.n_bundles) for g in graph.groups}
-    net = Supernet(model, graph, widths, depth=True, resize=interpolation)
+    candidates = {g.name: tas.widths(g.n_bundles) for g in graph.groups}
+    net = Supernet(model, graph, candidates, depths=tas.depths, resize=interpolation)
     alpha = [nn.Parameter(torch.zeros(n)) for n in net.candidates]
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 3, 32, 32).to(memory_format=torch.channels_last)
@@ -45,7 +45,9 @@ def timed_rounds(batch: int, count: int, in_a_row: int = 3) -> list[tuple[float,
         start = time.process_time()
         for _ in range(in_a_row):
             if network is model:
-                drawn = [sample(a, 1.0, "two", generator) for a in alpha]
+                widths = len(net.groups)
+                drawn = [sample(a, 1.0, "two", generator) for a in alpha[:widths]]
+                drawn += [sample(a, 1.0, "all", generator) for a in alpha[widths:]]
                 net.use(drawn if architecture else [(i, w.detach()) for i, w in drawn])
             torch.autograd.grad(F.cross_entropy(network(x), y), parameters, allow_unused=True)
         return (time.process_time() - start) / in_a_row

@@ -132,3 +132,20 @@ def test_the_majority_class_is_the_training_splits() -> None:
     labels = torch.cat([y for _, y in data.test().ordered(64, CPU)])
     expected = 100 * float((labels == counts.argmax()).float().mean())
     assert task.references(data, data.test()) == {"majority class": {"accuracy": pytest.approx(expected)}}
+
+
+def test_outcomes_of_samples_give_the_metric() -> None:
+    from bench.interface.outcomes import metric, unpacked
+    from tasks.segmentation import Segmentation
+    from tasks.super_resolution import SuperResolution
+
+    for kind in (Classification, Segmentation, SuperResolution):
+        own = kind(**kind.trial)  # pyright: ignore[reportArgumentType]
+        data = own.load(None)
+        torch.manual_seed(0)
+        model = own.network(data.info)
+        test = data.test()
+        figures, outcomes = own.evaluate_samples(model, test, torch.device("cpu"), own.recipe)
+        assert outcomes.shape[0] == len(test)
+        assert float(metric(outcomes.kind, unpacked(outcomes))) == pytest.approx(figures[own.metric], rel=1e-6)
+        assert own.evaluate(model, test, torch.device("cpu"), own.recipe) == figures

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.report.entry import Entry
 from bench.report.figures import style
+from bench.report.statistics import Sample
 from bench.report.workload import WorkloadSummary
 
 if TYPE_CHECKING:
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
 REFERENCE_LINE: dict[str, Any] = {"color": style.INK, "linewidth": 0.9, "linestyle": (0, (2, 2))}
 """How the dense network and a budget are drawn."""
+UNPRUNED_DASHES: tuple[Any, ...] = ((0, (2, 2)), (0, (7, 2)), (0, (7, 2, 2, 2)))
+"""Of the dense network, and of those that are trained for longer."""
+MAX_REACH = 3
+"""Standard deviations of an interval that a panel makes room for."""
 
 
 def metric_label(workload: WorkloadSummary) -> str:
@@ -23,29 +29,74 @@ def metric_label(workload: WorkloadSummary) -> str:
     return f"{workload.metric}{unit}"
 
 
-def dense_line(axis: Axes, workload: WorkloadSummary) -> None:
-    """The dense network: a line, and its interval as a band."""
-    dense = workload.dense
-    if dense.mean is None:
-        return
-    axis.axhline(dense.mean, zorder=1, **REFERENCE_LINE)
-    if dense.interval is not None:
-        axis.axhspan(dense.mean - dense.interval, dense.mean + dense.interval, color="#000000", alpha=0.06, lw=0)
+@dataclass(frozen=True)
+class UnprunedLine:
+    """A network that is not pruned, as a line across a panel with its interval as a band."""
+
+    name: str
+    sample: Sample
+    dash: Any
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """Keywords of the line."""
+        return REFERENCE_LINE | {"linestyle": self.dash}
 
 
-def fit_metric_axis(axis: Axes, entries: Sequence[Entry], workload: WorkloadSummary) -> None:
-    """Limits from means and standard deviations: a two-seed interval can be far wider than all differences."""
+def unpruned_lines(workload: WorkloadSummary, entries: Sequence[Entry] = ()) -> list[UnprunedLine]:
+    """The dense network, and those of `entries` that are not pruned either."""
+    lines = [UnprunedLine("dense", workload.dense, UNPRUNED_DASHES[0])]
+    whole = [entry for entry in entries if not entry.prunes]
+    lines += [
+        UnprunedLine(entry.method, entry.final, UNPRUNED_DASHES[1 + index % (len(UNPRUNED_DASHES) - 1)])
+        for index, entry in enumerate(whole)
+    ]
+    return [line for line in lines if line.sample.mean is not None]
+
+
+def draw_unpruned(axis: Axes, lines: Sequence[UnprunedLine], *, upright: bool = False) -> None:
+    """Lines across a panel; `upright` where the metric stands on the x-axis."""
+    draw, band = (axis.axvline, axis.axvspan) if upright else (axis.axhline, axis.axhspan)
+    for line in lines:
+        mean, interval = line.sample.mean, line.sample.interval
+        assert mean is not None
+        draw(mean, zorder=1, **line.look)
+        if interval is not None:
+            band(mean - interval, mean + interval, color="#000000", alpha=0.05, lw=0, zorder=0)
+
+
+def label_unpruned(figure: Figure, lines: Sequence[UnprunedLine]) -> None:
+    """A legend of the lines below the panels."""
+    handles = unpruned_handles(lines)
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=2.6)
+
+
+def unpruned_handles(lines: Sequence[UnprunedLine]) -> list[Any]:
+    """One entry of a legend for each name."""
+    from matplotlib.lines import Line2D
+
+    named = {line.name: line for line in lines}
+    return [Line2D([], [], label=style.label(name, 36), **line.look) for name, line in named.items()]
+
+
+def metric_limits(samples: Sequence[Sample], lines: Sequence[Sample]) -> tuple[float, float]:
+    """Limits that hold every seed and, up to a reach, every interval; lines need their mean alone inside.
+
+    An interval of two seeds is nine standard deviations wide to each side, far wider than all differences: its reach
+    ends at three.
+    """
     low, high = [], []
-    for sample in [entry.final for entry in entries] + [workload.dense]:
+    for sample in samples:
         if sample.mean is not None:
-            reach = sample.std or 0.0
-            if sample.interval is not None:
-                reach = min(sample.interval, 3 * reach)
-            low.append(sample.mean - reach)
-            high.append(sample.mean + reach)
-    if low:
-        margin = 0.06 * (max(high) - min(low)) or 0.5
-        axis.set_ylim(min(low) - margin, max(high) + margin)
+            reach = min(sample.interval or 0.0, MAX_REACH * (sample.std or 0.0))
+            low.append(min(sample.mean - reach, *sample.values))
+            high.append(max(sample.mean + reach, *sample.values))
+    means = [line.mean for line in lines if line.mean is not None]
+    if not low and not means:
+        return 0.0, 1.0
+    margin = 0.06 * (max(high + means) - min(low + means)) or 0.5
+    return min(low + means) - margin, max(high + means) + margin
 
 
 def whole_numbers(axis: Axes) -> None:

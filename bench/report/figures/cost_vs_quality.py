@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bench.report.entry import Entry
-from bench.report.figures.axes import dense_line
+from bench.report.figures.axes import draw_unpruned, unpruned_lines
 from bench.report.figures.drawing import Drawing
-from bench.report.figures.panels import SECONDARY_PAGES, beyond, panels, scatter
+from bench.report.figures.panels import SECONDARY_PAGES, beyond, panels, scatter, usable_groups
 from bench.report.matrix import Matrix
 from bench.report.workload import WorkloadSummary
 
@@ -20,7 +20,7 @@ def cost_vs_quality(matrix: Matrix) -> Iterator[Drawing]:
     """One panel a workload; logarithmic where costs differ much."""
 
     def draw(axis: Axes, entries: list[Entry], workload: WorkloadSummary) -> None:
-        dense_line(axis, workload)
+        draw_unpruned(axis, unpruned_lines(workload))
         scatter(axis, matrix, entries, workload, "total_seconds")
         seconds = [e.total_seconds.mean for e in entries if e.total_seconds.mean]
         if seconds and max(seconds) > 8 * min(seconds):
@@ -30,13 +30,14 @@ def cost_vs_quality(matrix: Matrix) -> Iterator[Drawing]:
     def usable(entry: Entry) -> bool:
         return bool(entry.n and entry.total_seconds.n)
 
-    for name, figure in panels(matrix, "cost_vs_quality", draw, usable, pages=SECONDARY_PAGES):
+    groups = usable_groups(matrix, usable)
+    for name, figure in panels(matrix, "cost_vs_quality", draw, groups, pages=SECONDARY_PAGES):
         yield Drawing(
             name,
             "Cost against quality",
             "Test metric after recovery against all device-seconds behind the network, the shared dense training "
             "included; bars are 95 % intervals over seeds. Points of a method are its budgets."
-            + beyond(matrix, SECONDARY_PAGES),
+            + beyond(len(groups), SECONDARY_PAGES),
             figure,
             interactive=True,
         )

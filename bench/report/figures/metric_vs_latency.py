@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bench.report.entry import Entry
-from bench.report.figures.axes import REFERENCE_LINE, dense_line
+from bench.report.figures.axes import REFERENCE_LINE, draw_unpruned, unpruned_lines
 from bench.report.figures.drawing import Drawing
-from bench.report.figures.panels import SECONDARY_PAGES, beyond, panels, scatter
+from bench.report.figures.panels import SECONDARY_PAGES, beyond, panels, scatter, usable_groups
 from bench.report.matrix import Matrix
 from bench.report.workload import WorkloadSummary
 
@@ -20,7 +20,7 @@ def metric_vs_latency(matrix: Matrix) -> Iterator[Drawing]:
     """One panel a workload, with intervals along both axes."""
 
     def draw(axis: Axes, entries: list[Entry], workload: WorkloadSummary) -> None:
-        dense_line(axis, workload)
+        draw_unpruned(axis, unpruned_lines(workload))
         if workload.latency_dense.mean is not None:
             axis.axvline(workload.latency_dense.mean, zorder=1, **REFERENCE_LINE)
         scatter(axis, matrix, entries, workload, "latency", x_bars=True)
@@ -30,12 +30,13 @@ def metric_vs_latency(matrix: Matrix) -> Iterator[Drawing]:
     def usable(entry: Entry) -> bool:
         return bool(entry.n and entry.latency.n) and entry.prunes
 
-    for name, figure in panels(matrix, "metric_vs_latency", draw, usable, pages=SECONDARY_PAGES):
+    groups = usable_groups(matrix, usable)
+    for name, figure in panels(matrix, "metric_vs_latency", draw, groups, pages=SECONDARY_PAGES):
         yield Drawing(
             name,
             "Metric against measured latency",
             "Test metric after recovery against measured latency of the example batch; bars are 95 % intervals over "
-            "seeds. Dotted lines: the dense network. Red crosses: off budget." + beyond(matrix, SECONDARY_PAGES),
+            "seeds. Dotted lines: the dense network. Red crosses: off budget." + beyond(len(groups), SECONDARY_PAGES),
             figure,
             interactive=True,
         )

@@ -6,52 +6,91 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bench.report.entry import Entry
-from bench.report.figures.axes import dense_line
-from bench.report.figures.drawing import Drawing
-from bench.report.figures.panels import MAX_PAGES, beyond, panels, scatter
+from bench.report.figures import style
+from bench.report.figures.axes import draw_unpruned, unpruned_lines
+from bench.report.figures.dots import dot_panels
+from bench.report.figures.drawing import Drawing, numbered
+from bench.report.figures.panels import MAX_PAGES, beyond, panels, scatter, several_protocols
 from bench.report.matrix import Matrix
 from bench.report.ranking import pareto
 from bench.report.workload import WorkloadSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-PARETO_COLOUR = "#f0d264"
+CURVES = (
+    "Test metric after recovery against measured MACs: means over seeds, joined by method. Bands: 95 % intervals over "
+    "seeds, cut at the panel (bars for two seeds, none for one). Broken lines and their grey bands: networks that are "
+    "not pruned. Ringed: the Pareto front of ranked entries. Red crosses: off budget, not ranked."
+)
+DOTS = (
+    "Test metric after recovery at one budget of MACs, best mean first, controls below. Large marks: means over seeds; "
+    "bars: 95 % intervals over seeds (none for one seed), with an arrow where the panel cuts them; small dots: single "
+    "seeds. Broken lines and their grey bands: networks that are not pruned. Red crosses: off budget, not ranked."
+)
 
 
 def metric_vs_macs(matrix: Matrix) -> Iterator[Drawing]:
-    """One panel a workload, with the Pareto front of ranked entries."""
+    """One panel a workload: a curve a method, or, where there is one budget and so no curve, a dot plot."""
+    several, single = _by_budgets(matrix)
+    number = 0
+    for figure in _curves(matrix, several):
+        yield _drawing(number, CURVES + beyond(len(several), MAX_PAGES), figure)
+        number += 1
+    for figure in dot_panels(matrix, single, lambda key: _title(matrix, key, single[key]), pages=MAX_PAGES - number):
+        yield _drawing(number, DOTS + beyond(len(single), MAX_PAGES), figure)
+        number += 1
 
+
+def _drawing(number: int, caption: str, figure: Figure) -> Drawing:
+    return Drawing(numbered("metric_vs_macs", number), "Metric against MACs", caption, figure, interactive=True)
+
+
+_Groups = dict[tuple[str, str], list[Entry]]
+
+
+def _by_budgets(matrix: Matrix) -> tuple[_Groups, _Groups]:
+    """Entries with a result by workload and protocol: those of several budgets, and those of one."""
+    several: _Groups = {}
+    single: _Groups = {}
+    for key, entries in matrix.groups().items():
+        found = [e for e in entries if e.n and (not e.prunes or e.macs_ratio.n)]
+        budgets = {e.budget for e in found if e.prunes}
+        if budgets and key[0] in matrix.workloads:
+            (several if len(budgets) > 1 else single)[key] = found
+    return several, single
+
+
+def _title(matrix: Matrix, key: tuple[str, str], entries: list[Entry]) -> str:
+    workload, protocol = key
+    budget = next(e.budget for e in entries if e.prunes)
+    return f"{workload}, {budget:g} of the MACs" + (f" · {protocol}" if several_protocols(matrix) else "")
+
+
+def _curves(matrix: Matrix, groups: _Groups) -> Iterator[Figure]:
     def draw(axis: Axes, entries: list[Entry], workload: WorkloadSummary) -> None:
-        dense_line(axis, workload)
-        _pareto_line(axis, pareto(entries))
-        scatter(axis, matrix, entries, workload, "macs_percent", dodge=0.55)
+        pruned = [e for e in entries if e.prunes]
+        lines = unpruned_lines(workload, entries)
+        draw_unpruned(axis, lines)
+        scatter(axis, matrix, pruned, workload, "macs_percent", bands=True, lines=lines)
+        _ring(axis, pareto(pruned))
         axis.set_xlabel("MACs, % of dense")
 
-    def usable(entry: Entry) -> bool:
-        return bool(entry.n) and entry.prunes and entry.macs_ratio.n > 0
-
-    for name, figure in panels(matrix, "metric_vs_macs", draw, usable, pages=MAX_PAGES):
-        yield Drawing(
-            name,
-            "Metric against MACs",
-            "Test metric after recovery against measured MACs. Bars: 95 % intervals over seeds (none for one seed; cut "
-            "where they leave the panel); methods of one budget are set apart by half a percent. Dotted line and "
-            "band: the dense network. Yellow: the Pareto front of ranked entries. Red crosses: off budget, not ranked."
-            + beyond(matrix, MAX_PAGES),
-            figure,
-            interactive=True,
-        )
+    drawn = panels(matrix, "metric_vs_macs", draw, groups, pages=MAX_PAGES, unpruned_as_lines=True)
+    yield from (figure for _, figure in drawn)
 
 
-def _pareto_line(axis: Axes, front: list[Entry]) -> None:
-    if len(front) > 1:
-        axis.plot(
-            [e.macs_percent.mean or 0 for e in front],
-            [e.final.mean or 0 for e in front],
-            color=PARETO_COLOUR,
-            linewidth=6,
-            alpha=0.55,
-            solid_capstyle="round",
-            zorder=0,
-        )
+def _ring(axis: Axes, front: list[Entry]) -> None:
+    """Rings around the entries of the Pareto front."""
+    axis.plot(
+        [e.macs_percent.mean or 0 for e in front],
+        [e.final.mean or 0 for e in front],
+        linestyle="none",
+        marker="o",
+        markersize=11,
+        markerfacecolor="none",
+        markeredgecolor=style.INK,
+        markeredgewidth=0.8,
+        zorder=5,
+    )

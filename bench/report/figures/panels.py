@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.report.entry import Entry
 from bench.report.figures import style
-from bench.report.figures.axes import fit_metric_axis, metric_label
+from bench.report.figures.axes import UnprunedLine, metric_label, metric_limits, unpruned_handles, unpruned_lines
 from bench.report.figures.drawing import numbered
 from bench.report.matrix import Matrix
 from bench.report.workload import WorkloadSummary
@@ -27,6 +27,11 @@ SECONDARY_PAGES = 1
 PANEL_WIDTH = 3.4
 """In inches."""
 PANEL_HEIGHT = 2.7
+LEGEND_ROW = 0.19
+SINGLE_PANEL = (6.9, 3.3)
+"""A figure of one panel, with its legend beside it."""
+FEWEST_FOR_A_BAND = 3
+"""Seeds. An interval of two is nine standard deviations wide: bands of several methods would cover the panel."""
 OFF_BUDGET_COLOUR = "#b00020"
 
 DrawPanel = Callable[["Axes", list[Entry], WorkloadSummary], None]
@@ -37,43 +42,79 @@ def method_styles(matrix: Matrix) -> dict[str, style.MethodStyle]:
     return style.styles(matrix.methods(), matrix.controls())
 
 
-def panels(
-    matrix: Matrix, name: str, draw: DrawPanel, usable: Callable[[Entry], bool], *, pages: int
-) -> Iterator[tuple[str, Figure]]:
-    """Small multiples: one panel a workload and protocol, a shared legend below."""
-    groups = {
+def several_protocols(matrix: Matrix) -> bool:
+    """Whether a panel's title must name its protocol."""
+    return len({protocol for _, protocol in matrix.groups()}) > 1
+
+
+def usable_groups(matrix: Matrix, usable: Callable[[Entry], bool]) -> dict[tuple[str, str], list[Entry]]:
+    """The entries of each workload and protocol that a figure can show, without those that have none."""
+    return {
         key: found
         for key, entries in matrix.groups().items()
         if key[0] in matrix.workloads and (found := [entry for entry in entries if usable(entry)])
     }
+
+
+def panels(
+    matrix: Matrix,
+    name: str,
+    draw: DrawPanel,
+    groups: Mapping[tuple[str, str], list[Entry]],
+    *,
+    pages: int,
+    unpruned_as_lines: bool = False,
+) -> Iterator[tuple[str, Figure]]:
+    """Small multiples: one panel a workload and protocol, a shared legend below.
+
+    Args:
+        unpruned_as_lines: whether `draw` shows networks that are not pruned as lines; the legend then does so too.
+    """
     keys = list(groups)
-    several_protocols = len({protocol for _, protocol in keys}) > 1
     for page, start in enumerate(range(0, len(keys), PANELS)):
         if page == pages:
             return
         shown = keys[start : start + PANELS]
         columns = min(3, len(shown))
         rows = math.ceil(len(shown) / columns)
-        width = max(PANEL_WIDTH * columns, 5.2)
-        figure = style.new_figure(width, PANEL_HEIGHT * rows + 0.5)
+        width = PANEL_WIDTH * columns
+        figure = style.new_figure(*(SINGLE_PANEL if len(shown) == 1 else (width, PANEL_HEIGHT * rows)))
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis, (workload, protocol) in zip(axes.flat, shown, strict=False):
             draw(axis, groups[(workload, protocol)], matrix.workloads[workload])
-            axis.set_title(style.label(workload + (f" · {protocol}" if several_protocols else ""), 38))
+            axis.set_title(style.label(workload + (f" · {protocol}" if several_protocols(matrix) else ""), 38))
         for axis in list(axes.flat)[len(shown) :]:
             axis.set_axis_off()
-        legend(figure, matrix, [entry for key in shown for entry in groups[key]], width)
+        entries = [entry for key in shown for entry in groups[key]]
+        lines: list[UnprunedLine] = []
+        if unpruned_as_lines:
+            lines = [line for key in shown for line in unpruned_lines(matrix.workloads[key[0]], groups[key])]
+            entries = [entry for entry in entries if entry.prunes]
+        if len(shown) == 1:
+            legend(figure, matrix, entries, None, lines)
+        else:
+            rows_of_legend = legend(figure, matrix, entries, width, lines)
+            figure.set_figheight(PANEL_HEIGHT * rows + LEGEND_ROW * rows_of_legend + 0.1)
         yield numbered(name, page), figure
 
 
-def beyond(matrix: Matrix, pages: int) -> str:
+def beyond(workloads: int, pages: int) -> str:
     """What a caption says of workloads that a figure has no room for."""
-    over = len(matrix.groups()) - PANELS * pages
+    over = workloads - PANELS * pages
     return f" {over} more workloads are in the tables and the page." if over > 0 else ""
 
 
-def legend(figure: Figure, matrix: Matrix, entries: Sequence[Entry], width: float) -> None:
-    """Methods below the panels, in the order of the tables; `width` of the figure in inches."""
+def legend(
+    figure: Figure, matrix: Matrix, entries: Sequence[Entry], width: float | None, lines: Sequence[UnprunedLine] = ()
+) -> int:
+    """Methods, in the order of the tables, then lines: below the panels, or beside them.
+
+    Args:
+        width: of the figure, in inches; None puts the legend beside the panels.
+
+    Returns:
+        Its rows.
+    """
     from matplotlib.lines import Line2D
 
     shown = {entry.method for entry in entries}
@@ -83,15 +124,20 @@ def legend(figure: Figure, matrix: Matrix, entries: Sequence[Entry], width: floa
         for method in matrix.methods()
         if method in shown
     ]
+    handles += unpruned_handles(lines)
     if not handles:
-        return
+        return 0
+    if width is None:
+        figure.legend(handles=handles, loc="outside right center", handlelength=2.6)
+        return len(handles)
     longest = max(len(handle.get_label()) for handle in handles)
     together = sum(0.62 + 0.058 * len(handle.get_label()) for handle in handles)
-    columns = len(handles)
+    rows, columns = 1, len(handles)
     if together > width:
-        lines = math.ceil(len(handles) / max(1, int(width / (0.62 + 0.058 * longest))))
-        columns = math.ceil(len(handles) / lines)
+        rows = math.ceil(len(handles) / max(1, int(width / (0.62 + 0.058 * longest))))
+        columns = math.ceil(len(handles) / rows)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.4)
+    return rows
 
 
 def by_method(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
@@ -110,6 +156,7 @@ class _Point:
     y: float
     x_interval: float | None
     y_interval: float | None
+    seeds: int
     missed: bool
 
 
@@ -121,39 +168,46 @@ def scatter(
     x: str,
     *,
     x_bars: bool = False,
-    dodge: float = 0.0,
+    bands: bool = False,
+    lines: Sequence[UnprunedLine] = (),
 ) -> None:
     """Means with 95 % intervals, joined by method; an entry off its budget is a cross.
 
     Args:
         x: attribute of `Entry` that stands on the x-axis.
         x_bars: draw the intervals along x as well.
-        dodge: how far methods are set apart along x, so that the bars of one budget can be told apart.
+        bands: draw the intervals of a method as a band along its line, not as bars.
+        lines: networks that are not pruned and must be inside the panel; the dense one by default.
     """
     styles = method_styles(matrix)
-    methods = by_method(entries)
-    for index, (method, of_method) in enumerate(methods.items()):
-        points = _points(of_method, x, shift=dodge * (index - (len(methods) - 1) / 2))
+    whole = [line.sample for line in lines or unpruned_lines(workload)]
+    axis.set_ylim(*metric_limits([entry.final for entry in entries], whole))
+    for method, of_method in by_method(entries).items():
+        points = _points(of_method, x)
         if points:
-            _draw_points(axis, points, styles[method], x_bars=x_bars)
-    fit_metric_axis(axis, entries, workload)
+            _draw_points(axis, points, styles[method], x_bars=x_bars, bands=bands)
     axis.set_ylabel(metric_label(workload))
 
 
-def _points(entries: Sequence[Entry], x: str, *, shift: float) -> list[_Point]:
+def _points(entries: Sequence[Entry], x: str) -> list[_Point]:
     found = []
     for entry in entries:
         across, final = getattr(entry, x), entry.final
         if across.mean is not None and final.mean is not None:
             missed = bool(entry.budget_misses)
-            found.append(_Point(across.mean + shift, final.mean, across.interval, final.interval, missed))
+            found.append(_Point(across.mean, final.mean, across.interval, final.interval, final.n, missed))
     return found
 
 
-def _draw_points(axis: Axes, points: Sequence[_Point], method_style: style.MethodStyle, *, x_bars: bool) -> None:
+def _draw_points(
+    axis: Axes, points: Sequence[_Point], method_style: style.MethodStyle, *, x_bars: bool, bands: bool
+) -> None:
     axis.plot([p.x for p in points], [p.y for p in points], zorder=3, **method_style.line())
     barred = [(p.x, p.y, p.y_interval) for p in points if p.y_interval]
-    if barred:
+    if bands and len(barred) > 1 and all(p.seeds >= FEWEST_FOR_A_BAND for p in points):
+        low, high = [y - half for _, y, half in barred], [y + half for _, y, half in barred]
+        axis.fill_between([x for x, _, _ in barred], low, high, color=method_style.colour, alpha=0.13, lw=0, zorder=2)
+    elif barred:
         low, high = [y - half for _, y, half in barred], [y + half for _, y, half in barred]
         axis.vlines([x for x, _, _ in barred], low, high, color=method_style.colour, linewidth=0.9, zorder=2)
     if x_bars:

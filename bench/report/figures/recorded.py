@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+NOT_DRAWN = frozenset({"phase", "epoch", "seconds", "lr", "samples", "weight_steps", "architecture_steps"})
+"""What the rows of a trajectory count or name; all else in them is drawn as a curve."""
+
 
 def number(value: Any) -> float | None:
     """A finite number, or None."""

@@ -12,7 +12,7 @@ from bench.report.figures import style
 from bench.report.figures.axes import REFERENCE_LINE, whole_numbers
 from bench.report.figures.drawing import Drawing, at_smallest_budget, by_workload, numbered
 from bench.report.figures.panels import legend, method_styles
-from bench.report.figures.recorded import number
+from bench.report.figures.recorded import NOT_DRAWN, number
 from bench.report.matrix import Matrix
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _common_keys(entries: Sequence[Entry]) -> list[str]:
             for row in record.trajectory:
                 if row.get("phase") == "search":
                     for key, value in row.items():
-                        if key not in ("epoch", "seconds", "lr") and number(value) is not None:
+                        if key not in NOT_DRAWN and number(value) is not None:
                             methods.setdefault(key, set()).add(entry.method)
     return sorted(methods, key=lambda key: (not key.startswith("expected"), -len(methods[key]), key))[:MAX_CURVES]
 

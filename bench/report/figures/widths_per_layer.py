@@ -22,12 +22,13 @@ MAX_NUMBERS = 300
 
 
 def widths_per_layer(matrix: Matrix) -> Iterator[Drawing]:
-    """One figure a workload; a pruning that was searched elsewhere stands below the method's own."""
+    """One figure a workload; below a method's own pruning stand its blind search and one of another workload."""
     drawn = 0
     for (name, protocol), entries in matrix.groups().items():
-        moved = [e for e in matrix.entries if e.searched_on and (e.workload, e.protocol) == (name, protocol)]
-        both = sorted([*entries, *moved], key=lambda e: (e.control, e.method, e.searched_on))
-        usable = [e for e in both if any(r.groups for r in e.records) and e.prunes]
+        here = [e for e in matrix.entries if (e.workload, e.protocol) == (name, protocol)]
+        others = [e for e in here if e.ablation == "blind" or (e.searched_on and not e.ablation)]
+        shown = sorted([*entries, *others], key=lambda e: (e.control, e.method, e.ablation, e.searched_on))
+        usable = [e for e in shown if any(r.groups for r in e.records) and e.prunes]
         if not usable or drawn == max_deep(matrix):
             continue
         yield Drawing(
@@ -67,7 +68,7 @@ def _panel(axis: Axes, entries: Sequence[Entry], layers: Sequence[str], *, writt
                 if not math.isnan(share):
                     axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6, color=colour)
     heat_map(axis, image, limits=(0, 1))
-    labels = [f"{e.method}, from {e.searched_on}" if e.searched_on else e.method for e in entries]
+    labels = [f"{e.label}, from {e.searched_on}" if e.searched_on else e.label for e in entries]
     axis.set_yticks(range(len(entries)), [style.label(label, 28) for label in labels])
     axis.tick_params(length=0)
     for spine in axis.spines.values():

@@ -37,6 +37,10 @@
       known.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))));
   }
 
+  /** The ends of an interval of a difference; null where there is none. */
+  const interval = (ends, digits, remark = "") =>
+    ends && ends.map((end) => signed(end, digits)).join(" to ") + remark;
+
   // ---- one entry ----
 
   function entryView(entry) {
@@ -63,6 +67,9 @@
         ["Rank", entry.main && entry.rank !== null ? String(entry.rank) : null],
         ["Verdict", VERDICTS[entry.verdict]],
         ["p against the best", entry.p_best === null ? null : String(entry.p_best)],
+        ["Minus its best rival", entry.rival ? `${entry.rival}: ${signed(entry.difference, digits)}` : null],
+        ["95 % interval over seeds", interval(entry.over_seeds, digits)],
+        ["95 % interval over test samples", interval(entry.over_samples, digits, ", for these networks alone")],
       ]),
       table(
         ["Cell", "Seed", "Status", "Dense", "After pruning", "After recovery", "Δ", "MACs %", "Latency ms", "Total s"],
@@ -148,15 +155,27 @@
     ])];
   }
 
-  function costTable({ cost }) {
-    if (!cost) return [];
-    const withSum = (values) => [...values, values.reduce((sum, value) => sum + value)];
-    const epochs = withSum([cost.dense_epochs, cost.search_epochs, cost.recovery_epochs]);
-    const seconds = withSum([cost.dense_seconds, cost.search_seconds, cost.recovery_seconds]);
-    return [heading("Cost"), table(["", "Dense (shared)", "Search", "Recovery", "Total"], [
-      ["epochs", ...epochs.map(String)],
-      [`seconds on ${cost.device}`, ...seconds.map((value) => fixed(value, 1))],
-    ])];
+  /** What each phase took; the dense network is shared by all methods. */
+  function costTable({ phases, device }) {
+    if (!phases) return [];
+    const count = (value) => isAbsent(value) ? DASH : value.toLocaleString("en-US");
+    const total = (field) => phases.reduce((sum, phase) => sum + (phase[field] ?? 0), 0);
+    const row = (name, { epochs, samples, weight_steps, architecture_steps, peak_lr, seconds }) => [
+      name, count(epochs), count(samples), count(weight_steps), count(architecture_steps), count(peak_lr),
+      fixed(seconds, 1),
+    ];
+    const sum = {
+      epochs: total("epochs"),
+      samples: total("samples") || null,
+      weight_steps: total("weight_steps") || null,
+      architecture_steps: total("architecture_steps") || null,
+      peak_lr: null,
+      seconds: total("seconds"),
+    };
+    return [heading("Cost"), table(
+      ["", "Epochs", "Samples seen", "Weight steps", "Architecture steps", "Peak rate", `Seconds on ${device}`],
+      [...phases.map((phase) => row(phase.name === "dense" ? "dense (shared)" : phase.name, phase)), row("total", sum)],
+    )];
   }
 
   function latencyFacts({ latency_dense, latency_pruned }) {

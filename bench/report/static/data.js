@@ -21,9 +21,10 @@
     entry.method = methods[entry.method_index];
     entry.cells = [];
     const differs = [];
-    if (!entry.main && entry.recovery) differs.push(entry.recovery);
+    if (!entry.main && !entry.ablation && entry.recovery) differs.push(entry.recovery);
     if (entry.searched_on) differs.push("from " + entry.searched_on);
-    entry.label = entry.method.name + (differs.length ? ` (${differs.join(", ")})` : "");
+    const name = entry.method.name + (entry.ablation ? " " + entry.ablation : "");
+    entry.label = name + (differs.length ? ` (${differs.join(", ")})` : "");
   }
 
   for (const cell of cells) {
@@ -61,6 +62,9 @@
       const found = named(details.fields, details.rows[cell.id]);
       for (const [part, fields] of Object.entries(details.parts)) {
         if (found[part] !== null) found[part] = named(fields, found[part]);
+      }
+      for (const [list, fields] of Object.entries(details.lists)) {
+        if (found[list] !== null) found[list] = found[list].map((row) => named(fields, row));
       }
       for (const [field, values] of Object.entries(details.shared)) {
         if (found[field] !== null) found[field] = values[found[field]];

@@ -1,7 +1,7 @@
 // The legend, and a figure for each workload: the metric against a cost, a point an entry.
 "use strict";
 {
-  const { byId, el, fixed, signed, plusMinus, entryHref, cellHref } = prunebench.base;
+  const { byId, el, fixed, signed, plusMinus, clip, entryHref, cellHref } = prunebench.base;
   const { methods, entries } = prunebench.data;
   const { selection } = prunebench.filters;
 
@@ -31,8 +31,6 @@
   const MAX_PANELS = 12;
   /** Panels in the first row of a wide window. */
   const FIRST_PANELS = 3;
-  /** Percent of the dense MACs between methods of one budget. */
-  const SET_APART = 0.55;
   /** Standard deviations at which an interval is cut: one of two seeds can be far wider than all differences. */
   const MAX_REACH = 3;
 
@@ -66,7 +64,8 @@
   }
 
   function drawLegend() {
-    const shown = new Set(selection.rows.filter((row) => row.n).map((row) => row.entry.method));
+    const drawn = selection.rows.filter(({ n, entry }) => n && !entry.ablation);
+    const shown = new Set(drawn.map(({ entry }) => entry.method));
     const items = methods.filter((method) => shown.has(method)).map((method) => {
       const name = method.control ? el("i", {}, method.name) : method.name;
       return el("span", { title: method.name }, symbolPicture(method), name);
@@ -92,7 +91,7 @@
   function panelGroups({ x, y }) {
     const groups = new Map();
     for (const row of selection.rows) {
-      if (!row.n || row[x].mean === null || row[y].mean === null) continue;
+      if (row.entry.ablation || !row.n || row[x].mean === null || row[y].mean === null) continue;
       const key = row.entry.workload.index + "|" + row.entry.protocol;
       if (!groups.has(key)) groups.set(key, []);
       groups.get(key).push(row);
@@ -123,21 +122,17 @@
 
   /** A point for each row of a panel, from the smallest network to the largest. */
   function panelPoints(group, { x, y }) {
-    const present = [...new Set(group.map((row) => row.entry.method.index))].sort((a, b) => a - b);
-    // Networks of one budget have nearly the same MACs: set apart, their intervals can be told.
-    const shift = ({ method }) =>
-      x === "macs_percent" ? SET_APART * (present.indexOf(method.index) - (present.length - 1) / 2) : 0;
     const points = group.map((row) => {
       const { entry, [x]: cost, [y]: metric } = row;
       const interval = metric.interval ?? 0;
       return {
         row,
-        x: cost.mean + shift(entry),
+        x: cost.mean,
         y: metric.mean,
         low: metric.mean - interval,
         high: metric.mean + interval,
         reach: Math.min(interval, MAX_REACH * (metric.std ?? 0)),
-        /** Points of one line share method, recovery and what was searched on. */
+        /** Points of one line are of one method, recovery and source. */
         line: [entry.method.index, entry.recovery, entry.searched_on].join("|"),
         href: entryHref(entry),
       };
@@ -154,9 +149,16 @@
     return { domain: [left - margin, left + margin] };
   }
 
-  function metricDomain(points, reference) {
-    const low = Math.min(...points.map((point) => point.y - point.reach), reference ?? Infinity);
-    const high = Math.max(...points.map((point) => point.y + point.reach), reference ?? -Infinity);
+  /** Where the dense network stands; empty where it is not known. */
+  function denseReference(workload, { y }) {
+    const value = { final: workload.dense_mean, delta: 0 }[y] ?? null;
+    return value === null ? [] : [value];
+  }
+
+  /** Limits that hold every point with its reach, and the lines. */
+  function metricDomain(points, lines) {
+    const low = Math.min(...points.map((point) => point.y - point.reach), ...lines);
+    const high = Math.max(...points.map((point) => point.y + point.reach), ...lines);
     const margin = 0.06 * (high - low) || 0.5;
     return { domain: [low - margin, high + margin] };
   }
@@ -172,20 +174,23 @@
     ].join("\n");
   }
 
-  function panelMarks(group, points, reference, axes) {
+  function panelMarks(rows, points, { dense, whole }, axes) {
     const { x, y, intervals, seeds } = axes;
     const stroke = (point) => entryColour(point.row.entry);
     const fill = (point) => point.row.entry.method.control ? "var(--paper)" : stroke(point);
     const symbol = (point) => point.row.entry.method.index;
     const marks = [Plot.gridX({ strokeOpacity: 0.12 }), Plot.gridY({ strokeOpacity: 0.12 })];
-    if (reference !== null) marks.push(Plot.ruleY([reference], { strokeDasharray: "2,3", strokeWidth: 1.2 }));
+    marks.push(
+      Plot.ruleY(dense, { strokeDasharray: "2,3", strokeWidth: 1.2 }),
+      Plot.ruleY(whole, { strokeDasharray: "7,3", strokeWidth: 1.2 }),
+    );
     marks.push(Plot.line(points, { x: "x", y: "y", z: "line", stroke, strokeWidth: 1.3, strokeOpacity: 0.75 }));
     if (intervals) {
       const spread = points.filter((point) => point.row[y].interval !== null);
       marks.push(Plot.ruleX(spread, { x: "x", y1: "low", y2: "high", stroke, strokeWidth: 1, clip: true }));
     }
     if (seeds) {
-      const cells = group.flatMap((row) => row.cells)
+      const cells = rows.flatMap((row) => row.cells)
         .filter((cell) => cell.status === "finished" && cell[x] !== null && cell[y] !== null);
       const cellFill = (cell) => entryColour(cell.entry);
       marks.push(Plot.dot(cells, { x, y, r: 1.6, fill: cellFill, fillOpacity: 0.6, href: cellHref }));
@@ -199,11 +204,107 @@
     return marks;
   }
 
+  // ---- a panel for one budget ----
+
+  const DOT_ROW = 22;
+  const MAX_NAME = 24;
+  /** Of a network that is not pruned, which stands beside the dense one. */
+  const isWhole = (row) => !row.entry.prunes;
+
+  /** Whether all pruned networks of a panel have one budget, so that MACs across would draw no curve. */
+  function hasOneBudget(group, { x }) {
+    const pruned = group.filter((row) => !isWhole(row));
+    return x === "macs_percent" && pruned.length > 0 && new Set(pruned.map((row) => row.entry.budget)).size === 1;
+  }
+
+  /** Methods down the side, the best mean first and controls below; the metric across. */
+  function dotPanel(group, axes) {
+    const { workload, protocol } = group[0].entry;
+    const { y, intervals, seeds } = axes;
+    const better = workload.higher_is_better ? -1 : 1;
+    const rows = group.filter((row) => !isWhole(row)).sort((a, b) =>
+      a.entry.method.control - b.entry.method.control || better * (a[y].mean - b[y].mean));
+    const points = panelPoints(rows, axes).sort((a, b) => rows.indexOf(a.row) - rows.indexOf(b.row));
+    const dense = denseReference(workload, axes);
+    const whole = group.filter(isWhole).map((row) => row[y].mean);
+    const { domain: [low, high] } = metricDomain(points, [...dense, ...whole]);
+    const place = (point) => String(point.row.key);
+    const inside = (value) => Math.min(high, Math.max(low, value));
+    const stroke = (point) => entryColour(point.row.entry);
+    const spread = intervals ? points.filter((point) => point.row[y].interval !== null) : [];
+    const single = rows.flatMap((row) => row.cells.map((cell) => ({ cell, row })))
+      .filter(({ cell }) => seeds && cell.status === "finished" && cell[y] !== null);
+    const names = new Map(points.map((point) => [place(point), clip(point.row.entry.label, MAX_NAME)]));
+    const controls = points.filter((point) => point.row.entry.method.control).map(place);
+    const dot = { x: (point) => point.y, y: place };
+    const unit = workload.unit ? ", " + workload.unit : "";
+    const svg = Plot.plot({
+      width: 392,
+      height: 62 + DOT_ROW * points.length,
+      marginLeft: Math.min(160, 14 + 6.2 * Math.max(...[...names.values()].map((name) => name.length))),
+      marginRight: 14,
+      marginBottom: 38,
+      marginTop: 8,
+      style: { fontSize: "11px", background: "transparent" },
+      x: {
+        label: `${workload.metric}${unit}`,
+        labelAnchor: "center",
+        labelArrow: "none",
+        ticks: 5,
+        domain: [low, high],
+      },
+      y: { domain: points.map(place), label: null, tickSize: 0, tickFormat: (key) => names.get(key), padding: 0 },
+      symbol: {
+        domain: points.map((point) => point.row.entry.method.index),
+        range: points.map((point) => point.row.entry.method.symbol),
+      },
+      marks: [
+        Plot.barX(controls, { y: (key) => key, x1: low, x2: high, fill: "currentColor", fillOpacity: 0.05 }),
+        Plot.gridX({ strokeOpacity: 0.12 }),
+        Plot.ruleX(dense, { strokeDasharray: "2,3", strokeWidth: 1.2 }),
+        Plot.ruleX(whole, { strokeDasharray: "7,3", strokeWidth: 1.2 }),
+        Plot.ruleY(spread, {
+          y: place, x1: (point) => inside(point.low), x2: (point) => inside(point.high), stroke, strokeWidth: 1.2,
+        }),
+        Plot.dot(points, {
+          ...dot,
+          r: 4.4,
+          symbol: (point) => point.row.entry.method.index,
+          fill: (point) => point.row.entry.method.control ? "var(--paper)" : stroke(point),
+          stroke,
+          href: "href",
+        }),
+        Plot.dot(single, {
+          x: ({ cell }) => cell[y],
+          y: ({ row }) => String(row.key),
+          r: 2,
+          fill: ({ row }) => entryColour(row.entry),
+          stroke: "var(--paper)",
+          strokeWidth: 0.6,
+          href: ({ cell }) => cellHref(cell),
+        }),
+        Plot.dot(points.filter((point) => point.row.misses), {
+          ...dot, r: 8, symbol: "times", stroke: "var(--bad)", strokeWidth: 1.6,
+        }),
+        Plot.tip(points, Plot.pointer({ ...dot, fontSize: 12, title: (point) => pointTip(point, axes) })),
+      ],
+    });
+    const title = `${workload.name}, ${rows[0].entry.budget} of the MACs` + (axes.protocols ? " · " + protocol : "");
+    return el("figure", { "data-workload": workload.name }, el("figcaption", { title }, title), svg);
+  }
+
+  // ---- a panel for several ----
+
   /** One workload's figure. */
   function panel(group, axes) {
+    if (hasOneBudget(group, axes)) return dotPanel(group, axes);
     const { workload, protocol } = group[0].entry;
-    const points = panelPoints(group, axes);
-    const reference = { final: workload.dense_mean, delta: 0 }[axes.y] ?? null;
+    // Across MACs, networks that are not pruned are lines: as points at 100 % they would take up half of the panel.
+    const isLine = (row) => axes.x === "macs_percent" && isWhole(row) && group.some((other) => !isWhole(other));
+    const rows = group.filter((row) => !isLine(row));
+    const points = panelPoints(rows, axes);
+    const dense = denseReference(workload, axes);
+    const whole = group.filter(isLine).map((row) => row[axes.y].mean);
     const shown = [...new Set(points.map((point) => point.row.entry.method))];
     const unit = workload.unit ? ", " + workload.unit : "";
     const svg = Plot.plot({
@@ -227,10 +328,10 @@
         label: `${workload.metric}${unit}${workload.higher_is_better ? " ↑" : " ↓"}`,
         labelArrow: "none",
         ticks: 6,
-        ...metricDomain(points, reference),
+        ...metricDomain(points, [...dense, ...whole]),
       },
       symbol: { domain: shown.map((method) => method.index), range: shown.map((method) => method.symbol) },
-      marks: panelMarks(group, points, reference, axes),
+      marks: panelMarks(rows, points, { dense, whole }, axes),
     });
     const title = workload.name + (axes.protocols ? " · " + protocol : "");
     return el("figure", { "data-workload": workload.name }, el("figcaption", { title }, title), svg);

@@ -187,7 +187,7 @@
   }
 
   function fillTables() {
-    comparison.setData(selection.rows.filter(({ entry }) => entry.main || entry.searched_on || entry.recovery));
+    comparison.setData(selection.rows.filter(({ entry }) => !entry.ablation));
     cellTable.setData(selection.cells);
   }
 

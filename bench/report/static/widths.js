@@ -25,10 +25,10 @@
     if (values.includes(kept)) select.value = kept;
   }
 
-  /** Rows with widths: of the main comparison, or of a pruning that was searched elsewhere. */
+  /** Rows with widths of their own: of the main comparison, of a blind search, or of one on another workload. */
   function usableRows() {
     return selection.rows.filter(({ n, entry, cells }) =>
-      n && (entry.main || entry.searched_on) && cells.some((cell) => detailsOf(cell).widths !== null));
+      n && (entry.main || entry.searched_on || entry.ablation === "blind") && cells.some((cell) => detailsOf(cell).widths !== null));
   }
 
   /** Offer what there is to choose, and give the rows of the workload and the budget that are chosen. */

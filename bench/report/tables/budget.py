@@ -57,6 +57,7 @@ def _columns(entries: Sequence[Entry]) -> list[Shown[Entry]]:
 
 def _fields(entry: Entry) -> dict[str, Any]:
     return place_fields(entry) | {
+        "ablation": entry.ablation,
         "recovery": entry.recovery,
         "source": entry.searched_on,
         "n": len(entry.records),
@@ -72,10 +73,8 @@ def _fields(entry: Entry) -> dict[str, Any]:
 
 def _label(entry: Entry, entries: Sequence[Entry]) -> str:
     """The method, with its recovery where it was recovered in several ways, and where its pruning was searched."""
-    same = [
-        e for e in entries if (e.method, e.budget, e.searched_on) == (entry.method, entry.budget, entry.searched_on)
-    ]
-    label = entry.method + (f", {entry.recovery}" if len({e.recovery for e in same}) > 1 else "")
+    same = [e for e in entries if e.key._replace(recovery="") == entry.key._replace(recovery="")]
+    label = entry.label + (f", {entry.recovery}" if len({e.recovery for e in same}) > 1 else "")
     return label + (f", from {entry.searched_on}" if entry.searched_on else "")
 
 
@@ -96,7 +95,7 @@ def _miss_notes(entries: Sequence[Entry]) -> list[str]:
     for entry in entries:
         for record in entry.records:
             if record.audit and record.audit.note and not within(record):
-                text = f"{entry.method} at {entry.budget:g}: {record.audit.note}"
+                text = f"{entry.label} at {entry.budget:g}: {record.audit.note}"
                 notes[text] = notes.get(text, 0) + 1
     shown = [text if count == 1 else f"{text} ({count} cells)" for text, count in notes.items()]
     more = len(shown) - MAX_NOTES

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from bench.report.matrix import Matrix
 from bench.report.tables.budget import budget_table
+from bench.report.tables.contribution import contribution_table
 from bench.report.tables.data import Table
 from bench.report.tables.ledger import ledger_table
 from bench.report.tables.main import main_table
 from bench.report.tables.metrics import metrics_table
+from bench.report.tables.power import power_table
 from bench.report.tables.published import published_table
 from bench.report.tables.ranks import rank_table
 from bench.report.tables.recovery import recovery_table
@@ -17,6 +19,8 @@ from bench.report.tables.transfer import transfer_table
 
 TABLES: tuple[Callable[[Matrix], Table | None], ...] = (
     main_table,
+    contribution_table,
+    power_table,
     rank_table,
     recovery_table,
     transfer_table,

@@ -35,12 +35,24 @@ from bench.report.tables.shared import (
 from bench.report.workload import WorkloadSummary
 
 AFTER_RECOVERY = numbers("After recovery")
+EQUAL = {
+    "samples": (
+        "Under protocol matched the training samples seen are held equal (match = samples): dense training, search and "
+        "recovery have as many epochs together for every method, and a network from fresh weights gets all of them."
+    ),
+    "steps": (
+        "Under protocol matched (equal steps) the steps of the weights are held equal (match = steps): an epoch of a "
+        "bi-level search, whose weights see half of the samples, counts as half of one."
+    ),
+}
+"""What each `match` of a suite holds equal."""
 MARKS = (
     "Mean ± sample standard deviation over n seeds; one seed has no ±. Δ is taken seed by seed against the dense "
     "network. **Bold**: better than every rival of the same budget (paired t-test over seeds, Holm-corrected, "
     "p < 0.05); “=” ties with the best by that test; “?” cannot be told (too few common seeds). *Italics*: a control. "
     "An entry with a cell off its budget is not ranked. Memory is the peak of a forward pass of the example batch "
-    "beyond the weights."
+    "beyond the weights. The CSV has each entry's difference to its best rival with two 95 % intervals: over seeds "
+    "(Student's t), and over test samples (paired bootstrap), which holds for these networks and not for new seeds."
 )
 
 
@@ -56,8 +68,21 @@ def main_table(matrix: Matrix) -> Table | None:
         # A network that is not pruned belongs beside the dense one, whatever budget it was filed under.
         ordered = sorted(entries, key=lambda e: e.prunes)
         sections.append(_section(section_title(name, protocol), ordered, workload))
-        raw += [main_fields(entry, workload) for entry in ordered]
-    return Table("main", "Main comparison", f"Test-split figures at matched MACs budgets. {MARKS}", sections, raw)
+        raw += [main_fields(entry, workload) | _rival_fields(matrix, entry) for entry in ordered]
+    caption = f"Test-split figures at matched MACs budgets. {held_equal(matrix)}{MARKS}"
+    return Table("main", "Main comparison", caption, sections, raw)
+
+
+def held_equal(matrix: Matrix) -> str:
+    """What was held equal beside the MACs, in sentences; a space follows."""
+    cells = [*matrix.configs.values(), *matrix.missing]
+    matched = {cell.match for cell in cells if cell.protocol == "matched"}
+    scales = {cell.plan.scale for cell in cells if cell.plan is not None}
+    parts = [EQUAL[match] for match in ("samples", "steps") if match in matched]
+    if any(cell.protocol == "paper" for cell in cells):
+        parts.append("Under protocol paper each method has its own recipe and epochs, and nothing else is held equal.")
+    parts += [f"All published epochs are multiplied by {scale:g} (paper_scale)." for scale in sorted(scales - {1.0})]
+    return "".join(f"{part} " for part in parts)
 
 
 def _section(title: str, entries: Sequence[Entry], workload: WorkloadSummary) -> Section:
@@ -121,6 +146,21 @@ def _is_set(value: Any) -> bool:
 
 def _plain(value: Any) -> str:
     return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _rival_fields(matrix: Matrix, entry: Entry) -> dict[str, Any]:
+    """The entry minus the best of the others of its budget."""
+    comparison = matrix.against_rival.get(entry.key)
+    seeds = comparison.over_seeds if comparison else None
+    samples = comparison.over_samples if comparison else None
+    return {
+        "rival": comparison.other.method if comparison else "",
+        "rival_difference_mean": comparison.gap.mean if comparison else None,
+        "rival_difference_low": seeds[0] if seeds else None,
+        "rival_difference_high": seeds[1] if seeds else None,
+        "rival_over_samples_low": samples[0] if samples else None,
+        "rival_over_samples_high": samples[1] if samples else None,
+    }
 
 
 def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:

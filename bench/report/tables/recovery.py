@@ -9,7 +9,7 @@ from typing import Any
 from bench.interface.cell import RECOVERIES
 from bench.report.entry import Entry, final_of, metric_value, sample_of
 from bench.report.matrix import Matrix, by_table
-from bench.report.statistics import Sample, paired_p
+from bench.report.statistics import Sample, corrected, paired_p
 from bench.report.tables.data import Num, Row, Section, Table, numbers
 from bench.report.tables.main import AFTER_RECOVERY, main_fields
 from bench.report.tables.shared import (
@@ -21,7 +21,6 @@ from bench.report.tables.shared import (
     Shown,
     budget_value,
     columns_of,
-    corrected,
     entry_id,
     mean,
     method_text,
@@ -48,7 +47,7 @@ class _Recovered:
 def recovery_table(matrix: Matrix) -> Table | None:
     """What recovery is worth."""
     sections, raw = [], []
-    own = [e for e in matrix.entries if e.n and not e.searched_on and e.prunes]
+    own = [e for e in matrix.entries if e.n and not e.searched_on and not e.ablation and e.prunes]
     for (name, protocol), entries in by_table(own).items():
         workload = matrix.workloads[name]
         recovered = _recovered(entries)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from bench.report.entry import Entry
-from bench.report.statistics import Sample, holm
+from bench.report.statistics import Sample
 from bench.report.tables.data import DASH, Column, Num, Row, Section, Text, Value, numbers, words
 from bench.report.workload import WorkloadSummary
 
@@ -48,7 +48,7 @@ def entry_section(
 def entry_id(entry: Entry) -> str:
     """Names an entry in the page."""
     key = entry.key
-    return "|".join((key.workload, key.protocol, f"{key.budget:g}", key.method, key.recovery, key.searched_on))
+    return "|".join((key.workload, key.protocol, f"{key.budget:g}", *key[3:]))
 
 
 def place_fields(entry: Entry) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def budget_value(entry: Entry) -> Num:
 
 def method_text(entry: Entry, label: str = "") -> Text:
     """The method, or a longer label of it, as a link to its cells."""
-    return Text(label or entry.method, "control" if entry.control else "plain", entry_id(entry))
+    return Text(label or entry.label, "control" if entry.control or entry.ablation else "plain", entry_id(entry))
 
 
 def recovery_text(entry: Entry) -> Text:
@@ -87,6 +87,13 @@ def spread(sample: Sample, digits: int, *, signed: bool = False, bold: bool = Fa
 
 def count(number: int) -> Num:
     return Num(float(number), digits=0)
+
+
+def interval_text(interval: tuple[float, float] | None, digits: int) -> Text:
+    """The ends of an interval of a difference."""
+    if interval is None:
+        return Text(DASH)
+    return Text(" to ".join(Num(end, digits=digits, signed=True).text for end in interval))
 
 
 def seeds_value(entry: Entry) -> Value:
@@ -108,9 +115,3 @@ def rank_text(entry: Entry) -> Text:
 def metric_title(workload: WorkloadSummary) -> str:
     unit = f", {workload.unit}" if workload.unit else ""
     return f"{workload.metric or 'metric'}{unit} {'↑' if workload.higher_is_better else '↓'}"
-
-
-def corrected(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction of those p-values that there are."""
-    adjusted = iter(holm([p for p in p_values if p is not None]))
-    return [next(adjusted) if p is not None else None for p in p_values]

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.report.entry import Entry, EntryKey
 from bench.report.matrix import Matrix, by_table
-from bench.report.statistics import ALPHA, Sample, paired_p
+from bench.report.statistics import ALPHA, Sample, corrected, paired_gaps, paired_p
 from bench.report.tables.data import Num, Row, Section, Table, Text, numbers, words
 from bench.report.tables.shared import (
     BUDGET,
@@ -18,7 +18,6 @@ from bench.report.tables.shared import (
     Shown,
     budget_value,
     columns_of,
-    corrected,
     entry_id,
     mean,
     method_text,
@@ -44,7 +43,7 @@ class _Transferred:
 
 def transfer_table(matrix: Matrix) -> Table | None:
     """What a pruning is worth on another workload than the one it was searched on."""
-    own = {entry.key: entry for entry in matrix.entries if not entry.searched_on and entry.n}
+    own = {entry.key: entry for entry in matrix.entries if not entry.searched_on and not entry.ablation and entry.n}
     sections, raw = [], []
     for (name, protocol), entries in by_table([e for e in matrix.entries if e.searched_on and e.n]).items():
         transferred = _transferred(entries, own)
@@ -65,14 +64,9 @@ def _transferred(entries: Sequence[Entry], own: Mapping[EntryKey, Entry]) -> lis
         for entry, partner in zip(entries, partners, strict=True)
     ]
     return [
-        _Transferred(entry, partner, _gap(entry, partner), p)
+        _Transferred(entry, partner, paired_gaps(partner.final_by_seed if partner else {}, entry.final_by_seed), p)
         for entry, partner, p in zip(entries, partners, corrected(p_values), strict=True)
     ]
-
-
-def _gap(entry: Entry, partner: Entry | None) -> Sample:
-    there = partner.final_by_seed if partner else {}
-    return Sample(tuple(there[seed] - value for seed, value in entry.final_by_seed.items() if seed in there))
 
 
 def _section(title: str, transferred: Sequence[_Transferred], digits: int) -> Section:

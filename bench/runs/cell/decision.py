@@ -61,13 +61,14 @@ def _search(inputs: CellInputs, active: ActiveJob) -> dict[str, Any]:
     ctx = search_context(
         inputs.loaded.task,
         inputs.loaded.data.visible,
-        cell.workload.train,
+        cell.search_recipe,
         epochs=cell.search_epochs,
         seed=cell.seed,
         device=inputs.loaded.device,
         workdir=active.folder,
         log=log,
         observer=active.observer,
+        blind=cell.ablation == "blind",
     )
     start = time.perf_counter() - waited()
     found = _found(inputs, budget, ctx, active.tracker)
@@ -84,20 +85,30 @@ def _search(inputs: CellInputs, active: ActiveJob) -> dict[str, Any]:
 
 
 def _found(inputs: CellInputs, budget: Budget, ctx: Context, tracker: Tracker) -> Found:
-    """What the method finds, or what it found on another workload where the cell transfers that."""
+    """What the method finds, or what another cell found where this one takes that over."""
     cell, dense, graph = inputs.cell, inputs.dense.model, inputs.graph
-    if cell.transfer is None:
-        method = registry.make_method(cell.adapter, cell.hyper)
-        return method.search(copy.deepcopy(dense), graph, inputs.loaded.task, budget, ctx)
-    origin = _origin(cell.transfer, tracker)
-    found, how = transferred(origin.groups, origin.dropped_blocks, dense, graph, budget)
-    ctx.note(f"transfer from {origin.config.label}: {how}")
-    return found
+    if cell.source is not None:
+        origin = recorded_cell(cell.source, tracker)
+        ctx.note(f"widths and removed blocks are those that {origin.config.label} found")
+        widths = {group.name: group.width for group in origin.groups}
+        scores = graph.channel_scores(dense)
+        return Found(scores=scores, widths=widths, drop_blocks=tuple(origin.dropped_blocks))
+    if cell.transfer is not None:
+        origin = recorded_cell(cell.transfer, tracker)
+        found, how = transferred(origin.groups, origin.dropped_blocks, dense, graph, budget)
+        ctx.note(f"transfer from {origin.config.label}: {how}")
+        return found
+    method = registry.make_method(cell.adapter, cell.hyper)
+    return method.search(copy.deepcopy(dense), graph, inputs.loaded.task, budget, ctx)
 
 
-def _origin(cell_id: str, tracker: Tracker) -> Record:
-    """The record of the cell whose pruning is transferred."""
+def recorded_cell(cell_id: str, tracker: Tracker) -> Record:
+    """The record of the cell whose pruning is taken over.
+
+    Raises:
+        CellError: it is not recorded as finished.
+    """
     state = tracker.find(cell_id)
     if state is None or state.status != "finished":
-        raise CellError(f"cell {cell_id}, whose pruning is transferred, is not recorded as finished")
+        raise CellError(f"cell {cell_id}, whose pruning is taken over, is not recorded as finished")
     return tracker.record(state)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from torch import nn
 
-from bench.interface.record import LatencyFigures
+from bench.interface.record import LatencyFigures, Outcomes
+from bench.interface.task import Split
+from bench.runs.cell.decision import recorded_cell
 from bench.runs.cell.inputs import CellInputs
 from bench.structure.measure import Latency, compare_latencies, peak_memory
+from bench.tracking.mlflow_store import Tracker
 from bench.training.quiet import quiet
-from bench.training.recovery import recovery_recipe
 
 PICTURES = "pictures"
 """Folder of sample pictures, below a cell's own folder and among its run's artifacts."""
@@ -31,8 +33,10 @@ class Evaluation:
     """Figures of the dense network and of the pruned one."""
 
     pruned_metrics: dict[str, float]
-    """Before recovery."""
+    """Before recovery; empty for a network that never had the dense network's weights."""
     final_metrics: dict[str, float]
+    outcomes: Outcomes | None
+    """Of the final network, sample by sample, where the task gives them."""
     reference_metrics: dict[str, dict[str, float]]
     """Of baselines that need no network."""
     latency_dense: LatencyFigures
@@ -44,17 +48,17 @@ class Evaluation:
     """File names in the folder that was given."""
 
 
-def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path) -> Evaluation:
+def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path, tracker: Tracker) -> Evaluation:
     """Read the test split, once, and measure. Networks are moved to the device.
 
     Args:
         pictures: folder that sample pictures are drawn into.
     """
     loaded, dense = inputs.loaded, inputs.dense.model
-    task, device, recipe = loaded.task, loaded.device, recovery_recipe(inputs.cell)
+    task, device, recipe = loaded.task, loaded.device, inputs.cell.recovery_recipe
     test = loaded.data.test()  # the only reading of the test split in a cell
-    pruned_metrics = task.evaluate(networks.before, test, device, recipe)
-    final_metrics = task.evaluate(networks.final, test, device, recipe)
+    pruned_metrics = _before_recovery(inputs, networks.before, test, tracker)
+    final_metrics, outcomes = _with_outcomes(inputs, networks.final, test)
     references = task.references(loaded.data, test)
     drawn = task.pictures({"dense": dense, "pruned": networks.final}, test, pictures, device, recipe)
     pair = (dense.to(device), networks.final.to(device))
@@ -67,6 +71,7 @@ def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path) -> Ev
     return Evaluation(
         pruned_metrics=pruned_metrics,
         final_metrics=final_metrics,
+        outcomes=outcomes,
         reference_metrics=references,
         latency_dense=_figures(latencies[0]),
         latency_pruned=_figures(latencies[1]),
@@ -74,6 +79,25 @@ def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path) -> Ev
         peak_memory_pruned=memory[1],
         pictures=drawn,
     )
+
+
+def _before_recovery(inputs: CellInputs, network: nn.Module, test: Split, tracker: Tracker) -> dict[str, float]:
+    """Figures of the pruned network with the weights that pruning left."""
+    cell, loaded = inputs.cell, inputs.loaded
+    if not cell.needs_dense:
+        return {}
+    if cell.ablation == "scratch" and cell.source is not None:
+        return recorded_cell(cell.source, tracker).pruned_metrics  # the weights are in that cell, not in this one
+    return loaded.task.evaluate(network, test, loaded.device, cell.recovery_recipe)
+
+
+def _with_outcomes(inputs: CellInputs, network: nn.Module, test: Split) -> tuple[dict[str, float], Outcomes | None]:
+    """Figures of the final network, and what it made of each sample."""
+    task, device, recipe = inputs.loaded.task, inputs.loaded.device, inputs.cell.recovery_recipe
+    sampled = getattr(task, "evaluate_samples", None)
+    if sampled is None:
+        return task.evaluate(network, test, device, recipe), None
+    return sampled(network, test, device, recipe)
 
 
 def _figures(latency: Latency) -> LatencyFigures:

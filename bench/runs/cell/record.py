@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from bench.interface.record import Audit, GroupWidth, Ledger, Record
+from bench.interface.log import TrainingLog
+from bench.interface.record import Audit, GroupWidth, Ledger, PhaseCost, Record
 from bench.runs.cell.decision import Decision
 from bench.runs.cell.evaluation import PICTURES, Evaluation, PrunedNetworks
 from bench.runs.cell.inputs import CellInputs
@@ -14,7 +15,6 @@ from bench.runs.environment import environment
 from bench.runs.tracked import ActiveJob, now
 from bench.structure.measure import count_params
 from bench.training.device import resolve_precision
-from bench.training.recovery import recovery_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def make_record(inputs: CellInputs, results: CellResults, active: ActiveJob) -> 
         params_pruned=count_params(results.networks.final),
         audit=_audit(inputs, decision, macs),
         ledger=_ledger(inputs, decision),
-        environment=environment(device.type, resolve_precision(recovery_recipe(cell), device)),
+        environment=environment(device.type, resolve_precision(cell.recovery_recipe, device)),
         started_at=active.started_at,
         finished_at=now(),
         **_data(inputs),
@@ -91,7 +91,27 @@ def _ledger(inputs: CellInputs, decision: Decision) -> Ledger:
         search_seconds=decision.search_seconds,
         recovery_seconds=inputs.log.seconds("recovery"),
         device=inputs.loaded.device.type,
+        phases=_phases(inputs, decision),
     )
+
+
+def _phases(inputs: CellInputs, decision: Decision) -> list[PhaseCost]:
+    """What each phase cost that the final network's weights or architecture came from."""
+    logs = {"dense": TrainingLog(inputs.dense.rows)}
+    seconds = {"search": decision.search_seconds}
+    return [
+        PhaseCost(
+            name=name,
+            epochs=epochs,
+            samples=log.total(name, "samples"),
+            weight_steps=log.total(name, "weight_steps"),
+            architecture_steps=log.total(name, "architecture_steps"),
+            peak_lr=recipe.lr,
+            seconds=seconds.get(name, log.seconds(name)),
+        )
+        for name, epochs, recipe in inputs.cell.schedule
+        for log in [logs.get(name, inputs.log)]
+    ]
 
 
 def _data(inputs: CellInputs) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def run_cell(active: ActiveJob) -> Result:
     active.stage("recovery")
     networks = _recover(inputs, decision, pruned, active)
     active.stage("test")
-    evaluation = evaluate(inputs, networks, active.folder / PICTURES)
+    evaluation = evaluate(inputs, networks, active.folder / PICTURES, active.tracker)
     results = CellResults(decision=decision, macs=macs, networks=networks, evaluation=evaluation)
     record = make_record(inputs, results, active)
     _store(record, results, active)
@@ -82,9 +82,8 @@ def _recover(inputs: CellInputs, decision: Decision, pruned: nn.Module, active: 
         log=inputs.log,
         observer=active.observer,
     )
-    before = untrained if cell.from_scratch else as_pruned
     # Without recovery the result is the network as pruned, with its statistics estimated anew.
-    return PrunedNetworks(before=before, final=final if cell.recovery_epochs else as_pruned)
+    return PrunedNetworks(before=as_pruned, final=final if cell.recovery_epochs else as_pruned)
 
 
 def _store(record: Record, results: CellResults, active: ActiveJob) -> None:

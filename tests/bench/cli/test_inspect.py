@@ -16,13 +16,15 @@ def test_plan_lists_every_cell(
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, "plan", "cifar10-resnet20", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["counts"] == {"missing": 30} == {"missing": len(answer["cells"])}
+    assert answer["counts"] == {"missing": 39} == {"missing": len(answer["cells"])}
     assert len(answer["dense"]) == 3
-    # Dense networks, l1 and random, uniform-scratch, dense-longer (once a seed, whatever the budgets).
-    assert answer["epochs_left"] == 3 * 10 + 18 * 5 + 9 * 15 + 3 * 5
+    # Dense networks; l1, random and random-widths; uniform-scratch; dense-longer (once a seed, whatever the budgets).
+    assert answer["epochs_left"] == 3 * 10 + 27 * 5 + 9 * 15 + 3 * 15
+    assert {c["schedule"][-1]["recipe"]["lr"] for c in answer["cells"]} == {0.1}
     assert call(monkeypatch, "plan", "cifar10-resnet20", "--only", "method=l1", "--only", "seed=2") == 0
     text = capsys.readouterr().out
     assert "3 cells: 3 missing; dense networks: 0 of 1 done; 25 epochs to train" in text
+    assert "rewind" in text and "SGD momentum 0.9, rate 0.1 cosine, batch 64, decay 0.0005, warm-up 0.5" in text
 
 
 def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.interface.cell import Cell, Epochs, Recipe, Workload, digest
+from bench.interface.cell import RECOVERIES, Cell, Epochs, PaperPlan, Recipe, Workload, digest
 
 
 def workload(**changes: Any) -> Workload:
@@ -43,6 +43,9 @@ def test_everything_that_can_change_a_result_changes_the_id() -> None:
         {"protocol": "paper"},
         {"recovery": "scratch"},
         {"transfer": "abc"},
+        {"match": "steps"},
+        {"ablation": "blind"},
+        {"source": "abc"},
         {"workload": workload(dataset="cifar10")},
         {"workload": workload(options={"train_size": 10})},
         {"workload": workload(epochs=Epochs(dense=31, search=10, recovery=15))},
@@ -76,8 +79,46 @@ def test_pain_12_under_matched_every_cell_costs_the_same_number_of_epochs() -> N
     assert {c.total_epochs for c in (searching, one_shot, from_scratch)} == {55}
 
 
-def test_under_paper_nothing_is_made_up_for() -> None:
-    assert cell(protocol="paper").recovery_epochs == 15
+def test_matched_steps_count_the_steps_of_the_weights() -> None:
+    """A bi-level epoch takes half as many: what a search leaves out, recovery makes up for."""
+    by_samples = cell(searches=True, weight_share=0.5)
+    by_steps = cell(searches=True, weight_share=0.5, match="steps")
+    joint = cell(searches=True, match="steps")
+    assert (by_samples.recovery_epochs, by_steps.recovery_epochs, joint.recovery_epochs) == (15, 20, 15)
+    # Weight steps in epochs of the whole split: 30 + 10 / 2 + 20, as 30 + 25 of a method that does not search.
+    assert cell(match="steps").recovery_epochs == 25
+
+
+def test_fresh_weights_get_every_epoch_and_ablations_what_their_method_spends() -> None:
+    own = cell(searches=True, weight_share=0.5)
+    scratch = own.model_copy(update={"ablation": "scratch", "source": own.id, "recovery": "scratch"})
+    channels = own.model_copy(update={"ablation": "l1-channels", "source": own.id})
+    blind = own.model_copy(update={"ablation": "blind"})
+    assert (scratch.search_epochs, scratch.recovery_epochs) == (0, 55)
+    assert (channels.search_epochs, channels.recovery_epochs) == (0, 25)
+    assert (blind.search_epochs, blind.recovery_epochs) == (10, 15)
+    assert len({c.id for c in (own, scratch, channels, blind)}) == 4
+    assert [c.takes_over for c in (own, scratch, channels, blind)] == [False, True, True, False]
+    assert len({c.dense_id for c in (own, scratch, channels, blind)}) == 1
+
+
+def test_one_schedule_for_what_is_compared() -> None:
+    """Rows differ in where they start and who teaches, and in the rate where it is named for that."""
+    rates = {name: cell(recovery=name).recovery_recipe.lr for name in RECOVERIES}
+    assert {name for name, rate in rates.items() if rate != Recipe().lr} == {"finetune"}
+    assert cell().recovery == "rewind"
+
+
+def test_a_papers_plan_takes_the_place_of_the_workload() -> None:
+    plan = PaperPlan(
+        search=Recipe(lr=0.3), search_epochs=60, recovery=Recipe(lr=1e-3, schedule="constant"), recovery_epochs=40
+    )
+    own = cell(protocol="paper", searches=True, plan=plan)
+    assert (own.search_epochs, own.recovery_epochs, own.total_epochs) == (60, 40, 130)
+    assert (own.search_recipe.lr, own.recovery_recipe.schedule) == (0.3, "constant")
+    assert own.id != cell(protocol="paper", searches=True).id
+    # A control has no paper of its own and spends what it does under `matched`.
+    assert cell(protocol="paper").recovery_epochs == 25
     assert cell(protocol="paper", recovery="none").recovery_epochs == 0
 
 

@@ -16,10 +16,11 @@ from tests.bench.report import synthetic
 
 @pytest.fixture(scope="session")
 def cells() -> tuple[list[Record], list[Cell]]:
-    """Two tasks, one failed cell, one missing, one off budget; a transfer and a recovery ablation."""
+    """Two tasks, one failed cell, one missing, one off budget; a transfer, a recovery ablation and all controls."""
     digits = synthetic.workload("cifar10-resnet56", dataset="cifar10", model="resnet56")
     edsr = synthetic.workload("textures-edsr", "super_resolution", "textures", "edsr")
-    records = synthetic.matrix([digits, edsr], methods=("gdp", "l1", "random", "uniform-scratch"), budgets=(0.5, 0.25))
+    methods = ("gdp", "l1", "random", "uniform-scratch")
+    records = synthetic.matrix([digits, edsr], methods=methods, budgets=(0.5, 0.25), samples=200)
     records[1] = synthetic.record(records[1].config, fail="the loss became inf in epoch 3 of search")
     records[6] = synthetic.record(records[6].config, miss=0.02)
     missing = [records.pop(20).config]
@@ -27,6 +28,10 @@ def cells() -> tuple[list[Record], list[Cell]]:
         source = synthetic.cell(digits, "gdp", 0.25, seed)
         records.append(synthetic.record(synthetic.cell(edsr, "gdp", 0.25, seed, transfer=source.id)))
         records.append(synthetic.record(synthetic.cell(digits, "l1", 0.25, seed, recovery="distil")))
+        controls = [synthetic.ablated(source, name) for name in synthetic.ABLATIONS]
+        controls.append(synthetic.cell(digits, "random-widths", 0.25, seed))
+        controls.append(synthetic.cell(digits, "dense-longer", 1.0, seed))
+        records += [synthetic.record(cell, samples=200) for cell in controls]
     for record in records:
         if record.status == "finished" and record.cell["workload"]["task"] == "super_resolution":
             record.pictures = ["target_0.png", "output_0.png"]

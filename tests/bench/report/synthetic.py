@@ -8,14 +8,30 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench.interface.cell import Cell, Epochs, Recipe, Recovery, Workload, dense_id
-from bench.interface.record import Audit, GroupWidth, LatencyFigures, Ledger, Record
+from bench.interface.cell import Ablation, Cell, Epochs, Recipe, Recovery, Workload, dense_id
+from bench.interface.outcomes import metric, packed, unpacked
+from bench.interface.record import Audit, GroupWidth, LatencyFigures, Ledger, Outcomes, PhaseCost, Record
 from bench.report.entry import Entry
 from bench.report.matrix import build
 
 METHODS = ("dais", "dcss", "gdp", "l1", "tas")
 CONTROLS = ("random", "uniform-scratch")
-QUALITY = {"gdp": 1.0, "dais": 0.9, "tas": 0.95, "dcss": 0.7, "l1": 0.4, "random": 0.0, "uniform-scratch": 0.1}
+FROM_SCRATCH = ("uniform-scratch", "dense-longer")
+SEARCHES = {"dais": 0.5, "dcss": 0.5, "gdp": 1.0, "tas": 0.5}
+"""Methods that search, with the share of a search's samples on which weights take steps."""
+ABLATIONS: tuple[Ablation, ...] = ("blind", "l1-channels", "scratch")
+SAMPLES = 1_000
+"""Training samples of an epoch."""
+QUALITY = {
+    "gdp": 1.0,
+    "dais": 0.9,
+    "tas": 0.95,
+    "dcss": 0.7,
+    "l1": 0.4,
+    "random": 0.0,
+    "uniform-scratch": 0.1,
+    "random-widths": 0.2,
+}
 HOSTILE = (
     '<img src=x onerror="window.pwned=1">',
     "</script><script>window.pwned=1</script>",
@@ -44,7 +60,7 @@ def workload(
 
 
 def cell(w: Workload, method: str, budget: float, seed: int, **changes: Any) -> Cell:
-    recovery: Recovery = "scratch" if method == "uniform-scratch" else "finetune"
+    recovery: Recovery = "scratch" if method in FROM_SCRATCH else "rewind"
     values: dict[str, Any] = {
         "workload": w,
         "method": method,
@@ -52,10 +68,21 @@ def cell(w: Workload, method: str, budget: float, seed: int, **changes: Any) -> 
         "budget": budget,
         "seed": seed,
         "recovery": recovery,
-        "searches": method in ("dais", "dcss", "gdp", "tas"),
-        "needs_dense": method not in CONTROLS[1:],
+        "searches": method in SEARCHES,
+        "weight_share": SEARCHES.get(method, 1.0),
+        "needs_dense": method not in FROM_SCRATCH,
     }
     return Cell(**(values | changes))
+
+
+def ablated(own: Cell, ablation: Ablation) -> Cell:
+    """The control that takes the method of a cell apart."""
+    changes: dict[str, Any] = {"ablation": ablation}
+    if ablation != "blind":
+        changes["source"] = own.id
+    if ablation == "scratch":
+        changes["recovery"] = "scratch"
+    return own.model_copy(update=changes)
 
 
 def record(
@@ -70,8 +97,13 @@ def record(
     trajectory: bool = True,
     pictures: Sequence[str] = (),
     hostile: bool = False,
+    samples: int = 0,
 ) -> Record:
-    """What could have come of a cell: same cell, same record."""
+    """What could have come of a cell: same cell, same record.
+
+    Args:
+        samples: test samples of which the outcomes are recorded.
+    """
     base = {"suite": suite, "cell_id": c.id, "run_id": _hex(c.id, 32), "cell": c.model_dump(mode="json")}
     base |= {"environment": {"python": "3.13.1", "torch": "2.11.0", "git_commit": "0123456789abcdef", "device": "cpu"}}
     base |= {"started_at": "2026-01-01T00:00:00Z", "finished_at": f"2026-01-01T00:{c.seed % 60:02d}:00Z"}
@@ -84,42 +116,53 @@ def record(
     fixed = random.Random(_key(c.workload))
     dense = (36.0 if psnr else 88.0 + 6 * fixed.random()) + shared.gauss(0, 0.1 if psnr else 0.3)
     scale = 0.25 if psnr else 1.0
-    quality = QUALITY.get(c.method, 0.5)
+    quality = QUALITY.get(c.method, 0.5) - (0.3 if c.ablation else 0.0)
     loss = scale * effect * (1.6 - 1.2 * quality) * (1 / c.budget - 1)
     final = dense - loss + own.gauss(0, noise * scale)
-    pruned = dense - (4 + 30 * (1 - c.budget) * (1.4 - quality)) * scale * (1 + 0.1 * own.random())
+    pruned: float | None = dense - (4 + 30 * (1 - c.budget) * (1.4 - quality)) * scale * (1 + 0.1 * own.random())
     macs_dense = int(1_500_000 + 40_000_000 * fixed.random())
-    share = c.budget + miss + (own.random() - 0.5) * 0.006 * (0 if miss else 1)
+    share = c.budget + miss + (own.random() - 0.5) * 0.006 * (0 if miss or c.budget == 1 else 1)
     macs_pruned = round(macs_dense * share)
     params_dense = int(80_000 + 400_000 * fixed.random())
     widths = []
+    scatter = random.Random(f"{c.method} {c.seed}") if c.searches or c.method == "random-widths" else None
     for index in range(groups):
         size = 16 << (3 * index // groups)
         kept = min(1.0, math.sqrt(c.budget) * (1 + (0.35 if c.searches else 0.0) * math.sin(index + 5 * quality)))
+        kept = min(1.0, kept + scatter.uniform(-0.1, 0.1)) if scatter else kept
         width = max(1, round(size * kept))
-        name = f"layer{3 * index // groups + 1}.{index % (groups // 3 or 1)}.conv1"
-        widths.append(GroupWidth(name=f"{name}{index}", size=size, width=width, native_width=max(1, width - index % 2)))
+        layer = f"layer{3 * index // groups + 1}.{index % (groups // 3 or 1)}.conv1"
+        widths.append(
+            GroupWidth(name=f"{layer}{index}", size=size, width=width, native_width=max(1, width - index % 2))
+        )
     seconds = 0.5 + own.random() * 0.1
     ledger = Ledger(
-        dense_epochs=c.workload.epochs.dense,
+        dense_epochs=c.workload.epochs.dense if c.needs_dense else 0,
         search_epochs=c.search_epochs,
         recovery_epochs=c.recovery_epochs,
-        dense_seconds=c.workload.epochs.dense * (0.5 + shared.random() * 0.1),
+        dense_seconds=c.workload.epochs.dense * (0.5 + shared.random() * 0.1) if c.needs_dense else 0.0,
         search_seconds=c.search_epochs * seconds * 1.2,
         recovery_seconds=c.recovery_epochs * seconds * (0.4 + 0.6 * c.budget),
         device="cpu",
     )
-    metric = "psnr" if psnr else "miou" if c.workload.task == "segmentation" else "accuracy"
+    ledger.phases = list(_phases(c, ledger))
+    name = "psnr" if psnr else "miou" if c.workload.task == "segmentation" else "accuracy"
+    outcomes = _outcomes(name, final, c, samples) if samples else None
+    if outcomes is not None:
+        final = float(metric(outcomes.kind, unpacked(outcomes)))
+    if not c.needs_dense:
+        pruned = None
     latency = {"iqr_ms": 0.1, "batch_size": 1, "threads": 1, "device": "cpu"}
     return Record(
         **base,
         status="finished",
-        metric_name=metric,
+        metric_name=name,
         metric_unit="dB" if psnr else "%",
-        dense_metrics={metric: dense, "loss": 0.4},
-        pruned_metrics={metric: pruned, "loss": 1.4},
-        final_metrics={metric: final, "loss": 0.5},
-        reference_metrics={"bicubic": {"psnr": 33.66}} if psnr else {"majority class": {metric: 10.0}},
+        dense_metrics={name: dense, "loss": 0.4},
+        pruned_metrics={name: pruned, "loss": 1.4} if pruned is not None else {},
+        final_metrics={name: final, "loss": 0.5},
+        outcomes=outcomes,
+        reference_metrics={"bicubic": {"psnr": 33.66}} if psnr else {"majority class": {name: 10.0}},
         input_shape=[1, 3, 32, 32],
         macs_dense=macs_dense,
         macs_pruned=macs_pruned,
@@ -148,6 +191,43 @@ def record(
     )
 
 
+def _phases(c: Cell, ledger: Ledger) -> Iterator[PhaseCost]:
+    """The ledger by phase, as the training loop counts."""
+    for name, epochs, recipe, seconds in (
+        ("dense", ledger.dense_epochs, c.workload.train, ledger.dense_seconds),
+        ("search", ledger.search_epochs, c.search_recipe, ledger.search_seconds),
+        ("recovery", ledger.recovery_epochs, c.recovery_recipe, ledger.recovery_seconds),
+    ):
+        if epochs:
+            searching = name == "search"
+            steps = round((c.weight_share if searching else 1.0) * SAMPLES) // recipe.batch_size
+            yield PhaseCost(
+                name=name,
+                epochs=epochs,
+                samples=epochs * SAMPLES,
+                weight_steps=epochs * steps,
+                architecture_steps=epochs * steps if searching else 0,
+                peak_lr=recipe.lr,
+                seconds=seconds,
+            )
+
+
+def _outcomes(name: str, final: float, c: Cell, samples: int) -> Outcomes:
+    """Outcomes whose metric is near `final`; what is hard for one network is hard for the others."""
+    hard = random.Random(_key(c.workload))
+    own = random.Random(f"outcomes {c.id}")
+    ease = [hard.gauss(0, 1) + own.gauss(0, 0.4) for _ in range(samples)]
+    if name == "psnr":
+        mean = math.fsum(ease) / samples
+        return packed("mean", [final + 3 * (value - mean) for value in ease])
+    if name == "miou":
+        share = [min(1.0, max(0.0, final / 100 + 0.1 * value)) for value in ease]
+        return packed("iou", [[[round(1000 * s), round(500 * s)], [1000, 500]] for s in share])
+    count = round(samples * min(1.0, max(0.0, final / 100)))
+    easiest = set(sorted(range(samples), key=lambda i: -ease[i])[:count])
+    return packed("correct", [i in easiest for i in range(samples)])
+
+
 def _key(w: Workload) -> str:
     return repr(w.identity())
 
@@ -158,7 +238,11 @@ def _hex(text: str, length: int) -> str:
 
 def _trajectory(c: Cell, top: float, own: random.Random) -> Iterator[dict[str, Any]]:
     epochs = c.workload.epochs
-    for phase, count in (("dense", epochs.dense), ("search", c.search_epochs), ("recovery", c.recovery_epochs)):
+    for phase, count in (
+        ("dense", epochs.dense if c.needs_dense else 0),
+        ("search", c.search_epochs),
+        ("recovery", c.recovery_epochs),
+    ):
         for epoch in range(1, count + 1):
             done = epoch / count
             row: dict[str, Any] = {
@@ -171,6 +255,7 @@ def _trajectory(c: Cell, top: float, own: random.Random) -> Iterator[dict[str, A
             if phase == "search":
                 row["expected_macs_ratio"] = c.budget + (1 - c.budget) * math.exp(-4 * done)
                 row["temperature"] = 1.0 * 0.02**done
+            row |= {"samples": SAMPLES, "weight_steps": 7, "architecture_steps": 7 if phase == "search" else 0}
             row["seconds"] = 0.5
             yield row
 
@@ -210,35 +295,40 @@ def matrix(
     methods: Sequence[str] = (*METHODS, *CONTROLS),
     budgets: Sequence[float] = (0.75, 0.5, 0.25),
     seeds: Sequence[int] = (0, 1, 2),
+    ablations: Sequence[Ablation] = (),
     **options: Any,
 ) -> list[Record]:
-    """Every cell of a matrix, finished."""
-    return [
-        record(cell(w, m, b, s), **options)
+    """Every cell of a matrix, finished; `dense-longer` stands once a seed, whatever the budgets."""
+    own = [
+        cell(w, m, b, s)
         for w in (workloads or [workload()])
         for m in methods
-        for b in budgets
+        for b in (budgets if m != "dense-longer" else (1.0,))
         for s in seeds
     ]
+    apart = [ablated(c, name) for c in own if c.searches for name in ablations]
+    return [record(c, **options) for c in [*own, *apart]]
 
 
 def results(
     finals: dict[str, list[float]], *, dense: float = 92.0, budget: float = 0.5, **changes: Any
 ) -> list[Record]:
-    """Records whose final metric is given, by method and seed."""
-    w = workload()
+    """Records whose final metric is given, by method and seed; `dcss blind` is an ablation of `dcss`."""
+    w = changes.pop("workload", None) or workload()
     records = []
-    for method, values in finals.items():
+    for name, values in finals.items():
+        method, _, ablation = name.partition(" ")
         for seed, value in enumerate(values):
-            made = record(cell(w, method, budget, seed, **changes))
+            own = cell(w, method, budget, seed, **changes)
+            made = record(ablated(own, next(a for a in ABLATIONS if a == ablation)) if ablation else own)
             made.final_metrics["accuracy"] = value
             made.dense_metrics["accuracy"] = dense
             records.append(made)
     return records
 
 
-def entry_of(records: list[Record], method: str) -> Entry:
-    return next(e for e in build(records, suite="s").main if e.method == method)
+def entry_of(records: list[Record], label: str) -> Entry:
+    return next(e for e in build(records, suite="s").entries if e.label == label)
 
 
 def hostile() -> list[Record]:

@@ -11,6 +11,8 @@ import pytest
 
 from bench.report import ReportError, read_records, write_report
 from bench.report.audit import audit, audit_cells, contradictions
+from bench.report.matrix import build
+from bench.report.records import parse_payload
 from tests.bench.report import synthetic
 
 
@@ -59,6 +61,30 @@ def test_a_table_whose_figure_is_off_is_caught(copy: Path, column: str):
     edit_main(copy, column, lambda text: str(float(text) + 0.1))
     found = audit(copy)
     assert len(found) == 1 and f"{column} is" in found[0]
+
+
+def test_a_column_that_is_not_there_is_named(copy: Path):
+    file = copy / "tables" / "main.csv"
+    head, _, rest = file.read_text(encoding="utf-8").partition("\n")
+    file.write_text(head.replace("speedup_mean", "renamed") + "\n" + rest, encoding="utf-8")
+    assert audit(copy) == ["main.csv has no column speedup_mean"]
+
+
+def test_records_of_protocol_1_are_read():
+    """A record of protocol 1 lacks the fields that came later; its identity is that of its own protocol."""
+    records = synthetic.matrix(methods=("l1", "gdp"), budgets=(0.5,))
+    cells = [json.loads(record.model_dump_json()) for record in records]
+    for cell in cells:
+        cell["schema_version"] = cell["protocol_version"] = 1
+        cell["cell"]["recovery"] = "finetune"
+        for name in ("match", "weight_share", "ablation", "source", "plan"):
+            cell["cell"].pop(name)
+        del cell["outcomes"], cell["ledger"]["phases"]
+        (expected,) = re.findall("is that of cell (.*)", audit_cells([cell])[0])
+        cell["cell_id"] = expected
+    assert audit_cells(cells) == []
+    made = build([parse_payload(cell) for cell in cells], suite="s")
+    assert [(e.method, e.n, e.recovery) for e in made.main] == [("gdp", 3, "finetune"), ("l1", 3, "finetune")]
 
 
 def test_a_wrong_rank_is_caught(copy: Path):
@@ -114,7 +140,7 @@ def test_a_doubled_cell_is_caught(copy: Path):
 
 def test_mixed_protocol_versions_are_caught():
     cells = [json.loads(r.model_dump_json()) for r in synthetic.matrix(methods=("l1",), budgets=(0.5,))]
-    cells[0]["protocol_version"] = 2
+    cells[0]["protocol_version"] = 1
     assert "records of protocol versions 1, 2 are mixed" in audit_cells(cells)
 
 
@@ -155,6 +181,42 @@ def test_a_budget_that_the_macs_do_not_give_is_caught():
     assert any("recorded as within budget" in finding for finding in found)
 
 
+def test_a_final_figure_that_the_outcomes_do_not_give_is_caught():
+    records = synthetic.matrix(methods=("l1",), budgets=(0.5,), samples=100)
+    assert contradictions(records) == []
+    name = records[0].metric_name
+    records[0].final_metrics[name] *= 1 + 2e-4
+    assert any("its test samples' outcomes give" in finding for finding in contradictions(records))
+    records[0].final_metrics[name] /= 1 + 1.9e-4
+    assert contradictions(records) == []
+    assert records[1].outcomes is not None
+    records[1].outcomes = records[1].outcomes.model_copy(update={"data": "AAAA"})
+    assert any("outcomes cannot be read" in finding for finding in contradictions(records))
+
+
+@pytest.mark.parametrize("task", ["segmentation", "super_resolution"])
+def test_the_outcomes_of_every_task_give_its_metric(task: str):
+    w = synthetic.workload("w", task)
+    records = synthetic.matrix([w], methods=("l1",), budgets=(0.5,), samples=50)
+    assert contradictions(records) == []
+    records[0].final_metrics[records[0].metric_name] += 0.1
+    assert len(contradictions(records)) == 1
+
+
+def test_phases_that_are_not_the_ledgers_are_caught():
+    records = synthetic.matrix(methods=("gdp",), budgets=(0.5,), seeds=(0, 1))
+    assert contradictions(records) == []
+    first, second = (record.ledger for record in records)
+    assert first is not None and second is not None
+    first.phases[1].epochs += 1
+    second.phases[2].seconds += 1
+    stated = second.recovery_seconds
+    assert [finding.partition(": ")[2] for finding in contradictions(records)] == [
+        "search epochs are 6 in the ledger, 7 by its phases",
+        f"recovery seconds are {stated:g} in the ledger, {stated + 1:g} by its phases",
+    ]
+
+
 def test_contradictions_stand_in_the_report(tmp_path: Path):
     records = synthetic.matrix(methods=("gdp", "l1", "random"), budgets=(0.5,), trajectory=False)
     records[0].dense_metrics["accuracy"] += 0.1
@@ -162,3 +224,36 @@ def test_contradictions_stand_in_the_report(tmp_path: Path):
     readme = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert f"cell {records[0].cell_id}: dense network's" in readme
     assert records[0].cell_id in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Path:
+    """A report with a method that is taken apart, one control of it off its budget."""
+    records = synthetic.matrix(
+        methods=("dcss", "gdp", "random-widths", "uniform-scratch"),
+        budgets=(0.5, 0.25),
+        ablations=synthetic.ABLATIONS,
+        trajectory=False,
+        samples=60,
+    )
+    records[-1] = synthetic.record(records[-1].config, miss=0.03)
+    write_report(records, tmp_path, suite="demo")
+    return tmp_path
+
+
+def test_the_contribution_table_agrees_with_its_cells(apart: Path):
+    assert (apart / "tables" / "contribution.csv").is_file()
+    assert audit(apart) == []
+
+
+@pytest.mark.parametrize("column", ["difference_mean", "difference_low", "p", "p_holm"])
+def test_a_contribution_that_is_off_is_caught(apart: Path, column: str):
+    file = apart / "tables" / "contribution.csv"
+    head, first, second, *rest = file.read_text(encoding="utf-8").splitlines()
+    place, values = head.split(",").index(column), second.split(",")
+    values[place] = str(float(values[place]) + 0.01)
+    file.write_text("\n".join([head, first, ",".join(values), *rest]) + "\n", encoding="utf-8")
+    (finding,) = audit(apart)
+    assert (
+        finding.startswith("contribution.csv, digits-resnet8, dcss against blind at 0.5") and f"{column} is" in finding
+    )

@@ -12,7 +12,7 @@ import pytest
 from bench.report import page as page_module
 from bench.report.page import OWN_SCRIPTS, embed, page_scripts
 from bench.report.page_data import CellRow, EntryRow, MethodRow, WorkloadRow
-from bench.report.page_details import PARTS, DetailsRow
+from bench.report.page_details import LISTS, PARTS, DetailsRow
 from tests.bench.report import synthetic
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -60,6 +60,9 @@ def test_each_row_has_a_value_for_every_name_of_its_header(report: Path):
         place = details["fields"].index(part)
         rows = [row[place] for row in details["rows"].values() if row[place] is not None]
         tables.append({"fields": fields, "rows": rows})
+    for name, fields in details["lists"].items():
+        place = details["fields"].index(name)
+        tables.append({"fields": fields, "rows": [r for row in details["rows"].values() for r in row[place] or ()]})
     assert all(len(row) == len(table["fields"]) for table in tables for row in table["rows"])
     assert all(table["rows"] for table in tables)
     assert set(details["shared"]) <= set(details["fields"])
@@ -69,7 +72,7 @@ def test_each_row_has_a_value_for_every_name_of_its_header(report: Path):
 def test_a_cell_travels_without_the_names_of_its_fields(thousand: tuple[Path, float]):
     data, details = json_of(thousand[0], "data"), json_of(thousand[0], "details")
     assert {name: data.count(f'"{name}"') for name in CellRow._fields} == dict.fromkeys(CellRow._fields, 1)
-    for name in ("run_id", "started_at", "native_macs_ratio", "macs_pruned", "dense_epochs", "widths"):
+    for name in ("run_id", "started_at", "native_macs_ratio", "macs_pruned", "weight_steps", "widths"):
         assert details.count(f'"{name}"') == 1
     cells = json.loads(data)["cells"]["rows"]
     assert len(embed(cells)) / len(cells) < 120
@@ -200,7 +203,7 @@ def watched(browser: Any, folder: Path) -> dict[str, Any]:
 def test_scripts_read_the_fields_that_the_data_has_and_no_others(browser: Any, report: Path):
     found = watched(browser, report)
     assert found["absent"] == []
-    for kind in (MethodRow, WorkloadRow, EntryRow, CellRow, DetailsRow, *PARTS.values()):
+    for kind in (MethodRow, WorkloadRow, EntryRow, CellRow, DetailsRow, *PARTS.values(), *LISTS.values()):
         assert set(kind._fields) <= set(found["read"][",".join(kind._fields)]), kind.__name__
 
 
@@ -219,7 +222,7 @@ def test_no_request_and_no_error(opened: Open):
 
 def test_problems_are_in_plain_sight(page: Any):
     assert page.locator(".status").inner_text().split("\n") == [
-        "52 finished",
+        "67 finished",
         "✕ 1 failed",
         "○ 1 missing",
         "△ 1 off budget, not ranked",
@@ -228,7 +231,7 @@ def test_problems_are_in_plain_sight(page: Any):
 
 
 def test_filters_narrow_tables_and_figures(opened: Open, page: Any):
-    assert opened.shown() == 54
+    assert opened.shown() == 69
     assert page.locator("#scatter figure").count() == 2
     opened.choose("task", "super_resolution")
     assert page.locator("#scatter figure").count() == 1
@@ -244,7 +247,7 @@ def test_filters_narrow_tables_and_figures(opened: Open, page: Any):
     assert "±" not in text
     assert "hidden for a part of them" in page.locator("#marks").inner_text()
     page.locator("#clear").click()
-    assert opened.shown() == 54
+    assert opened.shown() == 69
 
 
 def test_the_page_shows_the_figures_of_the_table(page: Any, report: Path):
@@ -260,6 +263,68 @@ def test_the_page_shows_the_figures_of_the_table(page: Any, report: Path):
     found = {(cells[5], cells[6]) for cells in wanted}
     assert len(found) >= 7
     assert found <= shown
+
+
+def test_one_budget_is_a_dot_plot_and_several_are_curves(page: Any, opened: Open):
+    assert page.locator("#scatter figcaption").all_text_contents() == ["cifar10-resnet56", "textures-edsr"]
+    opened.choose("task", "super_resolution")
+    opened.choose("budget", "0.5")
+    assert page.locator("#scatter figcaption").all_text_contents() == ["textures-edsr, 0.5 of the MACs"]
+    names = page.locator("#scatter svg [aria-label='y-axis tick label'] text").all_text_contents()
+    assert set(names[:2]) == {"gdp", "l1"} and set(names[2:]) == {"random", "uniform-scratch"}
+    page.select_option("#x", "latency_ms")
+    assert page.locator("#scatter figcaption").all_text_contents() == ["textures-edsr"]
+    page.select_option("#x", "macs_percent")
+
+
+def test_points_stand_at_the_measured_macs(page: Any):
+    """The horizontal places of a panel's points, put back through its axis, are what the tables show."""
+    shown = page.evaluate("""() => {
+        const placeOf = (node) => Number(node.getAttribute("transform").match(/translate\\(([-\\d.]+)/)[1]);
+        const svg = document.querySelector("#scatter figure[data-workload='cifar10-resnet56'] svg");
+        const ticks = [...svg.querySelectorAll("[aria-label='x-axis tick label'] text")]
+            .map((tick) => [Number(tick.textContent), placeOf(tick)]);
+        const [[a, x], [b, y]] = [ticks[0], ticks[ticks.length - 1]];
+        return [...svg.querySelectorAll("g[aria-label=dot] path")]
+            .map((path) => a + (placeOf(path) - x) * (b - a) / (y - x));
+    }""")
+    measured = page.evaluate("""() => Tabulator.findTable("#comparison-table")[0].getData()
+        .filter((row) => row.entry.workload.name === "cifar10-resnet56" && row.entry.prunes)
+        .map((row) => row.macs_percent.mean)""")
+    for value in measured:
+        assert min(abs(place - value) for place in shown) < 0.05
+
+
+def test_what_takes_a_method_apart_stands_among_the_widths_and_not_in_the_comparison(page: Any):
+    labels = page.evaluate("""() => Tabulator.findTable("#comparison-table")[0].getData().map((r) => r.entry.label)""")
+    assert "gdp" in labels and not any("blind" in label for label in labels)
+    page.wait_for_selector("#widths-plot svg")
+    page.select_option("#widths-workload", "cifar10-resnet56")
+    page.select_option("#widths-budget", "0.25")
+    rows = page.locator("#widths-plot svg [aria-label='y-axis tick label'] text").all_text_contents()
+    assert rows[:2] == ["gdp", "gdp blind"]
+    assert page.locator("#table-contribution a", has_text="gdp l1-channels").count() == 1
+
+
+def test_a_cells_view_has_its_phases(page: Any, cells: tuple[list[Any], list[Any]]):
+    blind = next(r for r in cells[0] if r.cell.get("ablation") == "blind")
+    page.evaluate("id => { location.hash = 'cell=' + id; }", blind.cell_id)
+    page.wait_for_selector("dialog[open]")
+    rows = page.evaluate("""() => [...document.querySelectorAll("#detail table")]
+        .find((table) => table.textContent.includes("Weight steps")).innerText.split("\\n")""")
+    assert [row.split("\t")[:6] for row in rows[1:]] == [
+        ["dense (shared)", "12", "12,000", "84", "–", "0.1"],
+        ["search", "6", "6,000", "42", "42", "0.1"],
+        ["recovery", "8", "8,000", "56", "–", "0.1"],
+        ["total", "26", "26,000", "182", "42", "–"],
+    ]
+
+
+def test_an_entrys_view_has_its_difference_with_two_intervals(page: Any):
+    page.locator("#comparison-table .tabulator-row a", has_text="gdp").first.click()
+    page.wait_for_selector("dialog[open]")
+    text = page.locator("#detail").inner_text()
+    assert "Minus its best rival" in text and "95 % interval over test samples" in text
 
 
 def test_tables_sort(page: Any):
@@ -299,7 +364,7 @@ def test_a_pruning_that_was_searched_elsewhere_stands_among_the_widths(page: Any
     page.select_option("#widths-workload", "textures-edsr")
     page.select_option("#widths-budget", "0.25")
     rows = page.locator("#widths-plot svg [aria-label='y-axis tick label'] text").all_text_contents()
-    assert rows == ["gdp", "gdp (finetune, from cifar10…", "l1", "random", "uniform-scratch"]
+    assert rows == ["gdp", "gdp (rewind, from cifar10-r…", "l1", "random", "uniform-scratch"]
 
 
 def test_a_failed_cell_shows_its_traceback(page: Any):

@@ -15,11 +15,13 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_readme_carries_the_demos_figure_and_table() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    part = excerpt(ROOT / "reports" / "demo", ROOT)
+    part = excerpt(ROOT / "reports" / "studies" / "demo", ROOT)
     assert filled(text, part) == text, "run: make readme"
     figure = part.partition("](")[2].partition(")")[0]
     assert (ROOT / figure).is_file()
-    records = [json.loads(line) for line in (ROOT / "reports" / "demo" / "cells.jsonl").open(encoding="utf-8")]
+    records = [
+        json.loads(line) for line in (ROOT / "reports" / "studies" / "demo" / "cells.jsonl").open(encoding="utf-8")
+    ]
     assert all(f"{record['cell']['method']}" in part for record in records)
     assert all(f"**{record['cell']['workload']['name']}, protocol matched**" in part for record in records)
 

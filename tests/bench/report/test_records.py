@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import RequestError
+from bench.interface.cell import PaperPlan
 from bench.interface.record import Record
 from bench.report import ReportError, merge_records, read_records, relabelled, write_report
 from bench.report.records import dump_line
@@ -66,8 +67,8 @@ def test_figures_that_are_not_finite_leave_the_metrics(tmp_path: Path):
 
 def test_mixed_protocol_versions_are_refused(tmp_path: Path):
     records = synthetic.matrix(methods=("l1",), budgets=(0.5,))
-    records[1].protocol_version = 2
-    with pytest.raises(ReportError, match="different protocol versions cannot share a table: 2 of version 1, 1 of"):
+    records[1].protocol_version = 1
+    with pytest.raises(ReportError, match="different protocol versions cannot share a table: 1 of version 1, 2 of"):
         write_report(records, tmp_path, suite="demo")
 
 
@@ -122,7 +123,17 @@ class TestMerge:
             merged = merge_records(*pair)
             assert [r.status for r in merged] == ["finished"] * 3
 
+    def test_published_epochs_that_were_shortened_differently_are_refused(self):
+        cells = [record.config for record in (*self.one, *self.two)]
+        plan = {"search": cells[0].workload.train, "search_epochs": 4, "recovery": cells[0].workload.train}
+        for cell, scale in zip(cells, (1.0, 1.0, 1.0, 0.1, 0.1, 0.1), strict=True):
+            own = PaperPlan(**plan, recovery_epochs=9, scale=scale)
+            cells[cells.index(cell)] = cell.model_copy(update={"protocol": "paper", "plan": own})
+        records = [synthetic.record(cell) for cell in cells]
+        with pytest.raises(ReportError, match=r"digits-resnet8 with paper_scale 0\.1, 1 cannot share a table"):
+            merge_records(records, [])
+
     def test_mixed_protocol_versions_are_refused(self):
-        newer = [record.model_copy(update={"protocol_version": 2}) for record in self.two]
+        older = [record.model_copy(update={"protocol_version": 1}) for record in self.two]
         with pytest.raises(ReportError, match="protocol versions"):
-            merge_records(self.one, newer)
+            merge_records(self.one, older)

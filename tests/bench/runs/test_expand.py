@@ -13,10 +13,62 @@ from tests.bench.runs.tables import changed_workload, table
 
 def test_the_matrix_is_the_product_with_controls_added() -> None:
     cells = suite_from_table(table(), "t").cells
-    assert len(cells) == 3 * 2 * 2 + 2
-    assert {c.method for c in cells} >= {"l1", "random", "uniform-scratch"}
+    assert len(cells) == 4 * 2 * 2 + 2
+    assert {c.method for c in cells} == {"l1", "random", "random-widths", "uniform-scratch", "dense-longer"}
     assert [(c.budget, c.seed) for c in cells if c.method == "dense-longer"] == [(1.0, 0), (1.0, 1)]
     assert len({c.id for c in cells}) == len(cells)
+
+
+def test_ablations_are_made_of_each_method_where_they_make_sense() -> None:
+    given = changed_workload(epochs={"dense": 4, "search": 2, "recovery": 2})
+    given |= {
+        "methods": ["l1", "dcss"],
+        "controls": ["blind", "l1-channels", "scratch"],
+        "budgets": [0.5],
+        "seeds": [0],
+    }
+    cells = suite_from_table(given, "t").cells
+    made = {(c.method, c.ablation): c for c in cells}
+    assert set(made) == {
+        ("l1", None), ("l1", "scratch"),
+        ("dcss", None), ("dcss", "blind"), ("dcss", "l1-channels"), ("dcss", "scratch"),
+    }  # fmt: skip
+    own = made["dcss", None].id
+    assert [made["dcss", a].source for a in ("blind", "l1-channels", "scratch")] == [None, own, own]
+    assert [made["dcss", a].recovery for a in ("blind", "l1-channels", "scratch")] == ["rewind", "rewind", "scratch"]
+    assert made["dcss", "blind"].search_epochs == 2 and made["dcss", "l1-channels"].search_epochs == 0
+
+
+def test_everything_is_recovered_by_rewinding_unless_a_suite_says_otherwise() -> None:
+    cells = suite_from_table(table(), "t").cells
+    assert {c.recovery for c in cells if c.needs_dense} == {"rewind"}
+    assert {c.method for c in cells if c.recovery == "scratch"} == {"uniform-scratch", "dense-longer"}
+
+
+def test_a_workload_can_have_budgets_and_seeds_of_its_own() -> None:
+    given = table(controls=["dense-longer"])
+    (first,) = given["workloads"]
+    given["workloads"] = [first, {**first, "name": "other", "budgets": [0.75], "seeds": [4, 5, 6]}]
+    cells = suite_from_table(given, "t").cells
+    own = {(c.budget, c.seed) for c in cells if c.workload.name == "other" and c.method == "l1"}
+    assert own == {(0.75, 4), (0.75, 5), (0.75, 6)}
+    assert {(c.budget, c.seed) for c in cells if c.workload.name != "other" and c.method == "l1"} == {
+        (b, s) for b in (0.5, 0.25) for s in (0, 1)
+    }
+    assert sum(c.method == "dense-longer" for c in cells) == 2 + 3
+    given["workloads"][1]["seeds"] = [1, 1]
+    with pytest.raises(RequestError, match=r"workloads\.seeds lists 1 twice"):
+        suite_from_table(given, "t")
+
+
+def test_matched_steps_need_whole_epochs() -> None:
+    steps: dict[str, Any] = {"methods": ["dcss"], "match": "steps"}
+    odd = changed_workload(epochs={"dense": 4, "search": 3, "recovery": 2}) | steps
+    with pytest.raises(RequestError, match="match = 'steps' needs an even number of search epochs for dcss"):
+        suite_from_table(odd, "t")
+    even = changed_workload(epochs={"dense": 4, "search": 4, "recovery": 2}) | steps
+    epochs = {c.method: c.recovery_epochs for c in suite_from_table(even, "t").cells}
+    assert (epochs["dcss"], epochs["random"]) == (4, 6)
 
 
 def test_controls_can_be_left_out_only_by_saying_so() -> None:

@@ -249,7 +249,8 @@ def test_one_failed_cell_does_not_take_the_matrix_down(
 
 def test_an_exploding_recovery_fails_its_cell_with_the_reason(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only = ("--only", "method=l1", "--only", "budget=0.5", "--quiet")
-    assert prunebench(monkeypatch, "run", "tiny.toml", *only, "--set", "workloads.0.finetune.lr=1e30") == 1
+    change = ("--set", "recovery=finetune", "--set", "workloads.0.finetune.lr=1e30")
+    assert prunebench(monkeypatch, "run", "tiny.toml", *only, *change) == 1
     (record,) = records(place)
     assert record.error.startswith("the loss became ") and "learning rate 1e+30" in record.error
 

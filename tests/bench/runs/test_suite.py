@@ -45,6 +45,8 @@ def test_overrides_reach_every_field() -> None:
 
 def test_seeds_are_counted_from_zero() -> None:
     assert {c.seed for c in load_suite("demo", seeds=3).cells} == {0, 1, 2}
+    # Also where a workload has seeds of its own, as the demo's first.
+    assert {c.seed for c in load_suite("demo", seeds=1).cells} == {0}
     with pytest.raises(RequestError, match="--seeds 0"):
         load_suite("demo", seeds=0)
 
@@ -53,7 +55,7 @@ def test_only_selects_and_explains_what_there_is() -> None:
     cells = suite_from_table(table(), "t").cells
     chosen = select(cells, ["method=l1", "method=random", "seed=0", "budget=0.50"])
     assert {(c.method, c.seed, c.budget) for c in chosen} == {("l1", 0, 0.5), ("random", 0, 0.5)}
-    with pytest.raises(RequestError, match="method: dense-longer, l1, random, uniform-scratch"):
+    with pytest.raises(RequestError, match="method: dense-longer, l1, random, random-widths, uniform-scratch"):
         select(cells, ["method=gdp9"])
     with pytest.raises(RequestError, match="KEY one of method, seed"):
         select(cells, ["colour=red"])

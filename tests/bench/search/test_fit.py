@@ -203,3 +203,39 @@ def test_scores_that_do_not_fit_the_network_are_errors_of_the_method() -> None:
         fit(graph, Found(scores={**scores, first: torch.full_like(scores[first], float("nan"))}), Budget(0.5))
     with pytest.raises(ValueError, match="must be bool"):
         fit(graph, Found(scores=scores, keep={first: torch.ones(len(scores[first]))}), Budget(0.5))
+
+
+FIXED = frozenset({"conv1", "layer2.0.conv2", "layer3.0.conv2"})
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("ratio", [0.9, 0.5, 0.1])
+def test_fixed_groups_stay_whole(scope: Scope, ratio: float) -> None:
+    model, graph, example = traced("resnet20")
+    fitted = fit(graph, Found(scores=random_scores(graph, 0), scope=scope, fixed=FIXED), Budget(ratio))
+    assert fitted.within
+    assert all(fitted.widths[name] == graph.group(name).size for name in FIXED)
+    assert any(fitted.widths[g.name] < g.size for g in graph.groups if g.name not in FIXED)
+    pruned = prune(model, graph, fitted.pruning)
+    assert check(pruned, example, Budget(ratio), count_macs(model, example))[1]
+
+
+def test_fixed_groups_stay_whole_whatever_the_masks_say() -> None:
+    _, graph, _ = traced("resnet20")
+    keep = {g.name: torch.arange(g.size) < g.size // 2 for g in graph.groups}
+    fitted = fit(graph, Found(scores=random_scores(graph, 0), keep=keep, fixed=FIXED), Budget(0.5))
+    assert fitted.within and all(fitted.widths[name] == graph.group(name).size for name in FIXED)
+
+
+def test_a_budget_that_the_other_groups_cannot_reach_is_refused() -> None:
+    """Inner groups alone: 0.0477 of the MACs are left with one channel in each."""
+    _, graph, _ = traced("resnet20")
+    assert reachable(graph, fixed=FIXED)[0] == pytest.approx(0.0477, abs=1e-4)
+    with pytest.raises(RequestError, match=r"0\.04 cannot .* where 3 of 12 groups stay whole: .* from 0\.0478 to 1"):
+        fit(graph, Found(scores=random_scores(graph, 0), fixed=FIXED), Budget(0.04))
+
+
+def test_an_unknown_fixed_group_is_refused() -> None:
+    _, graph, _ = traced("resnet20")
+    with pytest.raises(ValueError, match="unknown group 'stem'"):
+        fit(graph, Found(scores=random_scores(graph, 0), fixed=frozenset({"stem"})), Budget(0.5))

@@ -177,6 +177,40 @@ def test_the_weight_step_leaves_the_architecture_alone_and_the_other_way_round(d
 
 
 @pytest.mark.parametrize("bilevel", [True, False])
+def test_a_blind_search_moves_the_architecture_by_its_penalty_alone(data: Any, bilevel: bool) -> None:
+    still = network(data)
+    search, alpha = scale_search(still, bilevel=bilevel)
+    blind = run(data, 1, model=still, search=search, blind=True, phase="search")
+    assert float(alpha.detach()) == 0  # without a penalty nothing moves it
+    pulled = network(data)
+    search, alpha = scale_search(pulled, bilevel=bilevel)
+    search.penalty = lambda: -alpha
+    run(data, 1, model=pulled, search=search, blind=True, phase="search")
+    # Adam at 0.01 on a gradient of -1 takes a whole step each time.
+    steps = 3 if bilevel else 6
+    assert float(alpha.detach()) == pytest.approx(0.01 * steps, rel=1e-4)
+    # The weights and the norms see what they see in a search that is not blind and whose architecture does not move.
+    seeing = network(data)
+    search, other = scale_search(seeing, bilevel=bilevel)
+    search.optimizer.param_groups[0]["lr"] = 0.0
+    run(data, 1, model=seeing, search=search, phase="search")
+    assert float(other.detach()) == 0 and same(blind, seeing)
+
+
+def test_epochs_are_counted_in_samples_and_steps(data: Any) -> None:
+    log = TrainingLog()
+    run(data, 2, log=log)
+    search, _ = scale_search(model := network(data))
+    run(data, 1, model=model, search=search, log=log, phase="search")
+    counts = {
+        phase: [log.total(phase, name) for name in ("samples", "weight_steps", "architecture_steps")]
+        for phase in ("dense", "search", "recovery")
+    }
+    # 200 samples make six batches of 32; halves of 100 make three each.
+    assert counts == {"dense": [384, 12, 0], "search": [192, 3, 3], "recovery": [0, 0, 0]}
+
+
+@pytest.mark.parametrize("bilevel", [True, False])
 def test_a_penalty_pulls_the_architecture(data: Any, bilevel: bool) -> None:
     values = []
     for weight in (0.0, 100.0):

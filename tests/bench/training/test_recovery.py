@@ -12,7 +12,7 @@ from torch import nn
 from bench.interface.cell import RECOVERIES, Cell, Epochs, Recipe, Workload
 from bench.training import recovery
 from bench.training.loop import Phase
-from bench.training.recovery import fresh_network, recover, recovery_recipe, thinner_initialisation
+from bench.training.recovery import fresh_network, recover, thinner_initialisation
 from tasks.classification import Classification
 
 CPU = torch.device("cpu")
@@ -39,11 +39,12 @@ def data() -> Any:
     return TASK.load(None)
 
 
-EXPECTED = {  # (starts from fresh weights, has a teacher)
-    "finetune": (False, False),
-    "scratch": (True, False),
-    "distil": (False, True),
-    "scratch-distil": (True, True),
+EXPECTED = {  # (starts from fresh weights, has a teacher, peak rate, epochs)
+    "rewind": (False, False, 0.1, 5),  # the search's two epochs are made up for
+    "finetune": (False, False, 0.02, 5),
+    "scratch": (True, False, 0.1, 9),  # all of the workload's
+    "distil": (False, True, 0.1, 5),
+    "scratch-distil": (True, True, 0.1, 9),
 }
 
 
@@ -60,15 +61,15 @@ def test_where_a_recovery_starts_and_who_teaches(name: str, data: Any, monkeypat
     monkeypatch.setattr(recovery, "train", train)
     result = recover(cell(name), TASK, data.visible, pruned=pruned, fresh=fresh, teacher=teacher, device=CPU)
     ((start, recipe, phase, given),) = calls
-    scratch, taught = EXPECTED[name]
+    scratch, taught, rate, epochs = EXPECTED[name]
     expected = fresh if scratch else pruned
     assert all(torch.equal(a, b) for a, b in zip(start.values(), expected.state_dict().values(), strict=True))
     assert (given["teacher"] is not None) == taught
     if taught:
         assert torch.equal(given["teacher"].fc.weight, teacher.get_parameter("fc.weight"))
         assert given["teacher"] is not teacher
-    assert recipe.lr == (0.1 if scratch else 0.02) == recovery_recipe(cell(name)).lr
-    assert (phase.name, phase.epochs) == ("recovery", 5)  # the search's two are made up for
+    assert recipe.lr == rate == cell(name).recovery_recipe.lr
+    assert (phase.name, phase.epochs) == ("recovery", epochs)
     assert result is not pruned and all(torch.equal(before[n], t) for n, t in pruned.state_dict().items())
 
 
@@ -82,17 +83,23 @@ def test_none_leaves_the_network_as_it_is(data: Any, monkeypatch: pytest.MonkeyP
     assert set(EXPECTED) | {"none"} == set(RECOVERIES)
 
 
-@pytest.mark.parametrize("name", RECOVERIES)
-def test_every_recovery_of_one_method_costs_the_same_but_none(name: Any) -> None:
+@pytest.mark.parametrize("name", ["rewind", "finetune", "distil"])
+def test_recoveries_from_trained_weights_share_one_sum_of_epochs(name: Any) -> None:
     searching, transferred = cell(name, searches=True), cell(name, searches=True, transfer="0123456789ab")
-    if name == "none":
-        assert searching.recovery_epochs == transferred.recovery_epochs == 0
-        return
     assert (searching.search_epochs, searching.recovery_epochs) == (2, 3)
-    # The search was another workload's: under `matched` its epochs go to the recovery.
+    # The search was another workload's: its epochs go to the recovery.
     assert (transferred.search_epochs, transferred.recovery_epochs) == (0, 5)
     assert searching.total_epochs == transferred.total_epochs == 9
-    assert cell(name, searches=True, transfer="0123456789ab", protocol="paper").recovery_epochs == 3
+
+
+@pytest.mark.parametrize("name", ["scratch", "scratch-distil"])
+def test_fresh_weights_get_all_epochs_of_the_workload(name: Any) -> None:
+    assert cell(name, searches=True).recovery_epochs == cell(name).recovery_epochs == 9
+    assert cell("scratch", needs_dense=False).total_epochs == 9
+
+
+def test_without_recovery_no_epoch_is_spent_on_it() -> None:
+    assert cell("none", searches=True).recovery_epochs == cell("none").recovery_epochs == 0
 
 
 def test_a_variant_is_told_apart_by_its_hyper_parameters_and_not_by_its_label() -> None:

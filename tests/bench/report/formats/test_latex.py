@@ -29,7 +29,10 @@ def compile_latex(text: str, folder: Path) -> None:
 
 @pytest.mark.skipif(LATEX is None, reason="neither tectonic nor pdflatex is installed")
 class TestLatex:
-    @pytest.mark.parametrize("name", ["main", "ranks", "recovery", "transfer", "published", "budget_audit"])
+    @pytest.mark.parametrize(
+        "name",
+        ["main", "contribution", "power", "ranks", "recovery", "transfer", "published", "budget_audit", "ledger"],
+    )
     def test_compiles_as_it_stands(self, report: Path, name: str):
         with tempfile.TemporaryDirectory() as folder:
             compile_latex((report / "tables" / f"{name}.tex").read_text(encoding="utf-8"), Path(folder))

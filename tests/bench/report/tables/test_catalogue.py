@@ -13,7 +13,18 @@ def test_tables_without_anything_to_say_are_left_out():
 
 def test_all_tables_of_a_rich_suite(report: Path):
     names = {path.stem for path in (report / "tables").iterdir()}
-    expected = {"main", "ranks", "recovery", "transfer", "published", "budget_audit", "ledger", "metrics"}
+    expected = {
+        "main",
+        "contribution",
+        "power",
+        "ranks",
+        "recovery",
+        "transfer",
+        "published",
+        "budget_audit",
+        "ledger",
+        "metrics",
+    }
     assert names == expected
     for name in names:
         assert {p.suffix for p in (report / "tables").glob(f"{name}.*")} == {".md", ".csv", ".tex"}

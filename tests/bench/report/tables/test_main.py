@@ -1,5 +1,9 @@
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from bench.interface.cell import PaperPlan
 from bench.report.matrix import build
 from bench.report.tables.main import main_table
 from tests.bench.report import synthetic
@@ -24,3 +28,40 @@ def test_peak_memory_is_shown_where_it_was_measured():
     assert [row.values[place].text for row in table.sections[0].rows] == ["–", "25.0", "–"]
     assert "0.400 MB peak memory at input" in table.sections[0].notes[0]
     assert [row["peak_memory_pruned_mean"] for row in table.raw] == [300_000, None]
+
+
+def main_of(finals: dict[str, list[float]], **changes: Any) -> Any:
+    table = main_table(build(synthetic.results(finals, **changes), suite="s"))
+    assert table is not None
+    return table
+
+
+def test_the_caption_says_what_was_held_equal():
+    finals = {"gdp": [92.0, 92.1]}
+    assert "the training samples seen are held equal (match = samples)" in main_of(finals).caption
+    steps = main_of(finals, match="steps").caption
+    assert "the steps of the weights are held equal (match = steps)" in steps and "match = samples" not in steps
+    recipe = synthetic.workload().train
+    plan = PaperPlan(search=recipe, search_epochs=6, recovery=recipe, recovery_epochs=30, scale=0.1)
+    paper = main_of(finals, protocol="paper", plan=plan).caption
+    assert "held equal (match" not in paper and "All published epochs are multiplied by 0.1" in paper
+    whole = main_of(finals, protocol="paper", plan=plan.model_copy(update={"scale": 1.0})).caption
+    assert "each method has its own recipe" in whole and "multiplied" not in whole
+
+
+def test_each_entry_is_compared_with_its_best_rival():
+    rows = {row["method"]: row for row in main_of({"gdp": [93.0, 94.0], "l1": [92.0, 92.0], "tas": [90.0, 92.5]}).raw}
+    assert {name: row["rival"] for name, row in rows.items()} == {"gdp": "l1", "l1": "gdp", "tas": "gdp"}
+    assert [rows[name]["rival_difference_mean"] for name in ("gdp", "l1", "tas")] == [1.5, -1.5, -2.25]
+    # Differences 1 and 2: 1.5 ± 12.7062 · 0.70711 / √2.
+    assert rows["gdp"]["rival_difference_low"] == pytest.approx(1.5 - 12.7062 / 2, abs=1e-3)
+    assert rows["gdp"]["rival_over_samples_low"] is None
+
+
+def test_the_interval_over_test_samples_stands_in_the_csv():
+    records = synthetic.matrix(methods=("gdp", "l1"), budgets=(0.5,), samples=300, trajectory=False)
+    table = main_table(build(records, suite="s"))
+    assert table is not None
+    for row in table.raw:
+        assert row["rival_over_samples_low"] < row["rival_difference_mean"] < row["rival_over_samples_high"]
+    assert "holds for these networks and not for new seeds" in table.caption

@@ -70,7 +70,7 @@ def test_a_decision_is_taken_once_and_taken_up_after_a_restart(prepared: Any, mo
 
 def test_a_pruning_is_transferred_only_from_a_cell_that_finished(prepared: Any) -> None:
     inputs, active = prepared(cell_of("l1").model_copy(update={"transfer": "abc"}))
-    with pytest.raises(CellError, match="cell abc, whose pruning is transferred, is not recorded as finished"):
+    with pytest.raises(CellError, match="cell abc, whose pruning is taken over, is not recorded as finished"):
         decide(inputs, active)
     active.tracker.claim("abc", kind="cell", label="origin").fail("{}")
     with pytest.raises(CellError, match="not recorded as finished"):

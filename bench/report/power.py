@@ -1,0 +1,153 @@
+"""What a study can tell: the smallest difference that its seeds can show, and how many seeds a difference needs.
+
+The test is the report's own, a two-sided paired t-test over seeds at 5 %. With n seeds, differences of mean δ and
+standard deviation s, t = mean / (s / √n) follows the noncentral t distribution of n − 1 degrees of freedom and
+noncentrality √n δ / s, so that the power is P(t > t₀.₉₇₅) under it (Cohen, *Statistical Power Analysis for the
+Behavioral Sciences*, 2nd edition 1988, chapter 2). Holm's correction, where there are several rivals, asks for more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+
+from bench.interface.record import Record
+from bench.report.entry import Entry
+from bench.report.matrix import Matrix, build
+from bench.report.statistics import paired_gaps, t_quantile
+from bench.report.workload import WorkloadSummary
+
+POWER = 0.8
+"""Chance with which a difference must be shown."""
+
+
+def smallest_difference(spread: float, seeds: int) -> float:
+    """The smallest true difference that the test shows in four of five studies.
+
+    Args:
+        spread: standard deviation of the paired differences over seeds, in the metric's unit.
+        seeds: seeds that both networks have.
+
+    Returns:
+        A difference of means in the metric's unit; infinite for fewer than two seeds, which have no test.
+    """
+    return spread * _noncentrality(seeds) / math.sqrt(seeds) if seeds >= 2 else math.inf
+
+
+def seeds_needed(spread: float, difference: float) -> int:
+    """The fewest seeds, at least two, with which `difference` is shown in four of five studies.
+
+    Raises:
+        ValueError: the difference is not positive.
+    """
+    if not difference > 0:
+        raise ValueError(f"a difference to be shown must be positive, not {difference}")
+    high = 2
+    while smallest_difference(spread, high) > difference:
+        high *= 2
+    low = high // 2  # too few, or one
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if smallest_difference(spread, middle) > difference else (low, middle)
+    return high
+
+
+@cache
+def _noncentrality(seeds: int) -> float:
+    """√n δ / s at which the test has its power: the root of a function that rises with it."""
+    low, high = 0.0, 1.0
+    while _power(seeds, high) < POWER:
+        low, high = high, 2 * high
+    while high - low > 1e-10 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _power(seeds, middle) < POWER else (low, middle)
+    return (low + high) / 2
+
+
+def _power(seeds: int, noncentrality: float) -> float:
+    from scipy import special
+
+    # The other tail is less than 1e-5 where the power is 0.8, and scipy's value of it can be NaN.
+    return float(1 - special.nctdtr(seeds - 1, noncentrality, t_quantile(seeds - 1)))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much paired differences vary over seeds, on one workload under one protocol."""
+
+    workload: str
+    protocol: str
+    metric: str
+    unit: str
+    digits: int
+    spread: float
+    """Standard deviation of the difference of two entries of a budget over common seeds, pooled over all pairs."""
+    pairs: int
+    """Pairs of entries with two common seeds or more."""
+    seeds: int
+    """Common seeds that most pairs have."""
+    point: float
+    """A difference that a reader would call one step: 1 of a percentage, 0.1 dB, 0.01 of a ratio."""
+
+    @property
+    def smallest(self) -> float:
+        """The smallest difference that these seeds can show."""
+        return smallest_difference(self.spread, self.seeds)
+
+    @property
+    def seeds_for_a_point(self) -> int:
+        return seeds_needed(self.spread, self.point)
+
+
+def pooled_spreads(records: Sequence[Record]) -> list[Spread]:
+    """The spread of paired differences on each workload and protocol of an earlier run.
+
+    Raises:
+        ReportError: the records must not share a table.
+    """
+    return spreads(build(records, suite=""))
+
+
+def spreads(matrix: Matrix) -> list[Spread]:
+    """As `pooled_spreads`, of a matrix; without workloads that have no two entries with two common seeds."""
+    found = [
+        _spread(matrix.workloads[name], protocol, entries)
+        for (name, protocol), entries in matrix.groups().items()
+        if name in matrix.workloads
+    ]
+    return [spread for spread in found if spread is not None]
+
+
+def _spread(workload: WorkloadSummary, protocol: str, entries: Sequence[Entry]) -> Spread | None:
+    ranked = [entry for entry in entries if entry.rank is not None]
+    samples = [
+        gaps
+        for one, other in combinations(ranked, 2)
+        if one.budget == other.budget and (gaps := paired_gaps(one.final_by_seed, other.final_by_seed)).n >= 2
+    ]
+    if not samples:
+        return None
+    freedom = sum(gaps.n - 1 for gaps in samples)
+    variance = math.fsum((gaps.n - 1) * (gaps.std or 0.0) ** 2 for gaps in samples) / freedom
+    counts = Counter(gaps.n for gaps in samples)
+    return Spread(
+        workload=workload.name,
+        protocol=protocol,
+        metric=workload.metric,
+        unit=workload.unit,
+        digits=workload.digits,
+        spread=math.sqrt(variance),
+        pairs=len(samples),
+        seeds=min(counts, key=lambda n: (-counts[n], n)),
+        point=_point(workload),
+    )
+
+
+def _point(workload: WorkloadSummary) -> float:
+    if workload.unit == "dB":
+        return 0.1
+    return 1.0 if workload.digits == 2 else 0.01

@@ -12,7 +12,7 @@
   const root = document.documentElement;
   const dialog = byId("dialog");
 
-  /** Everything but the widths, which need every cell's details. */
+  /** Everything but the widths, which need every cell's details; the promise is kept once the tables are drawn. */
   function draw() {
     select();
     const count = (list) => list.length.toLocaleString("en-US");
@@ -23,8 +23,8 @@
       : "Ranks and marks hold for all seeds; they are hidden for a part of them.";
     drawLegend();
     drawPanels();
-    fillTables();
     root.dataset.shown = String(selection.cells.length);
+    return fillTables();
   }
 
   let widthsReady = false;
@@ -78,14 +78,16 @@
     });
   }
 
-  function begin() {
-    draw();
+  async function begin() {
+    await draw(); // a click on a row that is drawn again under it would be lost
     root.dataset.ready = String(Math.round(performance.now()));
     // Every cell's details are read after the first picture.
     setTimeout(() => {
       widthsReady = true;
       drawWidths();
       showView();
+      // The tables lay themselves out once more for what the widths added to the page.
+      requestAnimationFrame(() => requestAnimationFrame(() => (root.dataset.settled = "")));
     }, 30);
   }
 

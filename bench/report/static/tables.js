@@ -186,9 +186,10 @@
     cellTable.on("tableBuilt", built);
   }
 
+  /** Give both tables the rows that are shown; the promise is kept once they have drawn them. */
   function fillTables() {
-    comparison.setData(selection.rows.filter(({ entry }) => !entry.ablation));
-    cellTable.setData(selection.cells);
+    const compared = selection.rows.filter(({ entry }) => !entry.ablation);
+    return Promise.all([comparison.setData(compared), cellTable.setData(selection.cells)]);
   }
 
   /** Hide the rows of fixed tables whose entry is not shown, and sections that are left without one. */

@@ -129,6 +129,14 @@ class Open:
         self.page.wait_for_selector("html[data-ready]")
         metrics = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
         self.seconds = metrics["TaskDuration"]
+        self.page.wait_for_selector("html[data-settled]")
+
+    def bring(self, selector: str) -> None:
+        """Scroll to a table, which draws its rows again when it comes into view: a click before that would be lost."""
+        self.page.locator(selector).scroll_into_view_if_needed()
+        frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        for _ in range(3):
+            self.page.evaluate(frames)
 
     def shown(self) -> int:
         return int(self.page.evaluate("document.documentElement.dataset.shown"))
@@ -391,6 +399,7 @@ def test_dark_and_light(browser: Any, report: Path):
 def test_hostile_names_are_text(browser: Any, hostile_report: Path):
     opened = Open(browser, hostile_report)
     page = opened.page
+    opened.bring("#cells-table")
     for cell in page.locator("#cells-table .tabulator-row").all()[:4]:
         cell.click()
         page.wait_for_selector("dialog[open]")

@@ -27,7 +27,7 @@ def overview(matrix: Matrix) -> list[tuple[str, str]]:
         ("Cells", f"{len(matrix.finished)} finished, {len(matrix.failed)} failed, {len(matrix.missing)} missing"),
         ("Methods", ", ".join(name for name in matrix.methods() if name not in controls) or "none"),
         ("Controls", ", ".join(name for name in matrix.methods() if name in controls) or "none"),
-        ("Budgets", ", ".join(f"{b:g}" for b in sorted({c.budget for c in cells}, reverse=True))),
+        ("Budgets", ", ".join(f"{b:g}" for b in sorted({e.budget for e in matrix.entries if e.prunes}, reverse=True))),
         ("Tolerance", ", ".join(f"± {t:g}" for t in sorted({c.tolerance for c in cells}))),
         ("Seeds", ", ".join(str(s) for s in sorted({c.seed for c in cells}))),
         ("Protocol", ", ".join(sorted({c.protocol for c in cells}))),

@@ -80,11 +80,11 @@ def unpruned_handles(lines: Sequence[UnprunedLine]) -> list[Any]:
     return [Line2D([], [], label=style.label(name, 36), **line.look) for name, line in named.items()]
 
 
-def metric_limits(samples: Sequence[Sample], lines: Sequence[Sample]) -> tuple[float, float]:
+def metric_limits(samples: Sequence[Sample], lines: Sequence[Sample], unit: str = "") -> tuple[float, float]:
     """Limits that hold every seed and, up to a reach, every interval; lines need their mean alone inside.
 
     An interval of two seeds is nine standard deviations wide to each side, far wider than all differences: its reach
-    ends at three.
+    ends at three. It also ends at 0 and 100 %.
     """
     low, high = [], []
     for sample in samples:
@@ -95,8 +95,11 @@ def metric_limits(samples: Sequence[Sample], lines: Sequence[Sample]) -> tuple[f
     means = [line.mean for line in lines if line.mean is not None]
     if not low and not means:
         return 0.0, 1.0
-    margin = 0.06 * (max(high + means) - min(low + means)) or 0.5
-    return min(low + means) - margin, max(high + means) + margin
+    least, most = min(low + means), max(high + means)
+    if unit == "%":
+        least, most = max(0.0, least), min(100.0, most)
+    margin = 0.06 * (most - least) or 0.5
+    return least - margin, most + margin
 
 
 def whole_numbers(axis: Axes) -> None:

@@ -70,7 +70,7 @@ def _height(entries: Sequence[Entry]) -> float:
 def _panel(axis: Axes, matrix: Matrix, entries: Sequence[Entry], workload: WorkloadSummary) -> None:
     lines = unpruned_lines(workload, entries)
     rows = _rows([entry for entry in entries if entry.prunes])
-    low, high = metric_limits([entry.final for entry, _ in rows], [line.sample for line in lines])
+    low, high = metric_limits([entry.final for entry, _ in rows], [line.sample for line in lines], workload.unit)
     inset = 0.015 * (high - low)
     axis.set_xlim(low - inset, high + inset)  # room for the arrows of what is cut
     draw_unpruned(axis, lines, upright=True)

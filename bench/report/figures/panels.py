@@ -181,7 +181,7 @@ def scatter(
     """
     styles = method_styles(matrix)
     whole = [line.sample for line in lines or unpruned_lines(workload)]
-    axis.set_ylim(*metric_limits([entry.final for entry in entries], whole))
+    axis.set_ylim(*metric_limits([entry.final for entry in entries], whole, workload.unit))
     for method, of_method in by_method(entries).items():
         points = _points(of_method, x)
         if points:

@@ -8,3 +8,4 @@ def test_readme_says_what_is_not_there(report: Path):
     assert "- missing: " in text
     assert "![Metric against MACs](figures/metric_vs_macs.png)" in text
     assert "| Protocol version | 2 |" in text
+    assert "| Budgets | 0.5, 0.25 |" in text

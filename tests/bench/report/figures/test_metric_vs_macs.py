@@ -7,6 +7,7 @@ import pytest
 from matplotlib.collections import LineCollection, PolyCollection
 
 from bench.interface.record import Record
+from bench.report.figures.axes import metric_limits
 from bench.report.figures.dots import cut
 from bench.report.figures.drawing import Drawing
 from bench.report.figures.metric_vs_macs import metric_vs_macs
@@ -80,6 +81,12 @@ def test_intervals_stay_inside_the_panel(budgets: tuple[float, ...], seeds: int)
         assert all(low <= x <= high for segment in segments(axis) for x, _ in segment)
         assert len(segments(axis)) == (4 if seeds > 1 else 0)
     assert all(item.get_clip_on() for item in (*axis.lines, *axis.collections))
+
+
+def test_an_interval_makes_room_for_no_more_than_a_percentage_can_be():
+    samples = [Sample((90.0, 99.0))]
+    assert metric_limits(samples, [])[1] > 110
+    assert metric_limits(samples, [], "%")[1] == pytest.approx(100 + 0.06 * (100 - (94.5 - 3 * 9 / 2**0.5)))
 
 
 def test_an_interval_is_cut_at_the_panel():

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ClassVar
 from bench.interface.cell import Recovery
 from bench.interface.method import Context, Found
 from bench.interface.task import Task
-from bench.lazy import torch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,5 +30,7 @@ class UniformScratch:
     standing: ClassVar[str] = "control"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
+        from bench.search.ranking import first_channels
+
         # Which channels stay is of no consequence, since every weight is drawn anew: the first ones.
-        return Found(scores={g.name: -torch.arange(g.size, dtype=torch.float32) for g in graph.groups})
+        return Found(scores=first_channels(graph))

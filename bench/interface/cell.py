@@ -86,8 +86,9 @@ class Workload(Frozen):
     """Of recovery `finetune`, which goes on from trained weights at a lower rate."""
 
     def identity(self) -> dict[str, Any]:
-        """All of the configuration that can change a result."""
-        return self.model_dump(mode="json", exclude={"name"})
+        """All of the configuration that can change a result. Fields and options that are None are left out."""
+        plain = self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+        return plain | {"options": {key: value for key, value in plain["options"].items() if value is not None}}
 
 
 class PaperPlan(Frozen):

@@ -52,10 +52,10 @@ class TrainingLog:
         return {"rows": list(self.rows), "snapshots": snapshots, "notes": list(self.notes)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take the place of whatever was logged before; the inverse of `state`."""
+        """Take the place of whatever was logged before; the inverse of `state`. Notes made before stay."""
         self.rows = list(state["rows"])
         self.snapshots = {name: list(rows) for name, rows in state["snapshots"].items()}
-        self.notes = list(state["notes"])
+        self.notes = [*state["notes"], *(note for note in self.notes if note not in state["notes"])]
 
 
 class Observer:

@@ -19,7 +19,7 @@ from bench.runs.tracked import ActiveJob, Result
 from bench.runs.workload import load_workload
 from bench.structure.measure import count_macs
 from bench.tracking.mlflow_store import Tracker
-from bench.training.checkpoint import load_state
+from bench.training.checkpoint import restore
 from bench.training.loop import Phase, train
 
 
@@ -46,8 +46,7 @@ def train_dense(active: ActiveJob) -> Result:
     task, data = loaded.task, loaded.data
     model, log = loaded.fresh_network(seed), TrainingLog()
     checkpoint = active.folder / "train.pt"
-    saved = load_state(checkpoint)
-    run.rows(saved["log"]["rows"] if saved else [])
+    run.rows(restore(checkpoint, lambda state: list(state["log"]["rows"]), log) or [])
     phase = Phase("dense", workload.epochs.dense, seed, loaded.device, checkpoint)
     train(model, task, data.train, workload.train, phase, val=data.val, log=log, observer=active.observer)
     metrics = task.evaluate(model, data.test(), loaded.device, workload.train)

@@ -1,30 +1,82 @@
-"""Checkpoints: files that are replaced whole, and read without running code."""
+"""Checkpoints: files that are replaced whole, carry a checksum, and are read without running code.
+
+The file before the last one is kept beside it. A file that is damaged, or that does not fit what it is read for, is
+set aside as `NAME.damaged`, and the one before it is taken; where there is none, the phase starts again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+import hashlib
+import io
+import logging
+import pickle
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from bench.interface.log import TrainingLog
 from bench.interface.method import Stateful
 
+logger = logging.getLogger("prunebench")
+T = TypeVar("T")
+
+_MAGIC = b"prunebench checkpoint 1 "
+_DIGEST = 64
+"""Hexadecimal digits of a SHA-256, which stand between the first words and a line feed."""
+
+
+class _DamagedError(Exception):
+    """What is wrong with a checkpoint."""
+
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain values) so that a reader finds the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
     partial = path.with_name(path.name + ".partial")
-    torch.save(state, partial)
+    with partial.open("wb") as file:
+        file.write(_MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n")
+        file.write(content)
+    if path.is_file():
+        path.replace(_previous(path))
     partial.replace(path)
 
 
-def load_state(path: Path) -> dict[str, Any] | None:
-    """What `save_state` wrote, or None where there is nothing; tensors and plain values only, never code."""
-    if not path.exists():
-        return None
-    return torch.load(path, map_location="cpu", weights_only=True)
+def load_state(path: Path, log: TrainingLog | None = None) -> dict[str, Any] | None:
+    """What `save_state` wrote last and can still be read, or None; tensors and plain values only, never code.
+
+    Args:
+        log: gets a note where a damaged file was set aside.
+    """
+    return restore(path, lambda state: state, log)
+
+
+def restore(path: Path, use: Callable[[dict[str, Any]], T], log: TrainingLog | None = None) -> T | None:
+    """What `use` makes of the last checkpoint that it can use, or None where there is none.
+
+    Args:
+        use: raises KeyError, TypeError, ValueError, AttributeError or RuntimeError for a state that is not its own.
+        log: gets a note where a file was set aside.
+    """
+    for file in (path, _previous(path)):
+        if not file.exists():
+            continue
+        try:
+            return use(_read(file))
+        except (_DamagedError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            _set_aside(file)
+            reason = str(error) if isinstance(error, _DamagedError) else "it holds the state of something else"
+            text = f"checkpoint {file.name} was set aside: {reason}; what it held was computed again"
+            logger.warning("%s", text)
+            if log is not None:
+                log.note(text)
+    return None
 
 
 def save_epoch(path: Path, parts: Mapping[str, Stateful], log: TrainingLog, phase: str, epoch: int) -> None:
@@ -35,10 +87,61 @@ def save_epoch(path: Path, parts: Mapping[str, Stateful], log: TrainingLog, phas
 
 def restore_epoch(path: Path | None, parts: Mapping[str, Stateful], log: TrainingLog, phase: str) -> int:
     """Load a checkpoint of this phase into `parts` and `log`; the number of epochs already done."""
-    saved = load_state(path) if path is not None else None
-    if saved is None or saved["phase"] != phase:
+    if path is None or not (path.exists() or _previous(path).exists()):
         return 0
-    for name, part in parts.items():
-        part.load_state_dict(saved["state"][name])
-    log.restore(saved["log"])
-    return int(saved["epoch"])
+    untouched = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
+
+    def load(saved: dict[str, Any]) -> int:
+        if saved["phase"] != phase:
+            raise KeyError(phase)
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(saved["state"][name])
+        except Exception:
+            for name, part in parts.items():
+                part.load_state_dict(untouched[name])
+            raise
+        log.restore(saved["log"])
+        return int(saved["epoch"])
+
+    return restore(path, load, log) or 0
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(path.name + ".previous")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The state in a file.
+
+    Raises:
+        _DamagedError: it is no checkpoint, or not as it was written.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise _DamagedError(f"it cannot be read ({error.strerror})") from None
+    head, body = len(_MAGIC) + _DIGEST + 1, memoryview(content)
+    if not content:
+        raise _DamagedError("it is empty")
+    if not content.startswith(_MAGIC) or len(content) < head:
+        raise _DamagedError("it is no checkpoint of this version")
+    if hashlib.sha256(body[head:]).hexdigest().encode() != content[len(_MAGIC) : head - 1]:
+        raise _DamagedError("its checksum does not hold")
+    try:
+        state = torch.load(io.BytesIO(body[head:]), map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise _DamagedError(f"torch cannot read it ({type(error).__name__})") from None
+    if not isinstance(state, dict):
+        raise _DamagedError("it holds no state")
+    return state
+
+
+def _set_aside(file: Path) -> None:
+    """Rename a file or folder to `NAME.damaged`, in place of an earlier one."""
+    aside = file.with_name(file.name + ".damaged")
+    if aside.is_dir() and not aside.is_symlink():
+        shutil.rmtree(aside)
+    else:
+        aside.unlink(missing_ok=True)
+    file.rename(aside)

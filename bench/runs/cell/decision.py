@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from bench.search.fit import Fitted, fit
 from bench.search.transfer import transferred
 from bench.structure.groups import Pruning
 from bench.tracking.mlflow_store import Tracker
-from bench.training.checkpoint import load_state, save_state
+from bench.training.checkpoint import restore, save_state
 from bench.training.context import search_context
 from bench.training.quiet import waited
 
@@ -42,16 +43,22 @@ def decide(inputs: CellInputs, active: ActiveJob) -> Decision:
         CellError: the cell whose pruning is transferred is not recorded as finished.
     """
     file = active.folder / FOUND
-    saved = load_state(file)
-    if saved is None:
-        saved = _search(inputs, active)
-        save_state(file, saved)
-    inputs.log.restore(saved["log"])
+    known = restore(file, lambda state: _decision(inputs, state), inputs.log)
+    if known is not None:
+        return known
+    found = _search(inputs, active)
+    save_state(file, found)
+    return _decision(inputs, found)
+
+
+def _decision(inputs: CellInputs, state: Mapping[str, Any]) -> Decision:
+    """The decision from what `_search` made; the cell's log becomes that of the search."""
     network = copy.deepcopy(inputs.dense.model)
-    if saved["weights"] is not None:
-        network.load_state_dict(saved["weights"])
-    fitted = Fitted(pruning=Pruning.from_dict(saved["pruning"]), **saved["fitted"])
-    return Decision(network, fitted, saved["seconds"])
+    if state["weights"] is not None:
+        network.load_state_dict(state["weights"])
+    fitted = Fitted(pruning=Pruning.from_dict(state["pruning"]), **state["fitted"])
+    inputs.log.restore(state["log"])
+    return Decision(network, fitted, float(state["seconds"]))
 
 
 def _search(inputs: CellInputs, active: ActiveJob) -> dict[str, Any]:

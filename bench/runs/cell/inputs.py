@@ -12,7 +12,7 @@ from bench.runs.dense import DenseNetwork, load_dense
 from bench.runs.tracked import ActiveJob
 from bench.runs.workload import LoadedWorkload, load_workload
 from bench.structure.graph import PruningGraph
-from bench.training.checkpoint import load_state
+from bench.training.checkpoint import restore
 
 SEARCH, FOUND, RECOVERY = "search.pt", "found.pt", "recovery.pt"
 """Checkpoints of a cell, in the order in which they are written; each holds the log of all that came before it."""
@@ -44,14 +44,19 @@ def cell_inputs(active: ActiveJob) -> CellInputs:
     active.run.parameters(cell.identity())
     fresh = loaded.fresh_network(cell.seed)
     dense = load_dense(cell, active.tracker, like=fresh)
-    _log_earlier_epochs(active)
-    return CellInputs(cell, loaded, dense, fresh, loaded.graph(dense.model))
+    log = TrainingLog()
+    _log_earlier_epochs(active, log)
+    return CellInputs(cell, loaded, dense, fresh, loaded.graph(dense.model), log)
 
 
-def _log_earlier_epochs(active: ActiveJob) -> None:
-    """Log in the new run what an earlier run of this cell had logged before it was killed."""
+def _log_earlier_epochs(active: ActiveJob, log: TrainingLog) -> None:
+    """Log in the new run what an earlier run of this cell had logged before it was killed.
+
+    Args:
+        log: gets a note where a damaged checkpoint was set aside.
+    """
     for checkpoint in (RECOVERY, FOUND, SEARCH):
-        saved = load_state(active.folder / checkpoint)
-        if saved is not None:
-            active.run.rows(saved["log"]["rows"])
+        rows = restore(active.folder / checkpoint, lambda state: list(state["log"]["rows"]), log)
+        if rows is not None:
+            active.run.rows(rows)
             return

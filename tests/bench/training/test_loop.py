@@ -90,7 +90,7 @@ def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
     save_state(path, {"epoch": 1, "t": torch.arange(3)})
     save_state(path, {"epoch": 2, "t": torch.arange(4)})
     assert load_state(path)["epoch"] == 2  # pyright: ignore[reportOptionalSubscript]
-    assert [p.name for p in path.parent.iterdir()] == ["state.pt"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["state.pt", "state.pt.previous"]
 
 
 def test_training_lowers_the_loss_and_logs_every_epoch(data: Any) -> None:

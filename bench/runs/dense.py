@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,7 @@ def train_dense(active: ActiveJob) -> Result:
     phase = Phase("dense", workload.epochs.dense, seed, loaded.device, checkpoint)
     train(model, task, data.train, workload.train, phase, val=data.val, log=log, observer=active.observer)
     metrics = task.evaluate(model, data.test(), loaded.device, workload.train)
+    require_finite(metrics, task.metric)
     with tempfile.TemporaryDirectory() as out:
         save_model(model.cpu(), str(Path(out, "model.safetensors")))
         run.folder(Path(out), "model")
@@ -57,6 +60,12 @@ def train_dense(active: ActiveJob) -> Result:
     run.final({f"final.{k}": v for k, v in metrics.items()} | {"macs": count_macs(model, loaded.example)})
     facts = {"metrics": metrics, "trajectory": log.rows, "label": active.job.label}
     return Result(summary=f"{task.metric} {metrics[task.metric]:.2f}{task.unit}", record=json.dumps(facts))
+
+
+def require_finite(metrics: Mapping[str, float], name: str) -> None:
+    """Raise CellError where the figure that networks are ranked by is NaN, infinite or missing."""
+    if not math.isfinite(metrics.get(name, math.nan)):
+        raise CellError(f"{name} on the test split is {metrics.get(name)}, not a finite number")
 
 
 def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module) -> DenseNetwork:
@@ -69,9 +78,12 @@ def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module) -> DenseNetwork
         CellError: it is not recorded as finished.
     """
     state = tracker.find(cell.dense_id)
-    if state is None or state.status != "finished":
-        raise CellError(f"the dense network of {cell.workload.name} with seed {cell.seed} is not trained")
+    where = f"the dense network of {cell.workload.name} with seed {cell.seed}"
+    if state is None or state.status == "running":
+        raise CellError(f"{where} is not trained")
     facts = json.loads(tracker.read_text(state.run_id, "record.json"))
+    if state.status == "failed":
+        raise CellError(f"{where} failed: {facts['error']}")
     model = copy.deepcopy(like)
     with tracker.artifact(state.run_id, "model") as folder:
         load_model(model, str(folder / "model.safetensors"))

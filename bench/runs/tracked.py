@@ -23,6 +23,7 @@ from bench.interface.log import Observer
 from bench.interface.record import Record
 from bench.runs.environment import environment, environment_tags
 from bench.runs.events import Emit, EpochEnded, StageReached, Started, StepTaken
+from bench.runs.isolation import interrupts_told_apart, process_kept
 from bench.runs.job import Job, Outcome, Settings
 from bench.tracking.mlflow_store import AlreadyRunning, TrackedRun, Tracker
 
@@ -84,6 +85,9 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
     """Do `work` under an MLflow run of its own; whatever it raises is recorded as a failure.
 
     The caller emits the end of the job.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; one that `work` raises by itself is a failure like any other.
     """
     start, started_at = time.perf_counter(), now()
     if settings.threads:
@@ -95,20 +99,26 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
     except AlreadyRunning as other:
         return Outcome.of(job, "elsewhere", error=str(other))
     emit(Started(id=job.id, label=job.label))
-    with _logging_to(folder / LOG):
+    with _logging_to(folder / LOG), interrupts_told_apart() as interrupted:
         try:
             logger.info("%s starts as run %s", job.label, run.run_id)
-            result = work(ActiveJob(job, settings, emit, run, folder, started_at))
+            with process_kept(lambda text: logger.warning("%s", text)):
+                result = work(ActiveJob(job, settings, emit, run, folder, started_at))
             logger.info("%s: %s", job.label, result.summary)
             _store_log(run, folder)
             run.finish(result.record)
             outcome = Outcome.of(job, "finished", summary=result.summary, seconds=time.perf_counter() - start)
-        except Exception as error:
+        except BaseException as error:
+            # An adapter may leave by sys.exit or KeyboardInterrupt as well: that is the failure of this job alone.
+            if isinstance(error, KeyboardInterrupt) and interrupted():
+                raise
             logger.exception("%s failed", job.label)
             reason = _in_a_line(error)
             _store_log(run, folder)
             run.fail(
-                failure_record(job, settings, run.run_id, started_at, error=reason, traceback=traceback.format_exc())
+                failure_record(
+                    job, settings, run.run_id, started_at, error=reason, traceback=_encodable(traceback.format_exc())
+                )
             )
             outcome = Outcome.of(job, "failed", error=reason, seconds=time.perf_counter() - start)
     if outcome.status == "finished":
@@ -116,10 +126,14 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
     return outcome
 
 
-def record_loss(job: Job, settings: Settings, reason: str) -> Outcome:
+def record_loss(job: Job, settings: Settings, reason: str, *, again: bool = False) -> Outcome:
     """Record as failed a job whose worker is gone: close the run that the worker left running, or make one.
 
     Called by the process that handed the job out. A result that the worker stored before it went still counts.
+
+    Args:
+        again: the job will be run once more; the run that was left is closed with the reason and deleted, so that the
+            job is recorded once in the end.
     """
     tracker = open_tracker(settings.tracking_uri, settings.suite)
     state = tracker.find(job.id)
@@ -129,6 +143,8 @@ def record_loss(job: Job, settings: Settings, reason: str) -> Outcome:
     if state is not None and state.status == "running" and state.parent_run == settings.parent_run:
         run = tracker.tracked(state)
         started_at = datetime.fromtimestamp(state.started / 1000, UTC).isoformat(timespec="seconds")
+    if run is None and again:
+        return Outcome.of(job, "failed", error=reason)
     if run is None:
         try:
             run = _claim(job, settings)
@@ -136,6 +152,8 @@ def record_loss(job: Job, settings: Settings, reason: str) -> Outcome:
             return Outcome.of(job, "elsewhere", error=str(other))
     _store_log(run, work_folder(job, settings))
     run.fail(failure_record(job, settings, run.run_id, started_at, error=reason))
+    if again:
+        run.delete()
     return Outcome.of(job, "failed", error=reason)
 
 
@@ -184,7 +202,7 @@ def _claim(job: Job, settings: Settings) -> TrackedRun:
 
 @contextlib.contextmanager
 def _logging_to(file: Path) -> Iterator[None]:
-    handler = logging.FileHandler(file, encoding="utf-8")
+    handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -204,7 +222,16 @@ def _store_log(run: TrackedRun, folder: Path) -> None:
         run.folder(Path(out))
 
 
-def _in_a_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    sentence = text if isinstance(error, CellError | RequestError) else f"{type(error).__name__}: {text}"
-    return " ".join(sentence.split())[:500]
+def _in_a_line(error: BaseException) -> str:
+    kind = type(error).__name__
+    try:
+        text = str(error).strip()
+    except Exception as second:
+        text = f"its message cannot be shown ({type(second).__name__})"
+    sentence = text if text and isinstance(error, CellError | RequestError) else f"{kind}: {text}" if text else kind
+    return _encodable(" ".join(sentence.split()))[:500]
+
+
+def _encodable(text: str) -> str:
+    """The text with characters that UTF-8 cannot hold (lone surrogates) written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -267,6 +267,10 @@ class TrackedRun:
         """Store the record of a failure and mark the run as failed."""
         self._end(record_json, "FAILED")
 
+    def delete(self) -> None:
+        """Move the run to MLflow's deleted ones: another takes its place."""
+        retry(lambda: self._client.delete_run(self.run_id))
+
     def _end(self, record_json: str, status: str) -> None:
         retry(lambda: self._client.log_text(self.run_id, record_json, "record.json"))
         retry(lambda: self._client.set_terminated(self.run_id, status))

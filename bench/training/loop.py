@@ -93,7 +93,7 @@ def train(
         log: gets one row an epoch; a resumed phase finds its earlier rows restored.
 
     Raises:
-        CellError: the loss became NaN or infinite, or the split is too small for a batch of two.
+        CellError: the loss or a weight became NaN or infinite, or the split is too small for a batch of two.
     """
     log, observer = log or TrainingLog(), observer or Observer()
     training = _Training(model, task, split, recipe, phase, search, teacher, blind=blind)
@@ -109,6 +109,7 @@ def train(
             for name, values in search.snapshot().items():
                 log.add_snapshot(name, {"phase": phase.name, "epoch": epoch + 1, "values": values})
         row["seconds"] = time.perf_counter() - quiet.waited() - start
+        training.require_finite_weights(epoch)
         log.add_epoch(row)
         if phase.checkpoint is not None:
             save_epoch(phase.checkpoint, training.parts, log, phase.name, epoch + 1)
@@ -274,6 +275,20 @@ class _Training:
             raise CellError(
                 f"the loss became {loss} in epoch {epoch + 1} of {self.phase.name} (learning rate "
                 f"{self.recipe.lr:g}, {self.recipe.optimizer}); a lower rate or warm-up may help"
+            )
+
+
+    def require_finite_weights(self, epoch: int) -> None:
+        """Raise CellError where a weight, a norm's statistic or an architecture parameter is NaN or infinite."""
+        tensors = dict(self.model.state_dict()) | {f"architecture.{i}": p for i, p in enumerate(self.architecture)}
+        tensors = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+        finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
+        bad = [name for name, good in zip(tensors, finite, strict=True) if not good]
+        if bad:
+            raise CellError(
+                f"{len(bad)} of {len(tensors)} weight tensors ({bad[0]} first) hold values that are not finite after "
+                f"epoch {epoch + 1} of {self.phase.name} (learning rate {self.recipe.lr:g}, {self.recipe.optimizer}); a "
+                "lower rate or warm-up may help"
             )
 
 

@@ -16,6 +16,7 @@ from bench.interface import registry
 from bench.interface.method import Budget, Context, Found
 from bench.interface.record import Record
 from bench.runs.cell.inputs import FOUND, CellInputs
+from bench.runs.isolation import process_kept
 from bench.runs.tracked import ActiveJob
 from bench.search.fit import Fitted, fit
 from bench.search.transfer import transferred
@@ -106,7 +107,8 @@ def _found(inputs: CellInputs, budget: Budget, ctx: Context, tracker: Tracker) -
         ctx.note(f"transfer from {origin.config.label}: {how}")
         return found
     method = registry.make_method(cell.adapter, cell.hyper)
-    return method.search(copy.deepcopy(dense), graph, inputs.loaded.task, budget, ctx)
+    with process_kept(lambda text: ctx.note(f"{cell.method}: {text}")):
+        return method.search(copy.deepcopy(dense), graph, inputs.loaded.task, budget, ctx)
 
 
 def recorded_cell(cell_id: str, tracker: Tracker) -> Record:

@@ -11,6 +11,7 @@ from bench.interface.record import LatencyFigures, Outcomes
 from bench.interface.task import Split
 from bench.runs.cell.decision import recorded_cell
 from bench.runs.cell.inputs import CellInputs
+from bench.runs.dense import require_finite
 from bench.structure.measure import Latency, compare_latencies, peak_memory
 from bench.tracking.mlflow_store import Tracker
 from bench.training.quiet import quiet
@@ -59,6 +60,7 @@ def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path, track
     test = loaded.data.test()  # the only reading of the test split in a cell
     pruned_metrics = _before_recovery(inputs, networks.before, test, tracker)
     final_metrics, outcomes = _with_outcomes(inputs, networks.final, test)
+    require_finite(final_metrics, task.metric)
     references = task.references(loaded.data, test)
     drawn = task.pictures({"dense": dense, "pruned": networks.final}, test, pictures, device, recipe)
     pair = (dense.to(device), networks.final.to(device))

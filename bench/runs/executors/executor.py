@@ -31,7 +31,7 @@ class Executor(Protocol):
 
     @property
     def retries_alone(self) -> bool:
-        """Whether a job whose worker was lost is run once more, alone, after the others."""
+        """Whether jobs whose worker was lost are run again one at a time, after the others."""
         ...
 
     def start(self, settings: Settings, emit: Emit) -> Emit:
@@ -95,24 +95,27 @@ def started(executor: Executor, settings: Settings, emit: Emit) -> Iterator[Emit
 def run_jobs(executor: Executor, jobs: Sequence[Job], settings: Settings, emit: Emit) -> Iterator[Outcome]:
     """Run jobs on an executor that was started; their outcomes, as they end.
 
-    A job whose worker was lost is recorded as failed, with the reason. Every job has an `Ended` event.
+    The run of a job whose worker was lost is closed as failed, with the reason; the job is run again after the others,
+    from its last checkpoint, up to `settings.max_retries` times. Every job has one `Ended` event.
     """
     from bench.runs.tracked import record_loss  # loads torch
 
-    def close(job: Job, end: Outcome | Exception) -> Outcome:
-        outcome = record_loss(job, settings, executor.reason(end)) if isinstance(end, Exception) else end
-        emit(Ended(id=job.id, outcome=outcome))
-        return outcome
-
-    lost: list[Job] = []
-    for job, end in _ends(executor, jobs):
-        if isinstance(end, Exception) and executor.retries_alone:
-            lost.append(job)
-        else:
-            yield close(job, end)
-    for suspect in lost:
-        for job, end in _ends(executor, [suspect]):
-            yield close(job, end)
+    due = list(jobs)
+    for retries_left in range(settings.max_retries, -1, -1):
+        first = retries_left == settings.max_retries
+        lost: list[Job] = []
+        for batch in [due] if first or not executor.retries_alone else [[job] for job in due]:
+            for job, end in _ends(executor, batch):
+                if isinstance(end, Outcome):
+                    outcome = end
+                else:
+                    outcome = record_loss(job, settings, executor.reason(end), again=retries_left > 0)
+                    if outcome.status == "failed" and retries_left:
+                        lost.append(job)
+                        continue
+                emit(Ended(id=job.id, outcome=outcome))
+                yield outcome
+        due = lost
 
 
 def _ends(executor: Executor, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome | Exception]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -95,3 +98,60 @@ def test_what_work_raises_is_recorded_with_its_traceback_and_keeps_the_checkpoin
         run_tracked(CELL, settings, events.append, lambda active: Result(summary="", record="{}")).status == "finished"
     )
     assert not work_folder(CELL, settings).exists()
+
+
+def test_a_lost_job_that_is_run_again_is_recorded_once(tracker: Tracker, settings: Settings) -> None:
+    left = tracker.claim(CELL.id, kind="cell", label=CELL.label, parent_run=settings.parent_run)
+    assert record_loss(CELL, settings, "it was killed", again=True).status == "failed"
+    assert tracker.find(CELL.id) is None
+    closed = tracker.client.get_run(left.run_id)
+    assert (closed.info.lifecycle_stage, closed.info.status) == ("deleted", "FAILED")
+    assert record_loss(CELL, settings, "it never began", again=True).status == "failed"
+    assert tracker.find(CELL.id) is None
+    assert run_tracked(CELL, settings, lambda event: None, lambda a: Result(summary="", record="{}")).status == "finished"
+    assert [s.status for s in tracker.states() if s.kind == "cell"] == ["finished"]
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (SystemExit(0), "SystemExit: 0"),
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (GeneratorExit("by the back door"), "GeneratorExit: by the back door"),
+        (Unspeakable(), "Unspeakable: its message cannot be shown (RuntimeError)"),
+        (ValueError("half a \udce9 letter"), r"ValueError: half a \udce9 letter"),
+    ],
+)
+def test_by_whatever_door_an_adapter_leaves_the_job_alone_has_failed(
+    error: BaseException, reason: str, tracker: Tracker, settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def work(active: ActiveJob) -> Result:
+        raise error
+
+    outcome = run_tracked(CELL, settings, lambda event: None, work)
+    assert (outcome.status, outcome.error) == ("failed", reason)
+    state = tracker.find(CELL.id)
+    assert state is not None and state.status == "failed"
+    record = tracker.record(state)
+    assert record.error == reason and "in work" in record.traceback
+    assert type(error).__name__ in tracker.read_text(state.run_id, "log.txt")
+    assert "Logging error" not in capfd.readouterr().err
+
+
+def test_an_interrupt_from_the_keyboard_ends_the_run_itself(tracker: Tracker, settings: Settings) -> None:
+    def work(active: ActiveJob) -> Result:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+        raise AssertionError("the signal did not come")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tracked(CELL, settings, lambda event: None, work)
+    state = tracker.find(CELL.id)
+    assert state is not None and state.status == "running"  # taken up again by the next run, since this one is gone
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -12,7 +12,7 @@ from torch import nn
 
 from bench.errors import CellError, RequestError
 from bench.interface.cell import Recipe
-from bench.interface.log import TrainingLog
+from bench.interface.log import Observer, TrainingLog
 from bench.interface.method import Search
 from bench.interface.task import TrainVal
 from bench.training.checkpoint import load_state, save_state
@@ -103,6 +103,22 @@ def test_training_lowers_the_loss_and_logs_every_epoch(data: Any) -> None:
     assert all(0 <= r["val_accuracy"] <= 100 for r in rows)
     assert log.seconds("dense") == pytest.approx(sum(r["seconds"] for r in rows))
     assert log.seconds("search") == 0
+
+
+def test_weights_that_become_infinite_in_the_last_step_fail_with_the_reason(data: Any, tmp_path: Path) -> None:
+    class Spoil(Observer):
+        """Makes a weight infinite where the last loss has been read."""
+
+        def step(self, phase: str, step: int, steps: int, loss: float) -> None:
+            if step == steps:
+                with torch.no_grad():
+                    last[0, 0] = torch.inf
+
+    model = network(data)
+    name, last = [(n, p) for n, p in model.named_parameters() if p.ndim == 2][-1]
+    with pytest.raises(CellError, match=rf"^1 of \d+ weight tensors \({name} first\) hold values that are not finite"):
+        run(data, 1, model=model, checkpoint=tmp_path / "c.pt", observer=Spoil())
+    assert not (tmp_path / "c.pt").exists()
 
 
 def test_a_loss_that_becomes_infinite_fails_with_the_reason(data: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_an_executor_is_given_as_many_jobs_as_it_takes(
 @pytest.mark.parametrize("at_once", [None, 1, 2])
 def test_a_lost_job_ends_and_is_recorded_with_its_reason(settings: Settings, at_once: int | None) -> None:
     victim = JOBS[1]
-    outcomes, events = run(Pretending({victim.id: 1}, at_once=at_once, retries_alone=False), settings)
+    outcomes, events = run(Pretending({victim.id: 3}, at_once=at_once, retries_alone=False), settings)
     assert (outcomes[victim.id].status, outcomes[victim.id].error) == ("failed", "the worker is gone")
     assert sum(outcome.status == "finished" for outcome in outcomes.values()) == len(JOBS) - 1
     assert ends(events) == sorted(job.id for job in JOBS)
@@ -99,13 +100,26 @@ def test_a_lost_job_ends_and_is_recorded_with_its_reason(settings: Settings, at_
     assert record.config == victim.cell and record.environment["git_commit"] and record.traceback == ""
 
 
-def test_a_lost_job_is_tried_once_more_alone(settings: Settings) -> None:
+def test_lost_jobs_are_run_again_alone_as_often_as_the_settings_say(settings: Settings) -> None:
     unlucky, culprit = JOBS[0], JOBS[2]
-    executor = Pretending({unlucky.id: 1, culprit.id: 2}, at_once=2, retries_alone=True)
+    executor = Pretending({unlucky.id: 2, culprit.id: 3}, at_once=2, retries_alone=True)
     outcomes, events = run(executor, settings)
     assert {i for i, outcome in outcomes.items() if outcome.status == "failed"} == {culprit.id}
-    assert executor.batches[-2:] == [[unlucky.id], [culprit.id]]
+    assert executor.batches[-4:] == [[unlucky.id], [culprit.id], [unlucky.id], [culprit.id]]
     assert ends(events) == sorted(job.id for job in JOBS)
+
+
+def test_on_a_cluster_lost_jobs_are_run_again_together(settings: Settings) -> None:
+    executor = Pretending({JOBS[0].id: 1, JOBS[2].id: 1}, at_once=None, retries_alone=False)
+    outcomes, _ = run(executor, settings)
+    assert {outcome.status for outcome in outcomes.values()} == {"finished"}
+    assert executor.batches[1:] == [[JOBS[0].id, JOBS[2].id]]
+
+
+def test_without_retries_a_lost_job_has_failed(settings: Settings) -> None:
+    executor = Pretending({JOBS[0].id: 1}, at_once=2, retries_alone=True)
+    outcomes, _ = run(executor, replace(settings, max_retries=0))
+    assert outcomes[JOBS[0].id].status == "failed" and len(executor.batches) == 3
 
 
 def test_executors_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,30 @@
+"""A cell that cannot have a result says why, and whose fault it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.tracking.quick_read import read_states
+from tests.bench.runs.tiny import prunebench, records
+
+DIVERGING = ("--set", "workloads.0.train.lr=1e9", "--set", "workloads.0.epochs.dense=1", "--set", "controls=[]")
+
+
+def test_weights_that_are_not_finite_fail_the_dense_network_and_its_cells_give_its_reason(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert prunebench(monkeypatch, "run", "tiny.toml", *DIVERGING) == 1
+    states = read_states("sqlite:///mlflow.db", "tiny")
+    (dense,) = (state for state in states.values() if state.kind == "dense")
+    assert dense.status == "failed"
+    reasons = {record.error for record in records(place)}
+    (reason,) = reasons
+    assert reason.startswith("the dense network of digits-resnet8 with seed 0 failed: ")
+    assert "not finite" in reason or "the loss became" in reason
+    assert reason in capfd.readouterr().err
+    # --retry-failed reaches the dense network as well.
+    assert prunebench(monkeypatch, "run", "tiny.toml", *DIVERGING, "--retry-failed") == 1
+    (again,) = (state for state in read_states("sqlite:///mlflow.db", "tiny").values() if state.kind == "dense")
+    assert again.status == "failed" and again.run_id != dense.run_id

@@ -25,9 +25,9 @@ ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 
 
 class Frozen(BaseModel):
-    """Immutable, and an unknown field is an error."""
+    """Immutable; an unknown field is an error, and so is a value of another type ("0.5" or true for a number)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 def digest(payload: Any) -> str:

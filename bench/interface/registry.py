@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -93,7 +94,10 @@ def build(kind: type[Any], values: Mapping[str, Any], what: str) -> Any:
     checked: dict[str, Any] = {}
     for name, value in values.items():
         try:
-            checked[name] = pydantic.TypeAdapter(hints[name]).validate_python(value)
+            # As JSON, since a strict reading of Python values would take no list for a tuple.
+            checked[name] = pydantic.TypeAdapter(hints[name]).validate_json(json.dumps(value), strict=True)
+        except TypeError:
+            raise RequestError(f"{what}: {name} = {value!r} is not allowed: use a number, a word or a list") from None
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
             reason = reason[:1].lower() + reason[1:]

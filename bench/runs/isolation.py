@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def _umask() -> int:
 
 def _directory() -> str:
     try:
-        return os.getcwd()
+        return str(Path.cwd())
     except OSError:  # it was deleted
         return os.sep
 

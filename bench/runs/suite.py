@@ -115,7 +115,7 @@ def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
 
 def _read(name: str) -> tuple[str, dict[str, Any]]:
     path = Path(name)
-    if path.suffix != ".toml":
+    if path.suffix.lower() != ".toml":
         resource = _SHIPPED / f"{name}.toml"
         if not re.fullmatch(r"[\w.-]+", name) or not resource.is_file():
             raise RequestError(f"{unknown('suite', name, shipped())}; or give the path of a .toml file")
@@ -123,7 +123,7 @@ def _read(name: str) -> tuple[str, dict[str, Any]]:
     else:
         where = str(path)
         try:
-            text = path.read_text("utf-8")
+            text = path.read_text("utf-8-sig")  # some editors begin a file with a byte-order mark
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise RequestError(f"suite file {path} cannot be read: {reason}") from None

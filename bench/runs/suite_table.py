@@ -14,7 +14,7 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(min_length=
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class TransferTable(_Strict):
@@ -28,7 +28,7 @@ class TransferTable(_Strict):
 class WorkloadTable(BaseModel):
     """`[[workloads]]`: what is not listed here is an option of the task's adapter."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True)
 
     task: str
     dataset: str

@@ -10,7 +10,6 @@ import copy
 import hashlib
 import io
 import logging
-import pickle
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -130,7 +129,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise _DamagedError("its checksum does not hold")
     try:
         state = torch.load(io.BytesIO(body[head:]), map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch refuses what is no tensor in many ways
         raise _DamagedError(f"torch cannot read it ({type(error).__name__})") from None
     if not isinstance(state, dict):
         raise _DamagedError("it holds no state")

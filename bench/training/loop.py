@@ -277,7 +277,6 @@ class _Training:
                 f"{self.recipe.lr:g}, {self.recipe.optimizer}); a lower rate or warm-up may help"
             )
 
-
     def require_finite_weights(self, epoch: int) -> None:
         """Raise CellError where a weight, a norm's statistic or an architecture parameter is NaN or infinite."""
         tensors = dict(self.model.state_dict()) | {f"architecture.{i}": p for i, p in enumerate(self.architecture)}
@@ -287,8 +286,8 @@ class _Training:
         if bad:
             raise CellError(
                 f"{len(bad)} of {len(tensors)} weight tensors ({bad[0]} first) hold values that are not finite after "
-                f"epoch {epoch + 1} of {self.phase.name} (learning rate {self.recipe.lr:g}, {self.recipe.optimizer}); a "
-                "lower rate or warm-up may help"
+                f"epoch {epoch + 1} of {self.phase.name} (learning rate {self.recipe.lr:g}, {self.recipe.optimizer}); "
+                "a lower rate or warm-up may help"
             )
 
 

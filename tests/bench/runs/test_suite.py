@@ -32,6 +32,49 @@ def test_files_that_are_no_suites_are_refused(tmp_path: Path) -> None:
         load_suite(str(bad))
 
 
+@pytest.mark.parametrize("name", ["suite.toml", "SUITE.TOML", "my suite é.Toml"])
+def test_a_file_is_read_whatever_its_suffix_and_byte_order_mark(name: str, tmp_path: Path) -> None:
+    text = (
+        'name = "t"\nmethods = ["l1"]\ncontrols = []\nbudgets = [0.5]\nseeds = [0]\n[[workloads]]\n'
+        'task = "classification"\ndataset = "digits"\nmodel = "resnet8"\nepochs = { dense = 1, recovery = 1 }\n'
+    )
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    (cell,) = load_suite(str(tmp_path / name)).cells
+    assert cell.label == "digits-resnet8 l1 0.5 seed 0"
+
+
+@pytest.mark.parametrize(
+    ("override", "field"),
+    [
+        ('budgets=["0.5"]', "budgets"),
+        ("budgets=[true]", "budgets"),
+        ("seeds=[true]", "seeds"),
+        ('seeds=["1"]', "seeds"),
+        ("seeds=[1.0]", "seeds"),
+        ('tolerance="0.01"', "tolerance"),
+        ("round_to=true", "round_to"),
+        ('workloads.0.epochs.dense="2"', "workloads.0.epochs.dense"),
+        ("workloads.0.epochs.dense=true", "workloads.0.epochs.dense"),
+        ('workloads.0.train.lr="0.1"', "lr"),
+        ("workloads.0.train.batch_size=32.0", "batch_size"),
+        ('workloads.0.train_size="100"', "train_size"),
+        ("workloads.0.train_size=true", "train_size"),
+        ('workloads.0.val_fraction="0.1"', "val_fraction"),
+        ("workloads.0.train_size=2020-01-01", "train_size"),
+        ("method.l1.scope=true", "scope"),
+        ('method.dais.flops_band="1"', "flops_band"),
+    ],
+)
+def test_values_of_another_type_are_refused_and_not_converted(override: str, field: str) -> None:
+    with pytest.raises(RequestError, match=rf"{field}[.0-9]* = .* is not allowed") as refusal:
+        load_suite("demo", [override])
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_whole_number_stands_for_a_fraction() -> None:
+    assert load_suite("demo", ["workloads.0.train.lr=1", "budgets=[1]"]).cells[0].workload.train.lr == 1.0
+
+
 def test_overrides_reach_every_field() -> None:
     overrides = ["budgets=[0.3]", "workloads.0.epochs.dense=7", "method.l1.scope=global", "seeds=[4]", "controls=[]"]
     cells = load_suite("demo", overrides).cells

@@ -108,7 +108,8 @@ def test_a_lost_job_that_is_run_again_is_recorded_once(tracker: Tracker, setting
     assert (closed.info.lifecycle_stage, closed.info.status) == ("deleted", "FAILED")
     assert record_loss(CELL, settings, "it never began", again=True).status == "failed"
     assert tracker.find(CELL.id) is None
-    assert run_tracked(CELL, settings, lambda event: None, lambda a: Result(summary="", record="{}")).status == "finished"
+    outcome = run_tracked(CELL, settings, lambda event: None, lambda active: Result(summary="", record="{}"))
+    assert outcome.status == "finished"
     assert [s.status for s in tracker.states() if s.kind == "cell"] == ["finished"]
 
 

@@ -90,6 +90,10 @@ class Workload(Frozen):
         plain = self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
         return plain | {"options": {key: value for key, value in plain["options"].items() if value is not None}}
 
+    @property
+    def id(self) -> str:
+        return digest(self.identity())
+
 
 class PaperPlan(Frozen):
     """What a method does under protocol `paper`: its own recipes and epochs, in place of the workload's."""

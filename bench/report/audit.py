@@ -4,8 +4,9 @@ Nothing of the report's own arithmetic is used: the records are read as plain JS
 scipy's. Only the labels of workloads, methods and protocols are the report's. What is checked:
 
 * the records: they have one protocol version; no cell is there twice; an identity is the hash of its configuration;
-  budgets and ratios follow from the counted MACs; methods that started from one dense network state it alike; the final
-  metric is that of the test samples' outcomes; the epochs of a cell's phases are those of its ledger;
+  budgets and ratios follow from the counted MACs; cells of one workload read the same data; methods that started from
+  one dense network state it alike; the final metric is that of the test samples' outcomes; the epochs of a cell's
+  phases are those of its ledger;
 * `results.csv`: every number is the record's;
 * `tables/main.csv`: n, means, standard deviations, Δ, percentages, speedup, rank and bold;
 * `tables/contribution.csv`: each difference, its interval and its p, corrected and not.
@@ -58,7 +59,7 @@ def audit(folder: Path | str) -> list[str]:
 def contradictions(records: Sequence[Record]) -> list[str]:
     """What `audit_cells` finds in records that are not written yet."""
     fields = {"protocol_version", "cell_id", "status", "cell", "metric_name", "dense_metrics", "final_metrics"}
-    fields |= {"macs_dense", "macs_pruned", "params_dense", "audit", "groups", "outcomes", "ledger"}
+    fields |= {"macs_dense", "macs_pruned", "params_dense", "audit", "groups", "outcomes", "ledger", "data_fingerprint"}
     return audit_cells([record.model_dump(mode="json", include=fields) for record in records])
 
 
@@ -70,6 +71,7 @@ def audit_cells(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         findings.append(f"records of protocol versions {', '.join(map(str, versions))} are mixed")
     seen: set[str] = set()
     dense: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    data: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for cell in cells:
         name = cell["cell_id"]
         if name in seen:
@@ -83,9 +85,17 @@ def audit_cells(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         network, seed = _dense_key(cell)
         for field in ("macs_dense", "params_dense"):
             dense[f"{field} {network}"].append((name, f"{field} {cell[field]}"))
+        data[network].append((name, cell.get("data_fingerprint") or "unknown"))
         if cell["cell"].get("needs_dense", True):
             stated = ", ".join(f"{key} {value!r}" for key, value in sorted(cell["dense_metrics"].items()))
             dense[f"{network} {seed}"].append((name, f"dense network's {stated}"))
+    for made in data.values():
+        usual, count = Counter(fingerprint for _, fingerprint in made).most_common(1)[0]
+        findings += [
+            f"cell {name}: made with data {fingerprint}; {count} cells of the same workload were made with {usual}"
+            for name, fingerprint in made
+            if fingerprint != usual
+        ]
     for statements in dense.values():
         counts = Counter(text for _, text in statements)
         usual, _ = counts.most_common(1)[0]
@@ -154,7 +164,8 @@ def _audit_phases(cell: Mapping[str, Any]) -> list[str]:
 
 def _identity(cell: Mapping[str, Any]) -> str:
     config = dict(cell["cell"])
-    workload = {key: value for key, value in config.pop("workload").items() if key != "name"}
+    workload = {k: v for k, v in config.pop("workload").items() if k != "name" and v is not None}
+    workload["options"] = {k: v for k, v in workload["options"].items() if v is not None}
     adapter = config.pop("base", None) or config["method"]  # A variant's label is not part of its identity.
     own = {key: value for key, value in config.items() if value is not None} | {"method": adapter}
     return _digest({"protocol_version": cell["protocol_version"], "workload": workload, **own})

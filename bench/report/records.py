@@ -134,7 +134,7 @@ def _relabelled(record: Record, cell: Cell) -> Record:
 
 
 def require_one_table(records: Sequence[Record]) -> dict[str, Cell]:
-    """Refuse what must not share a table: mixed protocol versions, doubled cells, unreadable configurations.
+    """Refuse what must not share a table: mixed protocol versions or data, doubled cells, unreadable configurations.
 
     Returns:
         The configuration of every cell, by its id.
@@ -159,7 +159,24 @@ def require_one_table(records: Sequence[Record]) -> dict[str, Cell]:
             )
         seen[record.cell_id] = record
     _require_one_scale(configs.values())
+    _require_one_data_set(records, configs)
     return configs
+
+
+def _require_one_data_set(records: Iterable[Record], configs: Mapping[str, Cell]) -> None:
+    """Refuse results of one workload that were made with different data."""
+    made: dict[str, dict[str, list[Record]]] = {}
+    for record in records:
+        if record.status == "finished":
+            by_data = made.setdefault(configs[record.cell_id].workload.name, {})
+            by_data.setdefault(record.data_fingerprint, []).append(record)
+    for name, by_data in made.items():
+        if len(by_data) > 1:
+            several = "; ".join(
+                f"{len(found)} of fingerprint {data or 'unknown'}, {record_label(found[0])} among them"
+                for data, found in sorted(by_data.items())
+            )
+            raise ReportError(f"records of {name} were made with different data and cannot share a table: {several}")
 
 
 def _require_one_scale(cells: Iterable[Cell]) -> None:

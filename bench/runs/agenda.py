@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.interface.cell import Cell
 from bench.runs.job import Job
-from bench.tracking.states import RunState
+from bench.tracking.states import DATA, TAG, WORKLOAD, RunState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,8 @@ class Agenda:
     """Cells that take over what one of `cells`, or an earlier one, found."""
     failed_before: tuple[Cell, ...]
     """Cells that are recorded as failed and are left alone."""
+    made_with: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Fingerprints of the data that results on record were made with, by the identity of their workload."""
 
     @property
     def stages(self) -> tuple[tuple[Job, ...], ...]:
@@ -59,7 +61,17 @@ def make_agenda(cells: Sequence[Cell], states: Mapping[str, RunState], *, retry_
         cells=tuple(Job.of_cell(c) for c in due if not c.takes_over),
         transfers=tuple(Job.of_cell(c) for c in due if c.takes_over),
         failed_before=tuple(c for c in cells if c.id not in due_ids and states[c.id].status == "failed"),
+        made_with=_made_with(states.values()),
     )
+
+
+def _made_with(states: Iterable[RunState]) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for state in states:
+        workload, data = state.tags.get(TAG + WORKLOAD), state.tags.get(TAG + DATA)
+        if state.status == "finished" and workload and data:
+            found.setdefault(workload, set()).add(data)
+    return {workload: frozenset(data) for workload, data in found.items()}
 
 
 def dense_jobs(cells: Iterable[Cell]) -> list[Job]:

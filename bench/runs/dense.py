@@ -46,6 +46,7 @@ def train_dense(active: ActiveJob) -> Result:
     workload, seed, run = active.job.workload, active.job.seed, active.run
     loaded = load_workload(workload, active.settings)
     task, data = loaded.task, loaded.data
+    active.made_with(data.fingerprint)
     model, log = loaded.fresh_network(seed), TrainingLog()
     checkpoint = active.folder / "train.pt"
     run.rows(restore(checkpoint, lambda state: list(state["log"]["rows"]), log) or [])
@@ -58,7 +59,12 @@ def train_dense(active: ActiveJob) -> Result:
         run.folder(Path(out), "model")
     run.parameters({"workload": workload.identity(), "seed": seed, "kind": "dense"})
     run.final({f"final.{k}": v for k, v in metrics.items()} | {"macs": count_macs(model, loaded.example)})
-    facts = {"metrics": metrics, "trajectory": log.rows, "label": active.job.label}
+    facts = {
+        "metrics": metrics,
+        "trajectory": log.rows,
+        "label": active.job.label,
+        "data_fingerprint": data.fingerprint,
+    }
     return Result(summary=f"{task.metric} {metrics[task.metric]:.2f}{task.unit}", record=json.dumps(facts))
 
 
@@ -68,14 +74,15 @@ def require_finite(metrics: Mapping[str, float], name: str) -> None:
         raise CellError(f"{name} on the test split is {metrics.get(name)}, not a finite number")
 
 
-def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module) -> DenseNetwork:
+def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module, fingerprint: str) -> DenseNetwork:
     """The recorded dense network of the cell's workload and seed; a cell that starts from scratch is compared with it.
 
     Args:
         like: a network of the same architecture; it is not changed.
+        fingerprint: of the data that the cell reads.
 
     Raises:
-        CellError: it is not recorded as finished.
+        CellError: it is not recorded as finished, or was trained on other data.
     """
     state = tracker.find(cell.dense_id)
     where = f"the dense network of {cell.workload.name} with seed {cell.seed}"
@@ -84,6 +91,11 @@ def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module) -> DenseNetwork
     facts = json.loads(tracker.read_text(state.run_id, "record.json"))
     if state.status == "failed":
         raise CellError(f"{where} failed: {facts['error']}")
+    trained_on = facts.get("data_fingerprint")
+    if trained_on != fingerprint:
+        raise CellError(
+            f"{where} was trained on other data (fingerprint {trained_on}) than lie there now ({fingerprint})"
+        )
     model = copy.deepcopy(like)
     with tracker.artifact(state.run_id, "model") as folder:
         load_model(model, str(folder / "model.safetensors"))

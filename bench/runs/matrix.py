@@ -30,7 +30,7 @@ def run_matrix(
     Raises:
         RequestError: something cannot be run as asked; nothing has been trained or recorded then.
     """
-    preflight(agenda.due, settings)
+    preflight(agenda.due, settings, agenda.made_with)
     tracker = open_tracker(settings.tracking_uri, settings.suite)
     parent = tracker.begin_invocation(f"{settings.suite}: {len(agenda.due)} cells", environment_tags())
     settings = replace(settings, parent_run=parent)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from bench.errors import RequestError
-from bench.interface.cell import Cell
+from bench.interface.cell import Cell, Workload
 from bench.interface.method import Budget
 from bench.runs.job import Settings
 from bench.runs.workload import load_workload
@@ -15,8 +15,11 @@ from bench.structure.graph import PruningGraph
 from bench.training.device import resolve_device
 
 
-def preflight(cells: Sequence[Cell], settings: Settings) -> None:
+def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str, Collection[str]]) -> None:
     """Load every data set, trace every network, and try every budget and transfer of these cells.
+
+    Args:
+        made_with: the data that results on record were made with, as `Agenda.made_with`.
 
     Raises:
         RequestError: the first problem, in a sentence.
@@ -31,6 +34,7 @@ def preflight(cells: Sequence[Cell], settings: Settings) -> None:
         tried.add((name, cell.budget, cell.round_to))
         if name not in graphs:
             graphs[name] = _prunable(cell, settings)
+            _require_same_data(cell.workload, settings, made_with)
         try:
             require_reachable(graphs[name], Budget(cell.budget, cell.tolerance), round_to=cell.round_to)
         except RequestError as error:
@@ -45,6 +49,16 @@ def _prunable(cell: Cell, settings: Settings) -> PruningGraph:
     if not graph.groups:
         raise RequestError(f"workload {cell.workload.name}: no channel of {cell.workload.model} can be pruned")
     return graph
+
+
+def _require_same_data(workload: Workload, settings: Settings, made_with: Mapping[str, Collection[str]]) -> None:
+    """Refuse data that changed since results of this workload were recorded: no table may mix the two."""
+    here, known = load_workload(workload, settings).data.fingerprint, made_with.get(workload.id, ())
+    if known and here not in known:
+        raise RequestError(
+            f"workload {workload.name}: its data changed since results were recorded (fingerprint {here}, on record "
+            f"{', '.join(sorted(known))}); put the data back, or give the suite another name or another --tracking-uri"
+        )
 
 
 def _require_matches(cells: Sequence[Cell], graphs: dict[str, PruningGraph]) -> None:

@@ -26,6 +26,7 @@ from bench.runs.events import Emit, EpochEnded, StageReached, Started, StepTaken
 from bench.runs.isolation import interrupts_told_apart, process_kept
 from bench.runs.job import Job, Outcome, Settings
 from bench.tracking.mlflow_store import AlreadyRunning, TrackedRun, Tracker
+from bench.tracking.states import DATA, WORKLOAD
 
 logger = logging.getLogger("prunebench")
 
@@ -47,6 +48,11 @@ class ActiveJob:
     def observer(self) -> Observer:
         """Passes on what the training loop tells: to MLflow, the log file and the events."""
         return _JobObserver(self)
+
+    def made_with(self, fingerprint: str) -> None:
+        """Say in the store which data the job reads, so that no other data are taken for the same."""
+        self.run.tag(WORKLOAD, self.job.workload.id)
+        self.run.tag(DATA, fingerprint)
 
     @property
     def tracker(self) -> Tracker:

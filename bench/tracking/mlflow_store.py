@@ -249,6 +249,10 @@ class TrackedRun:
             part = metrics[start : start + 900]
             retry(lambda p=part: self._client.log_batch(self.run_id, metrics=p, tags=alive))
 
+    def tag(self, name: str, value: str) -> None:
+        """Set a tag of the suite's own on the run."""
+        retry(lambda: self._client.set_tag(self.run_id, TAG + name, value))
+
     def final(self, values: Mapping[str, float | int | None]) -> None:
         """Log the figures that the cell ends with."""
         now = int(time.time() * 1000)

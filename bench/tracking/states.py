@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 TAG = "prunebench."
 """Prefix of the tags that the suite sets on its runs."""
+WORKLOAD, DATA = "workload", "data"
+"""Tags that name a run's workload by its identity, and the data that it read by their fingerprint."""
 PARENT_TAG = "mlflow.parentRunId"
 """MLflow's own tag for the run that a run belongs to."""
 

@@ -36,14 +36,15 @@ def cell_inputs(active: ActiveJob) -> CellInputs:
     """Load what the cell begins with, and log its configuration.
 
     Raises:
-        CellError: the dense network is not recorded as finished.
+        CellError: the dense network is not recorded as finished, or is one of other data.
     """
     cell = active.job.cell
     assert cell is not None
     loaded = load_workload(cell.workload, active.settings)
+    active.made_with(loaded.data.fingerprint)
     active.run.parameters(cell.identity())
     fresh = loaded.fresh_network(cell.seed)
-    dense = load_dense(cell, active.tracker, like=fresh)
+    dense = load_dense(cell, active.tracker, like=fresh, fingerprint=loaded.data.fingerprint)
     log = TrainingLog()
     _log_earlier_epochs(active, log)
     return CellInputs(cell, loaded, dense, fresh, loaded.graph(dense.model), log)

@@ -63,7 +63,8 @@ def _audit_block(
     own_row, *rows = block
     place = (unquoted(own_row["workload"]), own_row["protocol"], own_row["budget"])
     method = unquoted(own_row["method"])
-    own = finals.get((*place, method, own_row["recovery"], ""), {})
+    ablation = own_row["ablation"]
+    own = finals.get((*place, method, own_row["recovery"], "" if ablation != ablation else ablation), {})  # NaN: none
     findings, tested = [], []
     for row in rows:
         name = unquoted(row["control"])

@@ -20,7 +20,8 @@ MEANING = {
     "blind": "is the same search without the task's gradient in the architecture: the cost alone decides the widths",
     "l1-channels": (
         "keeps the widths that the method found, and switches off its choice of channels and its training of weights: "
-        "the channels of the largest L1 norms stay, with the dense network's weights"
+        "the channels of the largest L1 norms stay, with the dense network's weights, which are trained for the epochs "
+        "of the search and of the recovery in one schedule"
     ),
     "scratch": (
         "keeps the architecture that the method found, and switches off the inherited weights: it is trained from "
@@ -36,7 +37,7 @@ MEANING = {
 
 @dataclass(frozen=True)
 class Block:
-    """A method, and its own result minus that of each control."""
+    """A method, or the architecture that it found, and its own result minus that of each control."""
 
     own: Entry
     controls: list[Comparison]
@@ -65,6 +66,21 @@ def blocks(matrix: Matrix) -> list[Block]:
             if ablations or (searched and any(e.adapter == "random-widths" for e in references)):
                 pairs = [(own, other) for other in (*ablations, *references)]
                 found.append(Block(own, compare(pairs, matrix.bootstrap)))
+    return found
+
+
+def with_architectures(matrix: Matrix) -> list[Block]:
+    """The blocks, each followed by one that asks for the architecture alone, where both of its rows are there.
+
+    It sets what the method found, from fresh weights, against the uniformly thinner network: both are trained from
+    scratch for all epochs of the workload, and differ in nothing but their widths and blocks.
+    """
+    found: list[Block] = []
+    for block in blocks(matrix):
+        found.append(block)
+        scratch, uniform = block.against("scratch"), block.against("uniform-scratch")
+        if scratch is not None and uniform is not None:
+            found.append(Block(scratch.other, compare([(scratch.other, uniform.other)], matrix.bootstrap)))
     return found
 
 

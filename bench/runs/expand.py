@@ -155,10 +155,15 @@ def _paper_plan(kind: type[Any], workload: Workload, scale: float) -> PaperPlan 
     def scaled(epochs: int) -> int:
         return max(1, round(scale * epochs)) if epochs else 0
 
+    def recipe(field: str, given: Mapping[str, Any]) -> Recipe:
+        """The paper's, its warm-up shortened as all epochs are."""
+        made = _recipe(field, workload.train, given)
+        return made.model_copy(update={"warmup_epochs": scale * made.warmup_epochs})
+
     return PaperPlan(
-        search=_recipe("search", workload.train, own.search),
+        search=recipe("search", own.search),
         search_epochs=scaled(own.search_epochs),
-        recovery=_recipe("recovery", workload.train, own.recovery),
+        recovery=recipe("recovery", own.recovery),
         recovery_epochs=scaled(own.recovery_epochs),
         scale=scale,
     )

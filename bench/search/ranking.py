@@ -28,7 +28,7 @@ def channel_ranking(order: Order, graph: PruningGraph, model: nn.Module, task: T
     * `l1`: Σ|w| over the weights that make the channel (Li et al. 2017, section 3.1).
     * `random`: uniform, by the context's seed.
     * `taylor`: Σ|w·∂L/∂w| over the same weights and over a fixed number of training batches, the first-order expansion
-      of the loss (Molchanov et al., CVPR 2019, equation 8, with the magnitude in place of the square). The expansion
+      of the loss (Molchanov et al., CVPR 2019, section 3.1, with the magnitude in place of the square). The expansion
       of the whole filter, |Σ w·∂L/∂w|, is 0 in front of a norm, whose output does not depend on the filter's scale.
     """
     if order == "random":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.report.comparison import Comparison
-from bench.report.contribution import MEANING, Block, blocks
+from bench.report.contribution import MEANING, Block, with_architectures
 from bench.report.entry import Entry
 from bench.report.matrix import Matrix
 from bench.report.resampling import RESAMPLES
@@ -65,7 +65,7 @@ class _Line:
 
 def contribution_table(matrix: Matrix) -> Table | None:
     """One section a workload and protocol, a block a method and budget."""
-    found = blocks(matrix)
+    found = with_architectures(matrix)
     sections: dict[str, list[Block]] = {}
     for block in found:
         sections.setdefault(section_title(block.own.workload, block.own.protocol), []).append(block)
@@ -77,8 +77,10 @@ def contribution_table(matrix: Matrix) -> Table | None:
 def _caption(found: Sequence[Block]) -> str:
     present = {c.other.ablation or c.other.adapter for block in found for c in block.controls}
     meanings = " ".join(f"*{name}* {text}." for name, text in MEANING.items() if name in present)
+    alone = any(block.own.ablation for block in found)
+    architecture = " A second block sets the architecture alone, trained from scratch, against *uniform-scratch*." * alone
     return (
-        f"Each method, and below it controls without one of its parts. {meanings} "
+        f"Each method, and below it controls without one of its parts. {meanings}{architecture} "
         "Difference: the method minus the control, seed by seed, with the 95 % interval of its mean by Student's t; p "
         "by a paired t-test, and Holm-corrected within the block (**bold** below 0.05). Over test samples: 95 % "
         f"interval of a paired bootstrap ({RESAMPLES:,} resamples of the test set); it holds for these networks, not "
@@ -138,6 +140,7 @@ def _fields(line: _Line) -> dict[str, Any]:
     comparison, seeds, samples = line.comparison, line.over_seeds, line.over_samples
     return place_fields(line.own) | {
         "recovery": line.own.recovery,
+        "ablation": line.own.ablation,
         "control": "" if comparison is None else line.entry.ablation or line.entry.method,
         "n": line.entry.n,
         "final_mean": line.entry.final.mean,

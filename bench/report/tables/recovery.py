@@ -55,8 +55,9 @@ def recovery_table(matrix: Matrix) -> Table | None:
             sections.append(_section(section_title(name, protocol), recovered, workload))
             raw += [_fields(item, workload) for item in recovered]
     caption = (
-        "The same prunings recovered in different ways. Gain: after recovery against right after pruning. p: paired "
-        "t-test over seeds against the first row of each block, Holm-corrected."
+        "The same prunings recovered in different ways. *none*: nothing is trained after pruning, and the statistics "
+        "of norms are estimated anew. Gain: after recovery against right after pruning. p: paired t-test over seeds "
+        "against the first row of each block, Holm-corrected."
     )
     return Table("recovery", "Recovery ablation", caption, sections, raw) if sections else None
 

@@ -124,9 +124,13 @@ def test_agreement_of_widths_by_hand():
 def test_the_csv_is_unrounded_and_names_the_control():
     table = contribution_table(build(synthetic.results(FINALS), suite="s"))
     assert table is not None
-    assert [row["control"] for row in table.raw] == [
-        "", "blind", "l1-channels", "scratch", "random-widths", "uniform-scratch"
+    assert [(row["ablation"], row["control"]) for row in table.raw] == [
+        ("", ""), ("", "blind"), ("", "l1-channels"), ("", "scratch"), ("", "random-widths"), ("", "uniform-scratch"),
+        ("scratch", ""), ("scratch", "uniform-scratch"),
     ]  # fmt: skip
+    # The architecture alone, by hand: scratch minus uniform-scratch, seed by seed.
+    gaps = [a - b for a, b in zip(FINALS["dcss scratch"], FINALS["uniform-scratch"], strict=True)]
+    assert table.raw[-1]["difference_mean"] == pytest.approx(sum(gaps) / len(gaps))
     row = table.raw[1]
     assert (row["method"], row["difference_n"]) == ("dcss", 3)
     assert row["difference_mean"] == pytest.approx(3.4 / 3)

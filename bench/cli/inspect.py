@@ -16,6 +16,7 @@ from bench.cli.stored_cell import find_cell
 from bench.errors import RequestError
 from bench.interface import registry
 from bench.interface.cell import Cell, Recipe
+from bench.report.power import Spread, planned_spreads
 from bench.runs.agenda import dense_jobs
 from bench.runs.job import Job
 from bench.runs.suite import load_suite, select, shipped
@@ -43,6 +44,7 @@ def plan(
         print_table(("cell", "status", "workload", "method", "budget", "seed", "recovery", "epochs"), planned.rows())
         typer.echo("\nhow each is trained")
         print_table(("workload", "phase", "epochs", "methods", "recipe"), planned.recipes())
+        typer.echo(f"\nwhat the planned seeds can show\n{planned.power()}")
         typer.echo(f"\n{planned.summary()}")
 
 
@@ -95,6 +97,24 @@ class _Plan:
                 methods.setdefault(row, {})[c.title] = None
         return [(*row[:3], ", ".join(found), row[3]) for row, found in methods.items()]
 
+    def spreads(self) -> list[Spread]:
+        """How much differences have varied over seeds so far."""
+        done = ((c.id, self.states.get(c.id)) for c in self.cells)
+        finals = {i: s.final for i, s in done if s is not None and s.status == "finished" and s.final is not None}
+        return planned_spreads(self.cells, finals) if finals else []
+
+    def power(self) -> str:
+        """What the planned seeds can show at the spread seen so far, a line for each workload."""
+        known = self.spreads()
+        lines = [power_words(spread) for spread in known]
+        places = dict.fromkeys((c.workload.name, c.protocol) for c in self.cells)
+        lines += [
+            f"{name} ({protocol}): not known before two networks of a budget have two seeds each"
+            for name, protocol in places
+            if (name, protocol) not in {(s.workload, s.protocol) for s in known}
+        ]
+        return "\n".join(lines)
+
     def summary(self) -> str:
         counts = self.counts
         words = ", ".join(f"{counts[s]} {s}" for s in ("done", "missing", "running", "failed") if counts[s])
@@ -122,6 +142,20 @@ class _Plan:
             "dense": networks,
             "counts": dict(self.counts),
             "epochs_left": self.epochs_left,
+            "power": [
+                {
+                    "workload": s.workload,
+                    "protocol": s.protocol,
+                    "metric": s.metric,
+                    "unit": s.unit,
+                    "spread": s.spread,
+                    "pairs": s.pairs,
+                    "seeds": s.seeds,
+                    "smallest_difference": s.smallest if s.seeds >= 2 else None,
+                    "seeds_for": {f"{s.point:g}": s.seeds_for_a_point},
+                }
+                for s in self.spreads()
+            ],
         }
 
     def _cell(self, c: Cell) -> dict[str, Any]:
@@ -147,6 +181,18 @@ class _Plan:
             ],
             "dense_id": c.dense_id,
         }
+
+
+def power_words(spread: Spread) -> str:
+    """What so many seeds can show at this spread, in one line."""
+    unit = spread.unit and f" {spread.unit}"
+    what = f"{spread.workload} ({spread.protocol}): differences spread by {spread.spread:.2g}{unit} over seeds so far"
+    if spread.seeds < 2:
+        return f"{what}; one seed can show no difference, {spread.point:g}{unit} needs {spread.seeds_for_a_point:,}"
+    return (
+        f"{what}; {spread.seeds} seeds show {spread.smallest:.2g}{unit} in four of five studies, {spread.point:g}{unit} "
+        f"needs {spread.seeds_for_a_point:,}"
+    )
 
 
 def recipe_words(recipe: Recipe, *, distils: bool = False) -> str:

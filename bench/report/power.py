@@ -9,16 +9,18 @@ Behavioral Sciences*, 2nd edition 1988, chapter 2). Holm's correction, where the
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
+from bench.interface.cell import Cell
 from bench.interface.record import Record
+from bench.interface.registry import task_class
 from bench.report.entry import Entry
 from bench.report.matrix import Matrix, build
-from bench.report.statistics import paired_gaps, t_quantile
+from bench.report.statistics import Sample, paired_gaps, t_quantile
 from bench.report.workload import WorkloadSummary
 
 POWER = 0.8
@@ -131,8 +133,6 @@ def _spread(workload: WorkloadSummary, protocol: str, entries: Sequence[Entry]) 
     ]
     if not samples:
         return None
-    freedom = sum(gaps.n - 1 for gaps in samples)
-    variance = math.fsum((gaps.n - 1) * (gaps.std or 0.0) ** 2 for gaps in samples) / freedom
     counts = Counter(gaps.n for gaps in samples)
     return Spread(
         workload=workload.name,
@@ -140,14 +140,69 @@ def _spread(workload: WorkloadSummary, protocol: str, entries: Sequence[Entry]) 
         metric=workload.metric,
         unit=workload.unit,
         digits=workload.digits,
-        spread=math.sqrt(variance),
+        spread=_pooled(samples),
         pairs=len(samples),
         seeds=min(counts, key=lambda n: (-counts[n], n)),
-        point=_point(workload),
+        point=_point(workload.unit, workload.digits),
     )
 
 
-def _point(workload: WorkloadSummary) -> float:
-    if workload.unit == "dB":
+def _pooled(samples: Sequence[Sample]) -> float:
+    """Standard deviation of differences, pooled over pairs by their degrees of freedom."""
+    freedom = sum(gaps.n - 1 for gaps in samples)
+    return math.sqrt(math.fsum((gaps.n - 1) * (gaps.std or 0.0) ** 2 for gaps in samples) / freedom)
+
+
+def _point(unit: str, digits: int) -> float:
+    if unit == "dB":
         return 0.1
-    return 1.0 if workload.digits == 2 else 0.01
+    return 1.0 if digits == 2 else 0.01
+
+
+def planned_spreads(cells: Sequence[Cell], finals: Mapping[str, float]) -> list[Spread]:
+    """The spread seen so far where some of a suite's cells are recorded, with the number of seeds that it plans.
+
+    Cells that prune are paired: those of a workload, protocol and budget that differ in method or recovery. Controls
+    that take a method apart and transferred prunings are left out, as in the main comparison.
+
+    Args:
+        finals: the final metric of each cell that is recorded as finished, by the cell's id.
+    """
+    places: dict[tuple[str, str], dict[tuple[float, str, str], dict[int, Cell]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
+    for cell in cells:
+        if cell.budget < 1 and cell.ablation is None and cell.transfer is None:
+            entry = (cell.budget, cell.method, cell.recovery)
+            places[cell.workload.name, cell.protocol][entry][cell.seed] = cell
+    found = [_planned(place, entries, finals) for place, entries in places.items()]
+    return [spread for spread in found if spread is not None]
+
+
+def _planned(
+    place: tuple[str, str], entries: Mapping[tuple[float, str, str], Mapping[int, Cell]], finals: Mapping[str, float]
+) -> Spread | None:
+    seen = {
+        entry: {seed: finals[cell.id] for seed, cell in by_seed.items() if cell.id in finals}
+        for entry, by_seed in entries.items()
+    }
+    samples = [
+        gaps
+        for one, other in combinations(seen, 2)
+        if one[0] == other[0] and (gaps := paired_gaps(seen[one], seen[other])).n >= 2
+    ]
+    if not samples:
+        return None
+    task = task_class(next(iter(next(iter(entries.values())).values())).workload.task)
+    digits = 2 if max(abs(value) for by_seed in seen.values() for value in by_seed.values()) >= 2 else 4
+    return Spread(
+        workload=place[0],
+        protocol=place[1],
+        metric=task.metric,
+        unit=task.unit,
+        digits=digits,
+        spread=_pooled(samples),
+        pairs=len(samples),
+        seeds=min(len(by_seed) for by_seed in entries.values()),
+        point=_point(task.unit, digits),
+    )

@@ -33,7 +33,7 @@ from bench.interface.record import Record
 from bench.tracking.address import redacted, server_address, sqlite_path
 from bench.tracking.liveness import is_dead, process_start
 from bench.tracking.rest import ask_server
-from bench.tracking.states import PARENT_TAG, TAG, RunState, best_of, run_state
+from bench.tracking.states import FINAL, PARENT_TAG, TAG, RunState, best_of, run_state
 
 T = TypeVar("T")
 
@@ -298,7 +298,8 @@ def _of_cell(cell_id: str) -> str:
 
 
 def _state(run: Run) -> RunState | None:
-    return run_state(run.info.run_id, run.info.status, run.info.start_time or 0, run.data.tags)
+    final = run.data.metrics.get(FINAL)
+    return run_state(run.info.run_id, run.info.status, run.info.start_time or 0, run.data.tags, final)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -26,6 +26,8 @@ class RunState:
     started: int = 0
     """Milliseconds since 1970."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    final: float | None = None
+    """The metric that the cell ended with, where it is recorded."""
 
     @property
     def parent_run(self) -> str | None:
@@ -33,10 +35,14 @@ class RunState:
         return self.tags.get(PARENT_TAG)
 
 
+FINAL = "final_metric"
+"""MLflow's name of the metric that a cell ends with."""
 _STATUS = {"FINISHED": "finished", "FAILED": "failed", "RUNNING": "running", "KILLED": "failed"}
 
 
-def run_state(run_id: str, status: str, started: int, tags: Mapping[str, str]) -> RunState | None:
+def run_state(
+    run_id: str, status: str, started: int, tags: Mapping[str, str], final: float | None = None
+) -> RunState | None:
     """The state of a tracked run; None for a run that is not the suite's."""
     if TAG + "kind" not in tags:
         return None
@@ -47,6 +53,7 @@ def run_state(run_id: str, status: str, started: int, tags: Mapping[str, str]) -
         status=_STATUS.get(status, "running"),
         started=started,
         tags=dict(tags),
+        final=final,
     )
 
 

@@ -78,7 +78,9 @@ def _caption(found: Sequence[Block]) -> str:
     present = {c.other.ablation or c.other.adapter for block in found for c in block.controls}
     meanings = " ".join(f"*{name}* {text}." for name, text in MEANING.items() if name in present)
     alone = any(block.own.ablation for block in found)
-    architecture = " A second block sets the architecture alone, trained from scratch, against *uniform-scratch*." * alone
+    architecture = (
+        " A second block sets the architecture alone, trained from scratch, against *uniform-scratch*." * alone
+    )
     return (
         f"Each method, and below it controls without one of its parts. {meanings}{architecture} "
         "Difference: the method minus the control, seed by seed, with the 95 % interval of its mean by Student's t; p "

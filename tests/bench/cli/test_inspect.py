@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.runs.suite import load_suite
+from bench.tracking.mlflow_store import Tracker
+from bench.tracking.quick_read import read_states
 from tests.bench.cli.calling import call
 
 
@@ -39,3 +42,33 @@ def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         assert name in {row["name"] for row in json.loads(capsys.readouterr().out)}
         assert call(monkeypatch, "list", what) == 0
         assert name in capsys.readouterr().out
+
+
+def test_plan_states_what_the_seeds_can_show(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = ("plan", "cifar10-resnet20", "--only", "budget=0.5", "--tracking-uri", store)
+    assert call(monkeypatch, *chosen) == 0
+    text = capsys.readouterr().out
+    assert "cifar10-resnet20 (matched): not known before two networks of a budget have two seeds each" in text
+    # l1 − random over three seeds: 1, 2, 3, whose standard deviation is 1.
+    tracker, finals = Tracker(store, "cifar10-resnet20"), {"l1": [92.0, 94.0, 96.0], "random": [91.0, 92.0, 93.0]}
+    for cell in load_suite("cifar10-resnet20").cells:
+        if cell.budget == 0.5 and cell.method in finals:
+            run = tracker.claim(cell.id, kind="cell", label=cell.label)
+            run.final({"final_metric": finals[cell.method][cell.seed]})
+            run.finish("{}")
+    assert call(monkeypatch, *chosen, "--json") == 0
+    (power,) = json.loads(capsys.readouterr().out)["power"]
+    assert (power["seeds"], power["pairs"], power["unit"]) == (3, 1, "%")
+    assert power["spread"] == pytest.approx(1.0) and power["smallest_difference"] == pytest.approx(3.264, abs=1e-3)
+    assert call(monkeypatch, *chosen) == 0
+    assert (
+        "cifar10-resnet20 (matched): differences spread by 1 % over seeds so far; 3 seeds show 3.3 % in four of five "
+        "studies, 1 % needs 10\n"
+    ) in capsys.readouterr().out
+    states = Tracker(store, "cifar10-resnet20").best()
+    assert {i: s.final for i, s in states.items()} == {
+        i: s.final for i, s in read_states(store, "cifar10-resnet20").items()
+    }

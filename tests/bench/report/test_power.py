@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from bench.report.matrix import build
-from bench.report.power import pooled_spreads, seeds_needed, smallest_difference, spreads
+from bench.report.power import planned_spreads, pooled_spreads, seeds_needed, smallest_difference, spreads
 from tests.bench.report import synthetic
 
 
@@ -61,3 +61,19 @@ def test_what_cannot_be_paired_has_no_spread():
     assert pooled_spreads([]) == []
     assert pooled_spreads(synthetic.results({"gdp": [93.0], "l1": [92.0]})) == []
     assert spreads(build(synthetic.results({"gdp": [93.0, 94.0], "gdp blind": [92.0, 92.0]}), suite="s")) == []
+
+
+def test_the_spread_of_planned_cells_is_that_of_their_report():
+    finals = {"gdp": [93.0, 94.0, 97.0], "l1": [92.0, 92.0, 94.0], "random": [91.0, 92.0, 92.0]}
+    records = synthetic.results(finals)
+    cells = [record.config for record in records]
+    recorded = {record.cell_id: record.final_metrics["accuracy"] for record in records}
+    (found,) = planned_spreads(cells, recorded)
+    (reported,) = pooled_spreads(records)
+    assert found == reported
+    # Two of three seeds recorded: gdp − l1 is 1, 2; gdp − random 2, 2; l1 − random 1, 0. Three are planned.
+    early = {record.cell_id: recorded[record.cell_id] for record in records if record.config.seed < 2}
+    (found,) = planned_spreads(cells, early)
+    assert found.spread == pytest.approx(math.sqrt((0.5 + 0 + 0.5) / 3))
+    assert (found.seeds, found.pairs) == (3, 3)
+    assert planned_spreads(cells, {}) == []

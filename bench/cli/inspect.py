@@ -190,8 +190,8 @@ def power_words(spread: Spread) -> str:
     if spread.seeds < 2:
         return f"{what}; one seed can show no difference, {spread.point:g}{unit} needs {spread.seeds_for_a_point:,}"
     return (
-        f"{what}; {spread.seeds} seeds show {spread.smallest:.2g}{unit} in four of five studies, {spread.point:g}{unit} "
-        f"needs {spread.seeds_for_a_point:,}"
+        f"{what}; {spread.seeds} seeds show {spread.smallest:.2g}{unit} in four of five studies, "
+        f"{spread.point:g}{unit} needs {spread.seeds_for_a_point:,}"
     )
 
 

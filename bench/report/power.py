@@ -159,6 +159,10 @@ def _point(unit: str, digits: int) -> float:
     return 1.0 if digits == 2 else 0.01
 
 
+_Row = tuple[float, str, str]
+"""Budget, method and recovery."""
+
+
 def planned_spreads(cells: Sequence[Cell], finals: Mapping[str, float]) -> list[Spread]:
     """The spread seen so far where some of a suite's cells are recorded, with the number of seeds that it plans.
 
@@ -180,7 +184,7 @@ def planned_spreads(cells: Sequence[Cell], finals: Mapping[str, float]) -> list[
 
 
 def _planned(
-    place: tuple[str, str], entries: Mapping[tuple[float, str, str], Mapping[int, Cell]], finals: Mapping[str, float]
+    place: tuple[str, str], entries: Mapping[_Row, Mapping[int, Cell]], finals: Mapping[str, float]
 ) -> Spread | None:
     seen = {
         entry: {seed: finals[cell.id] for seed, cell in by_seed.items() if cell.id in finals}

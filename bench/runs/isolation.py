@@ -48,11 +48,12 @@ def process_kept(told: Callable[[str], None]) -> Iterator[None]:
     """Put back at the end what was changed of the process: working directory, umask, streams, torch's modes, hooks.
 
     Args:
-        told: gets one sentence that names what was changed, where anything was. The state of random numbers is put
-            back without a word, since drawing some is no offence.
+        told: gets one sentence that names what was changed, where anything was, and one that names threads that were
+            left running, which cannot be ended. The state of random numbers is put back without a word, since drawing
+            some is no offence.
     """
     kept = [(part, part.read()) for part in _PARTS]
-    streams = _Streams()
+    streams, threads = _Streams(), set(threading.enumerate())
     try:
         yield
     finally:
@@ -62,6 +63,9 @@ def process_kept(told: Callable[[str], None]) -> Iterator[None]:
                 part.write(before)
                 if not part.silent:
                     changed.append(part.name)
+        left = [t.name for t in threading.enumerate() if t not in threads and not t.daemon]
+        if left:
+            told(f"threads were started that go on, and hold up the end of the process: {', '.join(left)}")
         if changed:
             told(f"the state of the process was changed and put back: {', '.join(changed)}")
 

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,16 @@ def test_a_change_is_put_back_and_said(name: str) -> None:
     assert sentence.startswith("the state of the process was changed and put back: ")
     # Torch sets an environment variable of CUDA's along with its deterministic algorithms.
     assert set(sentence.partition(": ")[2].split(", ")) - {name} <= {"environment variables"} and name in sentence
+
+
+def test_threads_that_go_on_are_named() -> None:
+    told: list[str] = []
+    end = threading.Event()
+    with process_kept(told.append):
+        threading.Thread(target=end.wait, name="straggler").start()
+        threading.Thread(target=end.wait, daemon=True).start()
+    end.set()
+    assert told == ["threads were started that go on, and hold up the end of the process: straggler"]
 
 
 def test_it_is_put_back_after_an_error_too(tmp_path: Path) -> None:

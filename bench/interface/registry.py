@@ -108,6 +108,8 @@ def build(kind: type[Any], values: Mapping[str, Any], what: str) -> Any:
         raise
     except (TypeError, ValueError) as error:
         raise RequestError(f"{what}: {error}") from None
+    except (Exception, SystemExit, GeneratorExit) as error:
+        raise RequestError(f"{what} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def _load(kind: str, name: str, available: Mapping[str, str]) -> type[Any]:
@@ -118,6 +120,10 @@ def _load(kind: str, name: str, available: Mapping[str, str]) -> type[Any]:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise RequestError(f"{kind} {name!r} cannot be loaded from {available[name]}: {error}") from error
+    except (Exception, SystemExit, GeneratorExit) as error:  # whatever another package does when it is imported
+        raise RequestError(
+            f"{kind} {name!r} cannot be loaded from {available[name]}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _with_entry_points(group: str, built_in: Mapping[str, str]) -> dict[str, str]:

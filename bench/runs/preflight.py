@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from bench.errors import RequestError
 from bench.interface.cell import Cell, Workload
@@ -25,6 +27,7 @@ def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str,
         RequestError: the first problem, in a sentence.
     """
     resolve_device(settings.device)
+    _require_work_folder(settings.work)
     graphs: dict[str, PruningGraph] = {}
     tried: set[tuple[str, float, int]] = set()
     for cell in cells:
@@ -40,6 +43,18 @@ def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str,
         except RequestError as error:
             raise RequestError(f"workload {name}: {error}") from None
     _require_matches(cells, graphs)
+
+
+def _require_work_folder(folder: Path) -> None:
+    """Refuse a work folder that checkpoints cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RequestError(
+            f"work folder {folder} cannot be written ({error.strerror}); set PRUNEBENCH_WORK to another folder"
+        ) from None
 
 
 def _prunable(cell: Cell, settings: Settings) -> PruningGraph:

@@ -99,6 +99,8 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
     if settings.threads:
         torch.set_num_threads(settings.threads)
     folder = work_folder(job, settings)
+    if folder.is_file():  # in the way of the folder: nothing of ours
+        folder.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         run = _claim(job, settings)
@@ -208,6 +210,8 @@ def _claim(job: Job, settings: Settings) -> TrackedRun:
 
 @contextlib.contextmanager
 def _logging_to(file: Path) -> Iterator[None]:
+    if file.is_dir():
+        shutil.rmtree(file)
     handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)

@@ -1,7 +1,8 @@
 """Checkpoints: files that are replaced whole, carry a checksum, and are read without running code.
 
-The file before the last one is kept beside it. A file that is damaged, or that does not fit what it is read for, is
-set aside as `NAME.damaged`, and the one before it is taken; where there is none, the phase starts again.
+The file before the last one is kept beside it. A file that is damaged, that belongs to another job (its checksum holds
+for its folder and its name alone), or that does not fit what it is read for, is set aside as `NAME.damaged`, and the one
+before it is taken; where there is none, the phase starts again.
 """
 
 from __future__ import annotations
@@ -39,8 +40,11 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     torch.save(state, buffer)
     content = buffer.getbuffer()
     partial = path.with_name(path.name + ".partial")
+    for place in (partial, path, _previous(path)):
+        if place.is_dir():
+            _set_aside(place)
     with partial.open("wb") as file:
-        file.write(_MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n")
+        file.write(_MAGIC + _checksum(path, content) + b"\n")
         file.write(content)
     if path.is_file():
         path.replace(_previous(path))
@@ -67,7 +71,7 @@ def restore(path: Path, use: Callable[[dict[str, Any]], T], log: TrainingLog | N
         if not file.exists():
             continue
         try:
-            return use(_read(file))
+            return use(_read(file, path))
         except (_DamagedError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             _set_aside(file)
             reason = str(error) if isinstance(error, _DamagedError) else "it holds the state of something else"
@@ -110,8 +114,18 @@ def _previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _checksum(path: Path, content: memoryview) -> bytes:
+    """Of the content and of the place that it was written for: job and name."""
+    digest = hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode("utf-8", "surrogateescape"))
+    digest.update(content)
+    return digest.hexdigest().encode()
+
+
+def _read(file: Path, written_as: Path) -> dict[str, Any]:
     """The state in a file.
+
+    Args:
+        written_as: the name under which it was written.
 
     Raises:
         _DamagedError: it is no checkpoint, or not as it was written.
@@ -125,7 +139,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise _DamagedError("it is empty")
     if not content.startswith(_MAGIC) or len(content) < head:
         raise _DamagedError("it is no checkpoint of this version")
-    if hashlib.sha256(body[head:]).hexdigest().encode() != content[len(_MAGIC) : head - 1]:
+    if _checksum(written_as, body[head:]) != content[len(_MAGIC) : head - 1]:
         raise _DamagedError("its checksum does not hold")
     try:
         state = torch.load(io.BytesIO(body[head:]), map_location="cpu", weights_only=True)

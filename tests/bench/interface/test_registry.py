@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,3 +69,15 @@ def test_what_is_wrong_is_named(call: Any, sentence: str) -> None:
     with pytest.raises(RequestError) as error:
         call()
     assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("statement", ["import sys; sys.exit(0)", "raise GeneratorExit('early')", "1 / 0", "x ="])
+def test_a_package_that_breaks_on_import_is_named(
+    statement: str, points: list[EntryPoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_adapter.py").write_text(statement)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_adapter", raising=False)
+    points.append(EntryPoint("broken", "broken_adapter:Broken", "prunebench.methods"))
+    with pytest.raises(RequestError, match=r"^method 'broken' cannot be loaded from broken_adapter:Broken: \w+"):
+        make_method("broken", {})

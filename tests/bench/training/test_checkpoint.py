@@ -40,7 +40,19 @@ def a_folder(path: Path) -> None:
     (path / "inside").mkdir(parents=True)
 
 
-DAMAGES = [truncate, empty, flip_a_bit, of_torch_alone, no_checkpoint, a_folder]
+def of_another_job(path: Path) -> None:
+    other = path.parent / "another job" / path.name
+    save_epoch(other, parts(9), TrainingLog(), "dense", 9)
+    path.write_bytes(other.read_bytes())
+
+
+def of_another_phase(path: Path) -> None:
+    other = path.with_name("other.pt")
+    save_epoch(other, parts(9), TrainingLog(), "dense", 9)
+    path.write_bytes(other.read_bytes())
+
+
+DAMAGES = [of_another_job, of_another_phase, truncate, empty, flip_a_bit, of_torch_alone, no_checkpoint, a_folder]
 
 
 def parts(seed: int) -> dict[str, nn.Linear]:
@@ -99,6 +111,15 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     assert load_state(path, log) is None
     assert not (tmp_path / "ran").exists()
     assert "torch cannot read it (UnpicklingError)" in log.notes[0]
+
+
+def test_folders_in_the_way_of_a_checkpoint_are_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "train.pt"
+    for name in ("train.pt", "train.pt.partial", "train.pt.previous"):
+        (tmp_path / name / "inside").mkdir(parents=True)
+    for epoch in (1, 2):
+        save_state(path, {"epoch": epoch})
+    assert load_state(path) == {"epoch": 2}
 
 
 def test_a_write_that_was_cut_off_between_its_two_renames_costs_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bench.errors import DataError
-from tasks.data.decode import list_images, read_image, read_labels, read_rgb, refuse_leaks
+from tasks.data.decode import read_image, read_labels, read_rgb
 from tests.tasks.images import cut_short, noise, save, save_png16
 
 
@@ -60,26 +60,3 @@ def test_masks_keep_their_values(tmp_path: Path):
     assert (read_labels(tmp_path / "palette.png") == values).all()
     with pytest.raises(DataError, match=r"colour\.png is a mask of mode RGB"):
         read_labels(save(tmp_path / "colour.png", noise(4, 5)))
-
-
-def test_folders_hold_images_alone(tmp_path: Path):
-    with pytest.raises(DataError, match="does not exist"):
-        list_images(tmp_path / "nowhere", "images")
-    with pytest.raises(DataError, match="has no images"):
-        list_images(tmp_path, "images")
-    save(tmp_path / "b.png", noise(4, 4))
-    save(tmp_path / "a.png", noise(4, 4))
-    (tmp_path / ".hidden").write_text("")
-    assert [p.name for p in list_images(tmp_path, "images")] == ["a.png", "b.png"]
-    (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError, match=r"notes\.txt is not an image"):
-        list_images(tmp_path, "images")
-
-
-def test_a_file_in_two_parts_is_a_leak(tmp_path: Path):
-    first, second = save(tmp_path / "a.png", noise(4, 4)), save(tmp_path / "b.png", noise(4, 4, seed=1))
-    refuse_leaks({"train": [first], "test": [second]})
-    copy = tmp_path / "c.png"
-    copy.write_bytes(first.read_bytes())
-    with pytest.raises(DataError, match=r"c\.png \(test\) has the same content as .*a\.png \(train\)"):
-        refuse_leaks({"train": [first], "test": [second, copy]})

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -105,7 +105,8 @@ def _open(source: Source, refuse: Callable[[Any, Source], None]) -> Any:
     # Pillow's own limit is another one, and half of it only warns.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     try:
-        with Image.open(source if isinstance(source, Path) else io.BytesIO(source.content)) as image:
+        # Not by its name: Pillow would map grey TIFF files into memory, and mixes up the sides of turned ones there.
+        with _stream(source) as stream, Image.open(stream) as image:
             _refuse_size(image, source)
             refuse(image, source)
             image.load()
@@ -123,6 +124,10 @@ def _open(source: Source, refuse: Callable[[Any, Source], None]) -> Any:
         raise DataError(f"{source} is not a readable image ({reason})") from error
     except Exception as error:  # on damaged files the decoders raise errors of any kind
         raise DataError(f"{source} is not a readable image ({first_line(error)})") from error
+
+
+def _stream(source: Source) -> BinaryIO:
+    return source.open("rb") if isinstance(source, Path) else io.BytesIO(source.content)
 
 
 def _refuse_size(image: Any, source: Source) -> None:

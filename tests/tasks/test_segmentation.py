@@ -324,7 +324,10 @@ def test_camvid_has_its_367_101_and_233_frames(data_root: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "cityscapes"}, "unknown data set 'cityscapes'; available: camvid, oxford-pet, scattered-digits"),
+        (
+            {"dataset": "cityscapes"},
+            "unknown data set 'cityscapes'; available: camvid, folder:PATH, oxford-pet, ",
+        ),
         ({"model": "unet"}, "unknown model 'unet'; write smp:ARCH/ENCODER"),
         ({"model": "smp:ARCH/ENCODER"}, "write smp:ARCH/ENCODER"),
         ({"model": "smp:segnet/resnet18"}, "unknown architecture 'segnet'; available: deeplabv3, "),

@@ -146,8 +146,8 @@ def refuse_small(photos: Sequence[Photo], scale: int, part: str) -> None:
         height, width = photo.high.shape[:2]
         if min(height, width) < smallest:
             raise DataError(
-                f"{photo.name} of the {part} set is {height}×{width} pixels, too small to be measured at ×{scale}; at "
-                f"least {smallest}×{smallest} are needed"
+                f"{photo.name} of the {part} set comes to {height}×{width} pixels at ×{scale}, too few to be measured; "
+                f"at least {smallest}×{smallest} are needed"
             )
 
 

@@ -177,8 +177,9 @@ class Segmentation:
             arrays = {part: scattered.scatter(part, count, height, width) for part, count in counts.items()}
             classes = scattered.CLASSES
         else:
-            arrays, classes = self._read(root, height, width, download=download)
-            notes = (f"{self.dataset}: images and masks resized to {height}×{width}",)
+            arrays, classes, copies = self._read(root, height, width, download=download)
+            left_out = f", {copies} images left out that stand in another part as well" if copies else ""
+            notes = (f"{self.dataset}: images and masks resized to {height}×{width}{left_out}",)
         split = self._split(arrays["train"], classes, zoom=self.zoom, flip=not made)
         return Splits(
             train=split,
@@ -189,8 +190,10 @@ class Segmentation:
             notes=notes,
         )
 
-    def _read(self, root: Path | None, height: int, width: int, *, download: bool) -> tuple[Arrays, tuple[str, ...]]:
-        """Images and masks of each part, and the classes, of a data set that lies in files."""
+    def _read(
+        self, root: Path | None, height: int, width: int, *, download: bool
+    ) -> tuple[Arrays, tuple[str, ...], int]:
+        """Images and masks of each part, the classes, and how many images were left out as copies."""
         import numpy as np
 
         from tasks.data.segmented import read_pairs
@@ -213,7 +216,8 @@ class Segmentation:
         if self.train_size:
             order = np.random.default_rng(1).permutation(len(train))[: self.train_size]
             train = [train[i] for i in np.sort(order)]
-        return read_pairs(files, {"train": train, "val": val, "test": files.test}, height, width), files.classes
+        arrays, copies = read_pairs(files, {"train": train, "val": val, "test": files.test}, height, width)
+        return arrays, files.classes, copies
 
     def _files(self, root: Path | None, *, download: bool) -> Files:
         entry = entry_of(DATASETS, self.dataset)

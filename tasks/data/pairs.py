@@ -58,13 +58,14 @@ def read_folder(files: Sequence[Path], scale: int, patch: int) -> list[Photo]:
             )
         sizes[index] = image.size
         if sum(sizes) > MEMORY_LIMIT / 2:  # once here, once in the table that patches are taken from
-            raise DataError(
-                f"{files[0].parent} takes more than {MEMORY_LIMIT / 2**30:.0f} GiB of memory when decoded; "
-                "lower train_size"
-            )
+            raise _too_much(files[0].parent, "lower train_size")
         return make_photo(files[index].name, image, scale)
 
     return in_parallel(read, range(len(files)))
+
+
+def _too_much(folder: Path, remedy: str) -> DataError:
+    return DataError(f"{folder} takes more than {MEMORY_LIMIT / 2**30:.0f} GiB of memory when decoded; {remedy}")
 
 
 def make_photo(name: str, image: np.ndarray, scale: int) -> Photo:
@@ -85,8 +86,14 @@ def read_test_set(folder: Path, scale: int) -> list[Photo]:
     lows = next((f for f in (folder / f"LR_bicubic_X{scale}", folder / "LR_bicubic" / f"X{scale}") if f.is_dir()), None)
     small = {path.stem: path for path in list_images(lows, layout)} if lows else {}
 
-    def read(path: Path) -> Photo:
+    sizes = [0] * len(files)
+
+    def read(index: int) -> Photo:
+        path = files[index]
         high = read_image(path)
+        sizes[index] = high.size
+        if sum(sizes) > MEMORY_LIMIT:
+            raise _too_much(folder, "use a smaller test set")
         if lows is None:
             return make_photo(path.name, high, scale)
         match = small.get(path.stem) or small.get(f"{path.stem}x{scale}")
@@ -105,7 +112,7 @@ def read_test_set(folder: Path, scale: int) -> list[Photo]:
         height, width = (min(s, large // scale) for s, large in zip(low.shape, high.shape[:2], strict=False))
         return Photo(path.name, _tensor(low[:height, :width]), _tensor(high[: scale * height, : scale * width]))
 
-    return in_parallel(read, files)
+    return in_parallel(read, range(len(files)))
 
 
 def centre(photo: Photo, scale: int, side: int) -> Photo:

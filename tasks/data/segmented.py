@@ -41,6 +41,8 @@ class Files:
     classes: tuple[str, ...]
     val: Pairs | None = None
     """None: to be held out of `train`."""
+    published: bool = False
+    """Whether these are published files, in which who uses them cannot mend a copy."""
 
 
 def find_camvid(root: Path | None, *, download: bool = False) -> Files:
@@ -125,7 +127,7 @@ def find_voc(root: Path | None, *, download: bool) -> Files:
             "fetches it"
         ) from error
     labels = {i: i for i in range(len(VOC))} | {255: VOID}
-    return Files(_pairs(train.images, train.masks), _pairs(test.images, test.masks), labels, VOC)
+    return Files(_pairs(train.images, train.masks), _pairs(test.images, test.masks), labels, VOC, published=True)
 
 
 def find_pet(root: Path | None, *, download: bool) -> Files:
@@ -148,11 +150,13 @@ def find_pet(root: Path | None, *, download: bool) -> Files:
             "them out; --download fetches them"
         ) from error
     labels = {1: 1, 2: 0, 3: VOID}
-    return Files(_pairs(train._images, train._segs), _pairs(test._images, test._segs), labels, PET)
+    return Files(_pairs(train._images, train._segs), _pairs(test._images, test._segs), labels, PET, published=True)
 
 
-def read_pairs(files: Files, parts: Mapping[str, Pairs], height: int, width: int) -> Arrays:
+def read_pairs(files: Files, parts: Mapping[str, Pairs], height: int, width: int) -> tuple[Arrays, int]:
     """Images uint8 [N, H, W, 3] and masks uint8 [N, H, W] of each part: resized to cover H × W, the centre kept.
+
+    Of published files, what stands in another part as well is left out; the second value says how many images that is.
 
     Raises:
         DataError: a file is unreadable, a mask has another size than its image or a label that is not known, an image
@@ -184,10 +188,28 @@ def read_pairs(files: Files, parts: Mapping[str, Pairs], height: int, width: int
         return *fitted, digest(image)
 
     decoded = {part: in_parallel(read, pairs) for part, pairs in parts.items()}
+    contents = {part: [each[2] for each in samples] for part, samples in decoded.items()}
+    own = {part: _first_seen(contents, part) if files.published else [True] * len(parts[part]) for part in parts}
     refuse_leaks(
-        {part: [(pair[0], each[2]) for pair, each in zip(parts[part], decoded[part], strict=True)] for part in parts}
+        {
+            part: [(pair[0], c) for pair, c, keep in zip(parts[part], contents[part], own[part], strict=True) if keep]
+            for part in parts
+        }
     )
-    return {part: (np.stack([e[0] for e in each]), np.stack([e[1] for e in each])) for part, each in decoded.items()}
+    arrays: Arrays = {}
+    for part, samples in decoded.items():
+        kept = [each for each, keep in zip(samples, own[part], strict=True) if keep]
+        if not kept:
+            raise DataError(f"every image of {part} stands in another part as well, {parts[part][0][0]} say")
+        arrays[part] = np.stack([each[0] for each in kept]), np.stack([each[1] for each in kept])
+    return arrays, sum(keeps.count(False) for keeps in own.values())
+
+
+def _first_seen(contents: Mapping[str, Sequence[bytes]], part: str) -> list[bool]:
+    """Which samples of `part` are in no part before it, of test, validation and training in this order."""
+    order = ("test", "val", "train")
+    before = {content for other in order[: order.index(part)] for content in contents[other]}
+    return [content not in before for content in contents[part]]
 
 
 def _fit(pixels: np.ndarray, height: int, width: int, *, nearest: bool) -> np.ndarray:

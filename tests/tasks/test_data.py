@@ -196,32 +196,46 @@ def test_jpeg_is_noted(hub: Path) -> None:
     assert Classification("cifar10", "resnet20").load(hub).notes == ("cifar10: re-encoded as JPEG",)
 
 
-def test_cifar_in_torchvisions_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def torchvision_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train: np.ndarray, test: np.ndarray) -> Path:
+    """CIFAR-10 of these images [N, 3072] in torchvision's layout, with the checksums to match."""
     from torchvision.datasets import CIFAR10
 
     folder = tmp_path / CIFAR10.base_folder
     folder.mkdir()
-    rng = np.random.default_rng(0)
 
     def write(name: str, content: Any) -> tuple[str, str]:
         (folder / name).write_bytes(pickle.dumps(content))
         return name, hashlib.md5((folder / name).read_bytes()).hexdigest()
 
-    def batch(n: int) -> dict[str, Any]:
-        return {"data": rng.integers(0, 256, (n, 3072), np.uint8), "labels": [i % 10 for i in range(n)]}
+    def batch(images: np.ndarray) -> dict[str, Any]:
+        return {"data": images, "labels": [i % 10 for i in range(len(images))]}
 
-    names = {"label_names": [f"c{i}" for i in range(10)]}
-    train, test, meta = write("data_batch_1", batch(40)), write("test_batch", batch(20)), write("batches.meta", names)
-    monkeypatch.setattr(CIFAR10, "train_list", [train])
-    monkeypatch.setattr(CIFAR10, "test_list", [test])
+    meta = write("batches.meta", {"label_names": [f"c{i}" for i in range(10)]})
+    monkeypatch.setattr(CIFAR10, "train_list", [write("data_batch_1", batch(train))])
+    monkeypatch.setattr(CIFAR10, "test_list", [write("test_batch", batch(test))])
     monkeypatch.setattr(CIFAR10, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
+    return folder
+
+
+def test_cifar_in_torchvisions_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 3072), np.uint8)
+    folder = torchvision_cifar(tmp_path, monkeypatch, images[:40], images[40:])
     data = Classification("cifar10", "resnet20").load(tmp_path)
     assert len(data.train) + len(data.val) == 40 and len(data.test()) == 20
-    assert data.info.classes[:2] == ("c0", "c1")
+    assert data.info.classes[:2] == ("c0", "c1") and data.notes == ()
     # One changed byte fails the checksum, so a foreign pickle is never opened.
     (folder / "data_batch_1").write_bytes(b"\x80" + (folder / "data_batch_1").read_bytes()[1:] + b"x")
     with pytest.raises(DataError, match="checksums"):
         Classification("cifar10", "resnet20").load(tmp_path)
+
+
+def test_copies_in_the_published_files_do_not_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 3072), np.uint8)
+    images[[3, 17]] = images[[45, 59]]
+    torchvision_cifar(tmp_path, monkeypatch, images[:40], images[40:])
+    data = Classification("cifar10", "resnet20", val_fraction=0.25).load(tmp_path)
+    assert len(data.train) + len(data.val) == 38 and len(data.test()) == 20
+    assert data.notes == ("cifar10: 2 training images left out that stand in the test part as well",)
 
 
 def test_a_data_folder_is_asked_for() -> None:

@@ -425,6 +425,20 @@ def test_voc_in_torchvisions_layout(tmp_path: Path):
     assert (len(data.train), len(data.val), len(data.test())) == (9, 1, 2)
     assert len(data.info.classes) == 21 and data.info.classes[15] == "person"
     assert torch.unique(data.train.masks).tolist() == [0, 15, VOID]  # pyright: ignore[reportAttributeAccessIssue]
+    # A published test image that trains as well cannot be mended by who uses the data: it is left out of training.
+    for index in range(9):
+        save(base / "JPEGImages" / f"a{index}.jpg", noise(50, 40, seed=500))
+    save(base / "JPEGImages" / "b1.jpg", noise(50, 40, seed=500))
+    with_copies = task(dataset="voc2012", image_size=(64, 64))
+    with pytest.raises(DataError, match=r"every image of (val|train) stands in another part as well"):
+        with_copies.load(tmp_path)
+    for index in range(8):
+        save(base / "JPEGImages" / f"a{index}.jpg", noise(50, 40, seed=600 + index))
+    data = with_copies.load(tmp_path)
+    assert len(data.train) + len(data.val) == 9 and len(data.test()) == 2
+    assert data.notes == (
+        "voc2012: images and masks resized to 64×64, 1 images left out that stand in another part as well",
+    )
 
 
 def test_pets_in_torchvisions_layout(tmp_path: Path):

@@ -211,6 +211,16 @@ def test_photographs_too_small_to_be_measured_are_refused(folders: Path, scale: 
         pairs.refuse_small([pairs.make_photo("a", noise(8, 40), 2)], 2, "validation")
 
 
+def test_photographs_beyond_the_memory_are_refused(folders: Path, monkeypatch: pytest.MonkeyPatch):
+    own = task(dataset="folder:photos", val_photos=2)
+    monkeypatch.setattr("tasks.data.pairs.MEMORY_LIMIT", 2 * 3 * 48 * 60 * 3)
+    with pytest.raises(DataError, match=r"photos takes more than .* when decoded; lower train_size"):
+        own.load(folders)
+    monkeypatch.setattr("tasks.data.pairs.MEMORY_LIMIT", 9000)
+    with pytest.raises(DataError, match=r"Set5 takes more than .* when decoded; use a smaller test set"):
+        pairs.read_test_set(folders / "sr/Set5", 2)
+
+
 def test_the_fingerprint_covers_all_three_parts(folders: Path):
     own = task(dataset="folder:photos", val_photos=2)
     digests = {own.load(folders).fingerprint}

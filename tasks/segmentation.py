@@ -154,9 +154,9 @@ class Segmentation:
             )
         if not 2 <= len(self.classes) <= VOID:
             raise RequestError(f"classes has {len(self.classes)} names; use 2 to {VOID}")
-        odd = next((name for name in self.classes if not re.fullmatch(r"\w[\w .-]*", name)), None)
+        odd = next((name for name in self.classes if not re.fullmatch(r"\w[\w .-]{,99}", name)), None)
         if odd is not None:
-            raise RequestError(f"classes holds {odd!r}; use names of letters, digits, spaces, '_', '-' and '.'")
+            raise RequestError(f"classes holds {odd!r}; use up to 100 letters, digits, spaces, '_', '-' and '.'")
         if len(set(self.classes)) < len(self.classes):
             twice = next(name for name in self.classes if self.classes.count(name) > 1)
             raise RequestError(f"classes holds {twice!r} twice; use a name once")

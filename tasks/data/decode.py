@@ -55,9 +55,7 @@ def read_image(source: Source) -> np.ndarray:
     image = _open(source, _refuse_depth)
     if image.mode.startswith("I"):
         return _to_uint8(np.asarray(image), source)[..., None]
-    if image.mode in _GREY:
-        return np.array(image.convert("L"))[..., None]
-    return np.array(image.convert("RGB"))
+    return _converted(image, "L", source)[..., None] if image.mode in _GREY else _converted(image, "RGB", source)
 
 
 def read_rgb(source: Source) -> np.ndarray:
@@ -124,6 +122,13 @@ def _open(source: Source, refuse: Callable[[Any, Source], None]) -> Any:
         raise DataError(f"{source} is not a readable image ({reason})") from error
     except Exception as error:  # on damaged files the decoders raise errors of any kind
         raise DataError(f"{source} is not a readable image ({first_line(error)})") from error
+
+
+def _converted(image: Any, mode: str, source: Source) -> np.ndarray:
+    try:
+        return np.array((image.convert("LA") if image.mode == "La" else image).convert(mode))
+    except ValueError as error:
+        raise DataError(f"{source} is an image of mode {image.mode}; grey, RGB, CMYK or palette is needed") from error
 
 
 def _stream(source: Source) -> BinaryIO:

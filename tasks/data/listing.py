@@ -23,13 +23,29 @@ def list_images(folder: Path, needed: str) -> list[Path]:
             an image's name or a link that leads nowhere; `needed` ends the sentence.
     """
     entries = _entries(folder, needed)
-    images = [path for path in entries if not path.is_dir() and is_image(path)]
+    images = [path for path in entries if path.is_file() and is_image(path)]
     folders = [path for path in entries if path.is_dir() and path.suffix.lower() in IMAGE_SUFFIXES]
     if folders:
         raise DataError(f"{folders[0]} is a folder with the name of an image; needed: {needed}")
     if not images:
         raise _without_images(folder, entries, needed)
     return images
+
+
+def images_by_name(folder: Path, needed: str) -> dict[str, Path]:
+    """`list_images` by their names without suffixes.
+
+    Raises:
+        DataError: as `list_images`, or two have one name: what belongs to them cannot be told apart.
+    """
+    named: dict[str, Path] = {}
+    for path in list_images(folder, needed):
+        other = named.setdefault(path.stem, path)
+        if other != path:
+            raise DataError(
+                f"{other} and {path} have one name, so that their partners cannot be told apart; rename one"
+            )
+    return named
 
 
 def images_below(folder: Path, needed: str) -> list[Path]:
@@ -85,7 +101,7 @@ def _walk(folder: Path, needed: str, above: tuple[Path, ...]) -> list[Path]:
     for path in _entries(folder, needed):
         if path.is_dir():
             found += _walk(path, needed, (*above, place))
-        elif is_image(path):
+        elif path.is_file() and is_image(path):
             found.append(path)
     return found
 

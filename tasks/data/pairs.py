@@ -12,7 +12,7 @@ from bench.errors import DataError
 from tasks.data import bicubic, photographs
 from tasks.data.content import digest
 from tasks.data.decode import MEMORY_LIMIT, as_rgb, in_parallel, read_image, read_rgb
-from tasks.data.listing import list_images
+from tasks.data.listing import images_by_name
 from tasks.data.luma import WINDOW
 from tasks.data.patches import Photo
 
@@ -82,9 +82,9 @@ def read_test_set(folder: Path, scale: int) -> list[Photo]:
         DataError: a part is missing or unreadable, or the sizes of a pair do not go together.
     """
     layout = "HR/ with the images and, if wanted, LR_bicubic_X2/ (X3, X4) with the small ones"
-    files = list_images(folder / "HR", layout)
+    files = list(images_by_name(folder / "HR", layout).values())
     lows = next((f for f in (folder / f"LR_bicubic_X{scale}", folder / "LR_bicubic" / f"X{scale}") if f.is_dir()), None)
-    small = {path.stem: path for path in list_images(lows, layout)} if lows else {}
+    small = images_by_name(lows, layout) if lows else {}
 
     sizes = [0] * len(files)
 

@@ -12,7 +12,7 @@ import numpy as np
 from bench.errors import DataError
 from tasks.data.content import digest, refuse_leaks
 from tasks.data.decode import MEMORY_LIMIT, in_parallel, read_labels, read_rgb
-from tasks.data.listing import list_images
+from tasks.data.listing import images_by_name, list_images
 from tasks.data.masked import VOID
 from tasks.data.scattered import Arrays
 
@@ -88,11 +88,7 @@ def match_pairs(images: Path, masks: Path, layout: str) -> Pairs:
         DataError: a folder is missing or empty, two images have one name, an image has no mask or two, or a mask no
             image.
     """
-    named: dict[str, Path] = {}
-    for path in list_images(images, layout):
-        other = named.setdefault(path.stem, path)
-        if other != path:
-            raise DataError(f"{other} and {path} have one name, so that their masks cannot be told apart; rename one")
+    named = images_by_name(images, layout)
     found: dict[str, Path] = {}
     for mask in list_images(masks, layout):
         stems = [mask.stem, *(mask.stem.removesuffix(end) for end in MASK_ENDINGS if mask.stem.endswith(end))]

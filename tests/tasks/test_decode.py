@@ -83,6 +83,17 @@ def test_every_mode_of_a_grey_ramp(tmp_path: Path):
     assert (read_image(tmp_path / "bits.png")[..., 0] == 255 * (ramp > 127)).all()
 
 
+def test_colours_that_cannot_be_brought_to_rgb_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(*_: object) -> None:
+        raise ValueError("conversion not supported")
+
+    Image.new("LAB", (4, 4), (255, 128, 128)).save(tmp_path / "lab.tif")
+    assert read_image(tmp_path / "lab.tif").min() > 250
+    monkeypatch.setattr(Image.Image, "convert", refused)
+    with pytest.raises(DataError, match=r"lab\.tif is an image of mode LAB; grey, RGB, CMYK or palette is needed"):
+        read_image(tmp_path / "lab.tif")
+
+
 @pytest.mark.parametrize("kind", ["int32", "int16"])
 def test_values_without_a_white_are_refused(tmp_path: Path, kind: str):
     # As 16 bits these would all be black.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from bench.errors import DataError
-from tasks.data.listing import folders_in, images_below, list_images
+from tasks.data.listing import folders_in, images_below, images_by_name, list_images
 from tests.tasks.images import noise, save
 
 
@@ -54,6 +55,20 @@ def test_folders_without_images_are_refused(tmp_path: Path):
     for read in (list_images, images_below):
         with pytest.raises(DataError, match=r"few has no images \(only a\.txt, b\.txt, c\.txt, …\); needed: pictures"):
             read(tmp_path / "few", "pictures")
+
+
+def test_what_is_no_file_is_not_opened(folder: Path):
+    os.mkfifo(folder / "c.png")
+    assert names(list_images(folder, "images")) == names(images_below(folder, "images")) == ["a.jpeg", "b.PNG"]
+
+
+def test_images_of_one_name_are_refused(folder: Path):
+    assert names(list(images_by_name(folder, "images").values())) == ["a.jpeg", "b.PNG"]
+    save(folder / "b.bmp", noise(4, 4))
+    with pytest.raises(
+        DataError, match=r"b\.PNG and .*b\.bmp have one name, so that their partners cannot be told apart"
+    ):
+        images_by_name(folder, "images")
 
 
 @pytest.mark.parametrize("name", ["a.gif", "photo.HEIC"])

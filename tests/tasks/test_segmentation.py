@@ -492,7 +492,7 @@ def test_camvid_has_its_367_101_and_233_frames(data_root: Path):
         ({"void": 255}, "void is not allowed: scattered-digits has classes and void labels of its own"),
         ({"dataset": "folder:a", "classes": ("a",)}, "classes has 1 names; use 2 to 255"),
         ({"dataset": "folder:a", "classes": ("a", "b", "a")}, "classes holds 'a' twice"),
-        ({"dataset": "folder:a", "classes": ("a", "b,c")}, "classes holds 'b,c'; use names of letters"),
+        ({"dataset": "folder:a", "classes": ("a", "b,c")}, "classes holds 'b,c'; use up to 100 letters"),
         ({"dataset": "folder:a", "classes": ("a", "")}, "classes holds ''"),
         (
             {"dataset": "folder:a", "classes": ("a", "b"), "void": 1},

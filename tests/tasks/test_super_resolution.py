@@ -342,6 +342,9 @@ def test_pairs_that_do_not_go_together_are_refused(folders: Path):
     small.unlink()
     with pytest.raises(DataError, match=r"HR/1\.png has no partner"):
         own.load(folders)
+    save(folders / "sr/Set5/LR_bicubic_X2/0.bmp", noise(20, 22))
+    with pytest.raises(DataError, match=r"X2/0\.bmp and .*X2/0\.png have one name"):
+        own.load(folders)
 
 
 def test_what_is_missing_is_said(tmp_path: Path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,10 +27,10 @@ DATASETS = {
         "scikit-learn's 1,797 handwritten digits, 10 classes; embedded", "tasks.data.labelled:digits", (16, 16)
     ),
     "cifar10": DataSet(
-        "CIFAR-10, 32×32, in torchvision's layout or as parquet files", "tasks.data.labelled:cifar", (32, 32), True
+        "CIFAR-10, 32×32, in torchvision's layout or the hub's parquet files", "tasks.data.cifar:cifar", (32, 32), True
     ),
     "cifar100": DataSet(
-        "CIFAR-100, 32×32, in torchvision's layout or as parquet files", "tasks.data.labelled:cifar", (32, 32), True
+        "CIFAR-100, 32×32, in torchvision's layout or the hub's parquet files", "tasks.data.cifar:cifar", (32, 32), True
     ),
     "imagefolder:PATH": DataSet(
         "train/CLASS/… and test/CLASS/… below PATH (absolute, or inside the data folder)",
@@ -97,12 +97,15 @@ class Classification:
             raise RequestError(f"{self.model!r} has no pretrained weights; use a torchvision: or timm: network")
 
     def load(self, root: Path | None, *, download: bool = False) -> Splits:
+        from tasks.data.content import fingerprint, refuse_leaks
         from tasks.data.images import make_split
 
         entry = entry_of(DATASETS, self.dataset)
         read = entry.read(self.dataset, root, self.image_size or entry.size[0], download=download)
         data: Labelled = read.data
-        kept, held = self._kept_and_held(data.train_labels)
+        kept, held = self._kept_and_held(data.train_labels, [content for _, content in data.train_samples])
+        # Validation holds no copy of what trains, by the way it is held out.
+        refuse_leaks({"train": data.train_samples, "test": data.test_samples})
 
         def split(images: np.ndarray, labels: np.ndarray, *, augment: bool) -> ImageSplit:
             return make_split(
@@ -116,32 +119,46 @@ class Classification:
             )
 
         train = split(data.train_images[kept], data.train_labels[kept], augment=True)
+        val = split(data.train_images[held], data.train_labels[held], augment=False)
         return Splits(
             train=train,
-            val=split(data.train_images[held], data.train_labels[held], augment=False),
+            val=val,
             test=lambda: split(data.test_images, data.test_labels, augment=False),
             info=DataInfo(train.images.shape[-1], train.height, train.width, data.classes),
-            fingerprint=train.fingerprint(),
+            fingerprint=fingerprint(*train.arrays, *val.arrays, data.test_images, data.test_labels),
             notes=(f"{self.dataset}: {data.note}",) if data.note else (),
         )
 
-    def _kept_and_held(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of the training and of the validation split, both evenly over the classes."""
+    def _kept_and_held(self, labels: np.ndarray, contents: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the training and of the validation split, both evenly over the classes.
+
+        Raises:
+            RequestError: the training split is smaller than `train_size`, or `train_size` than the number of classes,
+                or nothing is left to validate on.
+        """
         import numpy as np
 
-        from tasks.data.images import stratified_split
+        from tasks.data.content import keep_copies_together
+        from tasks.data.images import evenly, stratified_split
 
-        kept, held = stratified_split(labels, self.val_fraction, seed=0)
+        kept, held = keep_copies_together(*stratified_split(labels, self.val_fraction, seed=0), contents)
+        if not len(held):
+            raise RequestError(
+                f"{self.dataset} leaves no image for validation: at least one class needs two different training images"
+            )
         if self.train_size:
             if self.train_size > len(kept):
                 raise RequestError(
                     f"train_size = {self.train_size} is not allowed for {self.dataset}: {len(kept)} training samples "
                     "are left beside the validation split"
                 )
-            rest, part = stratified_split(labels[kept], self.train_size / len(kept), seed=1)
-            # Rounding per class can leave the part a few samples off: fill up or cut, in a fixed order.
-            part = np.concatenate([np.random.default_rng(2).permutation(part), rest])[: self.train_size]
-            kept = np.sort(kept[part])
+            classes = len(np.unique(labels))
+            if self.train_size < classes:
+                raise RequestError(
+                    f"train_size = {self.train_size} is not allowed for {self.dataset}: its {classes} classes need a "
+                    "training sample each"
+                )
+            kept = kept[evenly(labels[kept], self.train_size, seed=1)]
         return kept, held
 
     def network(self, info: DataInfo) -> nn.Module:

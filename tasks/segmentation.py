@@ -42,6 +42,12 @@ DATASETS = {
     "oxford-pet": DataSet(
         "Oxford-IIIT Pet, pet and background, in torchvision's layout", "tasks.data.segmented:find_pet", (192, 192)
     ),
+    "folder:PATH": DataSet(
+        "train/images, train/masks, test/images, test/masks below PATH (absolute, or inside the data folder); classes "
+        "and void are options",
+        "tasks.data.segmented:find_folder",
+        (256, 256),
+    ),
 }
 """All that is known of a data set before it is read: a new one is an entry here and a function that finds its files.
 Scattered digits are not read but made."""
@@ -59,7 +65,7 @@ class Segmentation:
     model: str
     image_size: tuple[int, int] = (0, 0)
     """Height and width, multiples of 32; 0, 0: the data set's own (scattered-digits 64×64, camvid 352×480,
-    voc2012 320×320, oxford-pet 192×192)."""
+    voc2012 320×320, oxford-pet 192×192, a folder 256×256)."""
     train_size: int = 0
     """Use only this many training images; 0: all (of scattered-digits: 400)."""
     test_size: int = 0
@@ -72,6 +78,10 @@ class Segmentation:
     """Weight of the Dice loss that is added to cross-entropy."""
     encoder_weights: str = ""
     """Weights that the encoder starts from ("imagenet"); they are fetched by the library on first use."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes of a folder of one's own: label i of its masks is class i."""
+    void: int | tuple[int, ...] | None = None
+    """Labels of its masks that neither train nor count."""
 
     metric: ClassVar[str] = "miou"
     unit: ClassVar[str] = "%"
@@ -120,9 +130,45 @@ class Segmentation:
             raise RequestError(f"zoom = {self.zoom} is not allowed; use 1 to 8")
         if not 0 <= self.dice <= 100:
             raise RequestError(f"dice = {self.dice} is not allowed; use 0 to 100")
+        self._validate_labels()
+
+    @property
+    def _own(self) -> bool:
+        """Whether the data set is a folder of the user's."""
+        return self.dataset.startswith("folder:")
+
+    @property
+    def _void(self) -> tuple[int, ...]:
+        return () if self.void is None else (self.void,) if isinstance(self.void, int) else self.void
+
+    def _validate_labels(self) -> None:
+        """Refuse classes and void labels that are missing, impossible or given for another data set."""
+        if not self._own:
+            given = next((name for name in ("classes", "void") if getattr(self, name) is not None), None)
+            if given is not None:
+                raise RequestError(f"{given} is not allowed: {self.dataset} has classes and void labels of its own")
+            return
+        if self.classes is None:
+            raise RequestError(
+                f'dataset {self.dataset!r} needs classes = ["…", …], their names in the order of the label values'
+            )
+        if not 2 <= len(self.classes) <= VOID:
+            raise RequestError(f"classes has {len(self.classes)} names; use 2 to {VOID}")
+        odd = next((name for name in self.classes if not re.fullmatch(r"\w[\w .-]{,99}", name)), None)
+        if odd is not None:
+            raise RequestError(f"classes holds {odd!r}; use up to 100 letters, digits, spaces, '_', '-' and '.'")
+        if len(set(self.classes)) < len(self.classes):
+            twice = next(name for name in self.classes if self.classes.count(name) > 1)
+            raise RequestError(f"classes holds {twice!r} twice; use a name once")
+        for label in self._void:
+            if not 0 <= label <= 65535:
+                raise RequestError(f"void = {label} is not allowed; use label values of 0 to 65535")
+            if label < len(self.classes):
+                raise RequestError(f"void = {label} is not allowed: it is the label of class {self.classes[label]!r}")
 
     def load(self, root: Path | None, *, download: bool = False) -> Splits:
         from tasks.data import scattered
+        from tasks.data.content import fingerprint
 
         height, width = self.image_size if any(self.image_size) else entry_of(DATASETS, self.dataset).size
         made, notes = self.dataset == "scattered-digits", ()
@@ -131,31 +177,38 @@ class Segmentation:
             arrays = {part: scattered.scatter(part, count, height, width) for part, count in counts.items()}
             classes = scattered.CLASSES
         else:
-            arrays, classes = self._read(root, height, width, download=download)
-            notes = (f"{self.dataset}: images and masks resized to {height}×{width}",)
+            arrays, classes, copies = self._read(root, height, width, download=download)
+            left_out = f", {copies} images left out that stand in another part as well" if copies else ""
+            notes = (f"{self.dataset}: images and masks resized to {height}×{width}{left_out}",)
         split = self._split(arrays["train"], classes, zoom=self.zoom, flip=not made)
         return Splits(
             train=split,
             val=self._split(arrays["val"], classes),
             test=lambda: self._split(arrays["test"], classes),
             info=DataInfo(3, height, width, classes),
-            fingerprint=split.fingerprint(),
+            fingerprint=fingerprint(*(array for part in scattered.PARTS for array in arrays[part])),
             notes=notes,
         )
 
-    def _read(self, root: Path | None, height: int, width: int, *, download: bool) -> tuple[Arrays, tuple[str, ...]]:
-        """Images and masks of each part, and the classes, of a data set that lies in files."""
+    def _read(
+        self, root: Path | None, height: int, width: int, *, download: bool
+    ) -> tuple[Arrays, tuple[str, ...], int]:
+        """Images and masks of each part, the classes, and how many images were left out as copies."""
         import numpy as np
 
         from tasks.data.segmented import read_pairs
 
-        files: Files = entry_of(DATASETS, self.dataset).read(root, download=download)
+        files = self._files(root, download=download)
         train, val = files.train, files.val
         if val is None:
             order = np.random.default_rng(0).permutation(len(train))
-            held = max(1, round(self.val_fraction * len(train)))
+            held = min(max(1, round(self.val_fraction * len(train))), len(train) - 1)
+            if not held:
+                raise RequestError(
+                    f"{self.dataset} has 1 training image; two are needed, since one is held out for validation"
+                )
             train, val = ([train[i] for i in np.sort(part)] for part in (order[held:], order[:held]))
-        if self.train_size > len(train) or not train:
+        if self.train_size > len(train):
             raise RequestError(
                 f"train_size = {self.train_size} is not allowed for {self.dataset}: {len(train)} training images "
                 "are left beside the validation split"
@@ -163,7 +216,14 @@ class Segmentation:
         if self.train_size:
             order = np.random.default_rng(1).permutation(len(train))[: self.train_size]
             train = [train[i] for i in np.sort(order)]
-        return read_pairs(files, {"train": train, "val": val, "test": files.test}, height, width), files.classes
+        arrays, copies = read_pairs(files, {"train": train, "val": val, "test": files.test}, height, width)
+        return arrays, files.classes, copies
+
+    def _files(self, root: Path | None, *, download: bool) -> Files:
+        entry = entry_of(DATASETS, self.dataset)
+        if self._own:
+            return entry.read((root or Path()) / self.dataset.removeprefix("folder:"), self.classes, self._void)
+        return entry.read(root, download=download)
 
     def _split(
         self, arrays: tuple[Any, Any], classes: tuple[str, ...], *, zoom: float = 1.0, flip: bool = False

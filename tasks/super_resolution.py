@@ -99,6 +99,7 @@ class SuperResolution:
 
     def load(self, root: Path | None, *, download: bool = False) -> Splits:
         from tasks.data import pairs, photographs
+        from tasks.data.content import fingerprint
         from tasks.data.patches import PatchSplit, WholeSplit
 
         if self.dataset == "photographs":
@@ -121,19 +122,22 @@ class SuperResolution:
             val = pairs.read_folder(held, self.scale, self.patch)
             name = self.test_set or "Set5"
             test = pairs.read_test_set(pairs.find_folder(root, (name,), f"test set {name!r}"), self.scale)
-        pairs.refuse_shared([*train, *val], test)
+        pairs.refuse_shared({"training": train, "validation": val, "test": test})
+        for part, photos in (("validation", val), ("test", test)):
+            pairs.refuse_small(photos, self.scale, part)
         split = PatchSplit(train, scale=self.scale, patch=self.patch, crops=self.crops, mean=MEAN)
+        centres = [pairs.centre(photo, self.scale, _VAL_SIDE) for photo in val]
         return Splits(
             train=split,
-            val=WholeSplit([pairs.centre(photo, self.scale, _VAL_SIDE) for photo in val], mean=MEAN),
+            val=WholeSplit(centres, mean=MEAN),
             test=lambda: WholeSplit(test, mean=MEAN),
             info=DataInfo(3, *self.example_size),
-            fingerprint=split.fingerprint(),
+            fingerprint=fingerprint(*(array for photo in (*train, *centres, *test) for array in photo.arrays)),
             notes=(f"{self.dataset}: tested on {name}, ×{self.scale}",),
         )
 
     def _files(self, root: Path | None) -> list[Path]:
-        from tasks.data.decode import list_images
+        from tasks.data.listing import list_images
         from tasks.data.pairs import find_folder
 
         folders = entry_of(DATASETS, self.dataset).folders

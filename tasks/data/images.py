@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -85,12 +84,10 @@ class ImageSplit:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
             self.mean, self.std = self.mean.to(device), self.std.to(device)
 
-    def fingerprint(self) -> str:
-        """Digest of the images and labels."""
-        state = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        state.update(np.ascontiguousarray(self.images.cpu().numpy()).tobytes())
-        state.update(self.labels.cpu().numpy().tobytes())
-        return state.hexdigest()[:16]
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """The images and labels as stored."""
+        return self.images.cpu().numpy(), self.labels.cpu().numpy()
 
 
 def make_split(
@@ -119,13 +116,34 @@ def make_split(
     )
 
 
-def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of a kept and a held-out part with `fraction` of every class held out (at least one sample each)."""
+def stratified_split(
+    labels: np.ndarray, fraction: float, seed: int, *, leave: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of a kept and a held-out part with `fraction` of every class held out.
+
+    At least `leave` samples of a class are kept, and at least one is held out where it has two.
+    """
     rng = np.random.default_rng(seed)
     kept, held = [], []
     for label in np.unique(labels):
         index = rng.permutation(np.flatnonzero(labels == label))
         count = max(1, round(fraction * len(index))) if len(index) > 1 else 0
+        count = min(count, len(index) - leave)
         held.append(index[:count])
         kept.append(index[count:])
     return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held))
+
+
+def evenly(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Indices of `count` samples with every class in its proportion, and with one at least.
+
+    `count` is from the number of classes to that of samples.
+    """
+    rest, part = stratified_split(labels, count / len(labels), seed=seed, leave=0)
+    # Rounding per class can leave the part a few samples off: fill up or cut, in a fixed order.
+    part = np.concatenate([np.random.default_rng(seed + 1).permutation(part), rest])[:count]
+    for label in np.setdiff1d(labels, labels[part]):
+        # In place of one of the class that has the most.
+        most = np.bincount(labels[part]).argmax()
+        part[np.flatnonzero(labels[part] == most)[-1]] = np.flatnonzero(labels == label)[0]
+    return np.sort(part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,10 @@ import torch
 
 from bench.errors import DataError
 from tasks.data import bicubic, photographs
-from tasks.data.decode import MEMORY_LIMIT, in_parallel, list_images, read_image, read_rgb
+from tasks.data.content import digest
+from tasks.data.decode import MEMORY_LIMIT, as_rgb, in_parallel, read_image, read_rgb
+from tasks.data.listing import images_by_name
+from tasks.data.luma import WINDOW
 from tasks.data.patches import Photo
 
 
@@ -55,20 +58,21 @@ def read_folder(files: Sequence[Path], scale: int, patch: int) -> list[Photo]:
             )
         sizes[index] = image.size
         if sum(sizes) > MEMORY_LIMIT / 2:  # once here, once in the table that patches are taken from
-            raise DataError(
-                f"{files[0].parent} takes more than {MEMORY_LIMIT / 2**30:.0f} GiB of memory when decoded; "
-                "lower train_size"
-            )
+            raise _too_much(files[0].parent, "lower train_size")
         return make_photo(files[index].name, image, scale)
 
     return in_parallel(read, range(len(files)))
+
+
+def _too_much(folder: Path, remedy: str) -> DataError:
+    return DataError(f"{folder} takes more than {MEMORY_LIMIT / 2**30:.0f} GiB of memory when decoded; {remedy}")
 
 
 def make_photo(name: str, image: np.ndarray, scale: int) -> Photo:
     """A pair from one image, uint8 [H, W, C], cut to a multiple of `scale` and shrunk by antialiased bicubic."""
     height, width = (side - side % scale for side in image.shape[:2])
     high = image[:height, :width]
-    return Photo(name, _tensor(_rgb(bicubic.resize(high, 1 / scale))), _tensor(high))
+    return Photo(name, _tensor(as_rgb(bicubic.resize(high, 1 / scale))), _tensor(high))
 
 
 def read_test_set(folder: Path, scale: int) -> list[Photo]:
@@ -78,12 +82,18 @@ def read_test_set(folder: Path, scale: int) -> list[Photo]:
         DataError: a part is missing or unreadable, or the sizes of a pair do not go together.
     """
     layout = "HR/ with the images and, if wanted, LR_bicubic_X2/ (X3, X4) with the small ones"
-    files = list_images(folder / "HR", layout)
+    files = list(images_by_name(folder / "HR", layout).values())
     lows = next((f for f in (folder / f"LR_bicubic_X{scale}", folder / "LR_bicubic" / f"X{scale}") if f.is_dir()), None)
-    small = {path.stem: path for path in list_images(lows, layout)} if lows else {}
+    small = images_by_name(lows, layout) if lows else {}
 
-    def read(path: Path) -> Photo:
+    sizes = [0] * len(files)
+
+    def read(index: int) -> Photo:
+        path = files[index]
         high = read_image(path)
+        sizes[index] = high.size
+        if sum(sizes) > MEMORY_LIMIT:
+            raise _too_much(folder, "use a smaller test set")
         if lows is None:
             return make_photo(path.name, high, scale)
         match = small.get(path.stem) or small.get(f"{path.stem}x{scale}")
@@ -102,7 +112,7 @@ def read_test_set(folder: Path, scale: int) -> list[Photo]:
         height, width = (min(s, large // scale) for s, large in zip(low.shape, high.shape[:2], strict=False))
         return Photo(path.name, _tensor(low[:height, :width]), _tensor(high[: scale * height, : scale * width]))
 
-    return in_parallel(read, files)
+    return in_parallel(read, range(len(files)))
 
 
 def centre(photo: Photo, scale: int, side: int) -> Photo:
@@ -114,21 +124,38 @@ def centre(photo: Photo, scale: int, side: int) -> Photo:
     return Photo(photo.name, photo.low[top : top + rows, left : left + columns], high)
 
 
-def refuse_shared(train: Sequence[Photo], test: Sequence[Photo]) -> None:
-    """Refuse a photograph that both trains and tests, whatever the files are called.
+def refuse_shared(parts: Mapping[str, Sequence[Photo]]) -> None:
+    """Refuse a photograph that stands in two parts at either resolution, whatever the files are called.
 
     Raises:
         DataError: naming both.
     """
-    known = {(photo.low.shape, photo.low.numpy().tobytes()): photo.name for photo in train}
-    for photo in test:
-        name = known.get((photo.low.shape, photo.low.numpy().tobytes()))
-        if name is not None:
-            raise DataError(f"{photo.name} of the test set is the same photograph as {name} of the training set")
+    seen: dict[bytes, tuple[str, str]] = {}
+    for part, photos in parts.items():
+        for photo in photos:
+            for array in photo.arrays:
+                other, name = seen.setdefault(digest(array), (part, photo.name))
+                if other != part:
+                    raise DataError(
+                        f"{photo.name} of the {part} set is the same photograph as {name} of the {other} set; the "
+                        "parts must be disjoint"
+                    )
 
 
-def _rgb(image: np.ndarray) -> np.ndarray:
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+def refuse_small(photos: Sequence[Photo], scale: int, part: str) -> None:
+    """Refuse photographs of which too little is left to be measured, once `scale` pixels are shaved from each side.
+
+    Raises:
+        DataError: naming one, with the smallest size that is allowed.
+    """
+    smallest = -(-(WINDOW + 2 * scale) // scale) * scale
+    for photo in photos:
+        height, width = photo.high.shape[:2]
+        if min(height, width) < smallest:
+            raise DataError(
+                f"{photo.name} of the {part} set comes to {height}×{width} pixels at ×{scale}, too few to be measured; "
+                f"at least {smallest}×{smallest} are needed"
+            )
 
 
 def _tensor(image: np.ndarray) -> torch.Tensor:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
-
-from tasks.data.decode import fingerprint
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,11 @@ class Photo:
     """[H, W, 3]"""
     high: Tensor
     """[scale·H, scale·W, 3], or one channel where the file is grey."""
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both resolutions."""
+        return self.low.numpy(), self.high.numpy()
 
 
 class PatchSplit:
@@ -113,10 +117,6 @@ class PatchSplit:
         top, left = (scale * corners).T[:, :, None, None]
         index = (scale**2 * starts)[:, None, None] + (top + row) * (scale * widths)[:, None, None] + left + column
         return (table[index].float() / 255 - self.mean).permute(0, 3, 1, 2)  # [B, side, side, 3] in memory
-
-    def fingerprint(self) -> str:
-        """Digest of the pixels at both resolutions."""
-        return fingerprint(self._low.cpu().numpy(), self._high.cpu().numpy())
 
 
 class WholeSplit:

@@ -1,4 +1,5 @@
-"""Readers of images with masks: CamVid in SegNet's layout, Pascal VOC 2012 and Oxford-IIIT Pet through torchvision."""
+"""Readers of images with masks: any folder, CamVid in SegNet's layout, Pascal VOC 2012 and Oxford-IIIT Pet through
+torchvision."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import DataError
-from tasks.data.decode import MEMORY_LIMIT, in_parallel, list_images, read_labels, read_rgb, refuse_leaks
+from tasks.data.content import digest, refuse_leaks
+from tasks.data.decode import MEMORY_LIMIT, in_parallel, read_labels, read_rgb
+from tasks.data.listing import images_by_name, list_images
 from tasks.data.masked import VOID
 from tasks.data.scattered import Arrays
 
@@ -22,6 +25,8 @@ VOC = (
 )  # fmt: skip
 PET = ("background", "pet")
 
+MASK_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg", "-mask", "-label")
+"""That a mask's name may have after its image's."""
 Pairs = list[tuple[Path, Path]]
 
 
@@ -36,6 +41,8 @@ class Files:
     classes: tuple[str, ...]
     val: Pairs | None = None
     """None: to be held out of `train`."""
+    published: bool = False
+    """Whether these are published files, in which who uses them cannot mend a copy."""
 
 
 def find_camvid(root: Path | None, *, download: bool = False) -> Files:
@@ -46,17 +53,55 @@ def find_camvid(root: Path | None, *, download: bool = False) -> Files:
     """
     base = _existing(root, "camvid")
     folder = next((f for f in (base / "camvid", base / "CamVid", base) if (f / "train").is_dir()), base / "camvid")
-    parts: dict[str, Pairs] = {}
-    for part in ("train", "val", "test"):
-        layout = "camvid/train, val and test, and trainannot, valannot and testannot with masks of the same names"
-        images = list_images(folder / part, layout)
-        masks = {path.stem: path for path in list_images(folder / f"{part}annot", layout)}
-        bare = next((path for path in images if path.stem not in masks), None)
-        if bare is not None:
-            raise DataError(f"{bare} has no mask {folder / f'{part}annot' / bare.stem}.png")
-        parts[part] = [(path, masks[path.stem]) for path in images]
+    layout = "camvid/train, val and test, and trainannot, valannot and testannot with masks of the same names"
+    parts = {part: match_pairs(folder / part, folder / f"{part}annot", layout) for part in ("train", "val", "test")}
     labels = {i: i for i in range(len(CAMVID))} | {len(CAMVID): VOID}
     return Files(parts["train"], parts["test"], labels, CAMVID, parts["val"])
+
+
+def find_folder(folder: Path, classes: tuple[str, ...], void: Sequence[int]) -> Files:
+    """`train/images` and `train/masks`, `test/…` and, if wanted, `val/…` in a folder of one's own; or `train` and
+    `trainannot`, and so on, as SegNet lays them out. Label i of a mask is class i; those of `void` are void.
+
+    Raises:
+        DataError: a folder is missing, or images and masks do not go together.
+    """
+    layout = "train/images, train/masks, test/images and test/masks (or train, trainannot, test and testannot)"
+    if not folder.is_dir():
+        raise DataError(f"{folder} does not exist; needed below it: {layout}")
+    flat = (folder / "trainannot").is_dir()
+    if flat and (folder / "train" / "masks").is_dir():
+        raise DataError(f"{folder} holds both train/masks and trainannot; keep one of the two layouts")
+
+    def pairs(part: str) -> Pairs:
+        images, masks = (part, f"{part}annot") if flat else (f"{part}/images", f"{part}/masks")
+        return match_pairs(folder / images, folder / masks, layout)
+
+    labels = {i: i for i in range(len(classes))} | dict.fromkeys(void, VOID)
+    return Files(pairs("train"), pairs("test"), labels, classes, pairs("val") if (folder / "val").is_dir() else None)
+
+
+def match_pairs(images: Path, masks: Path, layout: str) -> Pairs:
+    """Each image with the mask of the same name, or of that name with one of `MASK_ENDINGS`; suffixes do not matter.
+
+    Raises:
+        DataError: a folder is missing or empty, two images have one name, an image has no mask or two, or a mask no
+            image.
+    """
+    named = images_by_name(images, layout)
+    found: dict[str, Path] = {}
+    for mask in list_images(masks, layout):
+        stems = [mask.stem, *(mask.stem.removesuffix(end) for end in MASK_ENDINGS if mask.stem.endswith(end))]
+        stem = next((stem for stem in stems if stem in named), None)
+        if stem is None:
+            raise DataError(f"{mask} is a mask without an image of its name in {images}; add it or take the mask away")
+        other = found.setdefault(stem, mask)
+        if other != mask:
+            raise DataError(f"{named[stem]} has two masks, {other} and {mask}; keep one")
+    bare = next((path for stem, path in named.items() if stem not in found), None)
+    if bare is not None:
+        raise DataError(f"{bare} has no mask {masks / bare.stem}.png")
+    return [(path, found[stem]) for stem, path in named.items()]
 
 
 def find_voc(root: Path | None, *, download: bool) -> Files:
@@ -78,7 +123,7 @@ def find_voc(root: Path | None, *, download: bool) -> Files:
             "fetches it"
         ) from error
     labels = {i: i for i in range(len(VOC))} | {255: VOID}
-    return Files(_pairs(train.images, train.masks), _pairs(test.images, test.masks), labels, VOC)
+    return Files(_pairs(train.images, train.masks), _pairs(test.images, test.masks), labels, VOC, published=True)
 
 
 def find_pet(root: Path | None, *, download: bool) -> Files:
@@ -101,15 +146,17 @@ def find_pet(root: Path | None, *, download: bool) -> Files:
             "them out; --download fetches them"
         ) from error
     labels = {1: 1, 2: 0, 3: VOID}
-    return Files(_pairs(train._images, train._segs), _pairs(test._images, test._segs), labels, PET)
+    return Files(_pairs(train._images, train._segs), _pairs(test._images, test._segs), labels, PET, published=True)
 
 
-def read_pairs(files: Files, parts: Mapping[str, Pairs], height: int, width: int) -> Arrays:
+def read_pairs(files: Files, parts: Mapping[str, Pairs], height: int, width: int) -> tuple[Arrays, int]:
     """Images uint8 [N, H, W, 3] and masks uint8 [N, H, W] of each part: resized to cover H × W, the centre kept.
 
+    Of published files, what stands in another part as well is left out; the second value says how many images that is.
+
     Raises:
-        DataError: a file is unreadable, a mask has another size than its image or a label that is not known, a file's
-            content stands in two parts, or all would not fit in memory.
+        DataError: a file is unreadable, a mask has another size than its image or a label that is not known, an image
+            stands in two parts, or all would not fit in memory.
     """
     need = sum(map(len, parts.values())) * height * width * 4
     if need > MEMORY_LIMIT:
@@ -122,7 +169,7 @@ def read_pairs(files: Files, parts: Mapping[str, Pairs], height: int, width: int
         table[value] = index
     known = ", ".join(str(v) for v in sorted(files.labels))
 
-    def read(pair: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray]:
+    def read(pair: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray, bytes]:
         image, mask = read_rgb(pair[0]), read_labels(pair[1])
         if mask.shape != image.shape[:2]:
             raise DataError(
@@ -132,16 +179,33 @@ def read_pairs(files: Files, parts: Mapping[str, Pairs], height: int, width: int
         if mask.min() < 0 or mask.max() >= len(table) or (table[mask] < 0).any():
             strange = sorted(set(np.unique(mask).tolist()) - set(files.labels))
             raise DataError(f"{pair[1]} holds the unknown label {strange[0]}; known: {known}")
-        return _fit(image, height, width, nearest=False), _fit(
-            table[mask].astype(np.uint8), height, width, nearest=True
-        )
+        indices = table[mask].astype(np.uint8)
+        fitted = _fit(image, height, width, nearest=False), _fit(indices, height, width, nearest=True)
+        return *fitted, digest(image)
 
-    refuse_leaks({part: [image for image, _ in pairs] for part, pairs in parts.items()})
+    decoded = {part: in_parallel(read, pairs) for part, pairs in parts.items()}
+    contents = {part: [each[2] for each in samples] for part, samples in decoded.items()}
+    own = {part: _first_seen(contents, part) if files.published else [True] * len(parts[part]) for part in parts}
+    refuse_leaks(
+        {
+            part: [(pair[0], c) for pair, c, keep in zip(parts[part], contents[part], own[part], strict=True) if keep]
+            for part in parts
+        }
+    )
     arrays: Arrays = {}
-    for part, pairs in parts.items():
-        decoded = in_parallel(read, pairs)
-        arrays[part] = np.stack([image for image, _ in decoded]), np.stack([mask for _, mask in decoded])
-    return arrays
+    for part, samples in decoded.items():
+        kept = [each for each, keep in zip(samples, own[part], strict=True) if keep]
+        if not kept:
+            raise DataError(f"every image of {part} stands in another part as well, {parts[part][0][0]} say")
+        arrays[part] = np.stack([each[0] for each in kept]), np.stack([each[1] for each in kept])
+    return arrays, sum(keeps.count(False) for keeps in own.values())
+
+
+def _first_seen(contents: Mapping[str, Sequence[bytes]], part: str) -> list[bool]:
+    """Which samples of `part` are in no part before it, of test, validation and training in this order."""
+    order = ("test", "val", "train")
+    before = {content for other in order[: order.index(part)] for content in contents[other]}
+    return [content not in before for content in contents[part]]
 
 
 def _fit(pixels: np.ndarray, height: int, width: int, *, nearest: bool) -> np.ndarray:

@@ -30,15 +30,21 @@ def save_png16(path: Path, pixels: np.ndarray) -> Path:
     """A 16-bit PNG of uint16 [H, W, 1 or 3]; Pillow writes none with colours."""
     height, width, channels = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    path.write_bytes(_png(width, height, 16, {1: 0, 3: 2}[channels], rows))
+    return path
 
+
+def huge_png(width: int, height: int) -> bytes:
+    """A small file whose header claims this size."""
+    return _png(width, height, 8, 2, bytes(1000))
+
+
+def _png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 3: 2}[channels], 0, 0, 0)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    )
-    return path
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def cut_short(path: Path) -> Path:

@@ -261,6 +261,140 @@ def test_a_frame_in_two_parts_is_refused(camvid: Path):
         task(dataset="camvid", image_size=(32, 64)).load(camvid)
 
 
+def test_a_frame_in_two_parts_is_refused_whatever_its_file(camvid: Path):
+    folder = camvid / "camvid"
+    Image.open(folder / "train" / "3.png").save(folder / "val" / "0.bmp")
+    (folder / "val" / "0.png").unlink()
+    with pytest.raises(DataError, match=r"val/0\.bmp \(val\) has the same content as .*train/3\.png \(train\)"):
+        task(dataset="camvid", image_size=(32, 64)).load(camvid)
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test", "trainannot", "valannot", "testannot"])
+def test_the_fingerprint_covers_images_and_masks_of_all_parts(camvid: Path, part: str):
+    own = task(dataset="camvid", image_size=(32, 64))
+    before = own.load(camvid).fingerprint
+    assert own.load(camvid).fingerprint == before
+    pixels = noise(36, 48, seed=99) if part in scattered.PARTS else np.full((36, 48), 5, np.uint8)
+    save(camvid / "camvid" / part / "1.png", pixels)
+    assert own.load(camvid).fingerprint != before
+
+
+def test_a_turned_photograph_stays_with_its_mask(camvid: Path):
+    image = noise(36, 48, seed=77)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(image)))
+    stored.save(camvid / "camvid" / "train" / "0.png", exif=exif)
+    turned = task(dataset="camvid", image_size=(32, 64)).load(camvid)
+    save(camvid / "camvid" / "train" / "0.png", image)
+    assert turned.fingerprint == task(dataset="camvid", image_size=(32, 64)).load(camvid).fingerprint
+
+
+# --- folders of one's own
+
+
+OWN: dict[str, Any] = {"dataset": "folder:my # streets ü", "classes": ("road", "car"), "image_size": (32, 64)}
+
+
+def own_folder(
+    root: Path, *, flat: bool = False, parts: tuple[tuple[str, int], ...] = (("train", 5), ("test", 2))
+) -> Path:
+    """Images of 36×48 with masks of 0, 1 and 255."""
+    base = root / "my # streets ü"
+    for part, count in parts:
+        images, masks = (part, f"{part}annot") if flat else (f"{part}/images", f"{part}/masks")
+        for index in range(count):
+            seed = 10 * len(part) + index
+            save(base / images / f"{index}.jpg", noise(36, 48, seed=seed))
+            mask = np.random.default_rng(seed).choice(np.array([0, 1, 255], np.uint8), (36, 48))
+            save(base / masks / f"{index}.png", mask)
+    return base
+
+
+def test_a_folder_of_ones_own(tmp_path: Path):
+    base = own_folder(tmp_path)
+    data = task(**OWN, void=255).load(tmp_path)
+    assert (len(data.train), len(data.val), len(data.test())) == (4, 1, 2)
+    assert data.info.classes == ("road", "car") and (data.info.height, data.info.width) == (32, 64)
+    assert torch.unique(data.test().masks).tolist() == [0, 1, VOID]  # pyright: ignore[reportAttributeAccessIssue]
+    own_folder(tmp_path, parts=(("val", 3),))
+    with_val = task(**OWN, void=(255,)).load(tmp_path)
+    assert (len(with_val.train), len(with_val.val), len(with_val.test())) == (5, 3, 2)
+    absolute = task(**{**OWN, "dataset": f"folder:{base}"}, void=255).load(None)
+    assert absolute.fingerprint == with_val.fingerprint
+    for path in sorted(base.glob("*/masks/*")):
+        ending = {"train": "_mask", "val": "-label", "test": "_gt"}[path.parts[-3]]
+        path.rename(path.with_name(f"{path.stem}{ending}.PNG"))
+    assert task(**OWN, void=255).load(tmp_path).fingerprint == with_val.fingerprint
+
+
+def test_a_folder_in_segnets_layout(tmp_path: Path):
+    base = own_folder(tmp_path, flat=True, parts=(("train", 5), ("val", 3), ("test", 2)))
+    flat = task(**OWN, void=255).load(tmp_path)
+    assert (len(flat.train), len(flat.val), len(flat.test())) == (5, 3, 2)
+    (base / "train" / "masks").mkdir()
+    with pytest.raises(DataError, match="holds both train/masks and trainannot; keep one of the two layouts"):
+        task(**OWN, void=255).load(tmp_path)
+
+
+def test_bad_files_of_a_folder_are_named(tmp_path: Path):
+    base = own_folder(tmp_path)
+
+    def refused(message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            task(**OWN, void=255).load(tmp_path)
+
+    with pytest.raises(DataError, match=r"holds the unknown label 255; known: 0, 1$"):
+        task(**OWN).load(tmp_path)
+    mask = base / "train/masks/1.png"
+    good = mask.read_bytes()
+    save(base / "train/masks/1_mask.png", np.zeros((36, 48), np.uint8))
+    refused(r"train/images/1\.jpg has two masks, .*train/masks/1\.png and .*train/masks/1_mask\.png; keep one")
+    (base / "train/masks/1_mask.png").unlink()
+    save(base / "train/images/1.png", noise(36, 48))
+    refused(r"train/images/1\.jpg and .*train/images/1\.png have one name")
+    (base / "train/images/1.png").unlink()
+    save(base / "train/masks/9.png", np.zeros((36, 48), np.uint8))
+    refused(r"train/masks/9\.png is a mask without an image of its name")
+    (base / "train/masks/9.png").unlink()
+    mask.unlink()
+    refused(r"train/images/1\.jpg has no mask .*train/masks/1\.png")
+    save(base / "train/masks/1.jpg", np.zeros((36, 48), np.uint8))
+    refused(r"masks/1\.jpg is a mask in JPEG, which alters label values")
+    (base / "train/masks/1.jpg").unlink()
+    mask.write_bytes(good)
+    save(mask, np.full((36, 48), 7, np.uint8))
+    refused(r"masks/1\.png holds the unknown label 7; known: 0, 1, 255")
+    mask.write_bytes(good)
+    (base / "test/images/0.jpg").write_bytes((base / "train/images/2.jpg").read_bytes())
+    refused(r"test/images/0\.jpg \(test\) has the same content as .*train/images/2\.jpg")
+    for path in (base / "test/masks").iterdir():
+        path.unlink()
+    refused(r"test/masks has no images; needed: train/images, train/masks, test/images and test/masks")
+    with pytest.raises(DataError, match="absent does not exist; needed below it: train/images"):
+        task(**{**OWN, "dataset": "folder:absent"}).load(tmp_path)
+
+
+def test_one_training_image_is_too_few(tmp_path: Path):
+    own_folder(tmp_path, parts=(("train", 1), ("test", 2)))
+    with pytest.raises(RequestError, match="has 1 training image; two are needed"):
+        task(**OWN, void=255).load(tmp_path)
+    own_folder(tmp_path, parts=(("train", 2),))
+    data = task(**OWN, void=255, val_fraction=0.99).load(tmp_path)
+    assert (len(data.train), len(data.val)) == (1, 1)
+
+
+def test_classes_and_void_are_in_an_identity_only_where_they_are_given():
+    from bench.interface.cell import Epochs, Workload
+
+    def identity(**options: Any) -> dict[str, Any]:
+        own = {"train": Segmentation.recipe, "finetune": Segmentation.finetune, "epochs": Epochs(dense=1, recovery=1)}
+        return Workload(name="a", task="segmentation", dataset="d", model="m", options=options, **own).identity()
+
+    assert identity(zoom=1.0, classes=None, void=None) == identity(zoom=1.0)
+    assert identity(classes=["a", "b"]) != identity() != identity(void=255)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -291,6 +425,20 @@ def test_voc_in_torchvisions_layout(tmp_path: Path):
     assert (len(data.train), len(data.val), len(data.test())) == (9, 1, 2)
     assert len(data.info.classes) == 21 and data.info.classes[15] == "person"
     assert torch.unique(data.train.masks).tolist() == [0, 15, VOID]  # pyright: ignore[reportAttributeAccessIssue]
+    # A published test image that trains as well cannot be mended by who uses the data: it is left out of training.
+    for index in range(9):
+        save(base / "JPEGImages" / f"a{index}.jpg", noise(50, 40, seed=500))
+    save(base / "JPEGImages" / "b1.jpg", noise(50, 40, seed=500))
+    with_copies = task(dataset="voc2012", image_size=(64, 64))
+    with pytest.raises(DataError, match=r"every image of (val|train) stands in another part as well"):
+        with_copies.load(tmp_path)
+    for index in range(8):
+        save(base / "JPEGImages" / f"a{index}.jpg", noise(50, 40, seed=600 + index))
+    data = with_copies.load(tmp_path)
+    assert len(data.train) + len(data.val) == 9 and len(data.test()) == 2
+    assert data.notes == (
+        "voc2012: images and masks resized to 64×64, 1 images left out that stand in another part as well",
+    )
 
 
 def test_pets_in_torchvisions_layout(tmp_path: Path):
@@ -324,7 +472,10 @@ def test_camvid_has_its_367_101_and_233_frames(data_root: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "cityscapes"}, "unknown data set 'cityscapes'; available: camvid, oxford-pet, scattered-digits"),
+        (
+            {"dataset": "cityscapes"},
+            "unknown data set 'cityscapes'; available: camvid, folder:PATH, oxford-pet, ",
+        ),
         ({"model": "unet"}, "unknown model 'unet'; write smp:ARCH/ENCODER"),
         ({"model": "smp:ARCH/ENCODER"}, "write smp:ARCH/ENCODER"),
         ({"model": "smp:segnet/resnet18"}, "unknown architecture 'segnet'; available: deeplabv3, "),
@@ -335,6 +486,20 @@ def test_camvid_has_its_367_101_and_233_frames(data_root: Path):
         ({"val_fraction": 1.0}, "val_fraction = 1.0"),
         ({"zoom": 0.5}, "zoom = 0.5 is not allowed; use 1 to 8"),
         ({"dice": -1.0}, "dice = -1.0"),
+        ({"dataset": "folder:PATH"}, "'folder:PATH' needs a folder's path in place of PATH"),
+        ({"dataset": "folder:a"}, r"dataset 'folder:a' needs classes = \[\"…\", …\]"),
+        ({"dataset": "camvid", "classes": ("a", "b")}, "classes is not allowed: camvid has classes and void labels"),
+        ({"void": 255}, "void is not allowed: scattered-digits has classes and void labels of its own"),
+        ({"dataset": "folder:a", "classes": ("a",)}, "classes has 1 names; use 2 to 255"),
+        ({"dataset": "folder:a", "classes": ("a", "b", "a")}, "classes holds 'a' twice"),
+        ({"dataset": "folder:a", "classes": ("a", "b,c")}, "classes holds 'b,c'; use up to 100 letters"),
+        ({"dataset": "folder:a", "classes": ("a", "")}, "classes holds ''"),
+        (
+            {"dataset": "folder:a", "classes": ("a", "b"), "void": 1},
+            "void = 1 is not allowed: it is the label of class",
+        ),
+        ({"dataset": "folder:a", "classes": ("a", "b"), "void": (9, -1)}, "void = -1 is not allowed; use label values"),
+        ({"dataset": "folder:a", "classes": ("a", "b"), "test_size": 3}, "folder:a has a test split of its own"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], message: str):

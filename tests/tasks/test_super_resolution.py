@@ -110,6 +110,13 @@ def test_luma_runs_from_16_to_235():
 
 def test_psnr_and_ssim():
     a = noise(32, 32, 1)[..., 0].astype(float)
+    for measure in (psnr, ssim):
+        with pytest.raises(ValueError, match=r"cannot be compared|smaller than the window"):
+            measure(a[:0], a[:0])
+    with pytest.raises(ValueError, match="smaller than the window of 11×11"):
+        ssim(a[:10], a[:10])
+    with pytest.raises(ValueError, match="no numbers"):
+        psnr(a, a * np.nan)
     assert psnr(a, a + 5) == pytest.approx(20 * math.log10(255 / 5))
     assert psnr(a, a) == 100
     assert ssim(a, a) == pytest.approx(1)
@@ -170,6 +177,60 @@ def test_a_test_photograph_among_the_training_ones_is_refused(folders: Path):
     (folders / "photos" / "0.png").write_bytes((folders / "sr/Set5/HR/1.png").read_bytes())
     with pytest.raises(DataError, match=r"1\.png of the test set is the same photograph as 0\.png"):
         task(dataset="folder:photos", val_photos=2, patch=8).load(folders)
+
+
+def test_a_shared_photograph_is_found_beside_published_small_ones(folders: Path):
+    """The small image of a test set may differ from the one that is made here: the large ones are compared as well."""
+    (folders / "photos" / "0.png").write_bytes((folders / "sr/Set5/HR/1.png").read_bytes())
+    save(folders / "sr/Set5/LR_bicubic_X2/1.png", noise(20, 22, seed=55))
+    with pytest.raises(DataError, match=r"1\.png of the test set is the same photograph as 0\.png of the training set"):
+        task(dataset="folder:photos", val_photos=2, patch=8).load(folders)
+
+
+def test_a_validation_photograph_that_trains_is_refused(folders: Path):
+    (folders / "photos" / "5.png").write_bytes((folders / "photos" / "0.png").read_bytes())
+    with pytest.raises(DataError, match=r"5\.png of the validation set is the same photograph as 0\.png"):
+        task(dataset="folder:photos", val_photos=2).load(folders)
+
+
+@pytest.mark.parametrize(("scale", "smallest"), [(2, 16), (3, 18), (4, 20)])
+def test_photographs_too_small_to_be_measured_are_refused(folders: Path, scale: int, smallest: int):
+    for path in (folders / "sr/Set5/LR_bicubic_X2").iterdir():
+        path.unlink()
+    (folders / "sr/Set5/LR_bicubic_X2").rmdir()
+    own = task(dataset="folder:photos", val_photos=2, patch=8, scale=scale)
+    save(folders / "sr/Set5/HR/1.png", noise(smallest - 1, 44, seed=101))
+    message = rf"1\.png of the test set comes to \d+×\d+ pixels at ×{scale}, .*; at least {smallest}×{smallest} are"
+    with pytest.raises(DataError, match=message):
+        own.load(folders)
+    save(folders / "sr/Set5/HR/1.png", noise(smallest, 44, seed=101))
+    data = own.load(folders)
+    figures = own.references(data, data.test())["bicubic"]
+    assert 5 < figures["psnr"] < 60 and -1 <= figures["ssim"] < 1
+    with pytest.raises(DataError, match="a of the validation set comes to 8×40 pixels at ×2, too few"):
+        pairs.refuse_small([pairs.make_photo("a", noise(8, 40), 2)], 2, "validation")
+
+
+def test_photographs_beyond_the_memory_are_refused(folders: Path, monkeypatch: pytest.MonkeyPatch):
+    own = task(dataset="folder:photos", val_photos=2)
+    monkeypatch.setattr("tasks.data.pairs.MEMORY_LIMIT", 2 * 3 * 48 * 60 * 3)
+    with pytest.raises(DataError, match=r"photos takes more than .* when decoded; lower train_size"):
+        own.load(folders)
+    monkeypatch.setattr("tasks.data.pairs.MEMORY_LIMIT", 9000)
+    with pytest.raises(DataError, match=r"Set5 takes more than .* when decoded; use a smaller test set"):
+        pairs.read_test_set(folders / "sr/Set5", 2)
+
+
+def test_the_fingerprint_covers_all_three_parts(folders: Path):
+    own = task(dataset="folder:photos", val_photos=2)
+    digests = {own.load(folders).fingerprint}
+    for number, place in enumerate(("photos/0.png", "photos/5.png")):
+        save(folders / place, noise(48, 60, seed=200 + number))
+        digests.add(own.load(folders).fingerprint)
+    small = folders / "sr/Set5/LR_bicubic_X2/0.png"
+    save(small, noise(20, 22, seed=300))
+    digests.add(own.load(folders).fingerprint)
+    assert len(digests) == 4 and own.load(folders).fingerprint in digests
 
 
 @pytest.mark.parametrize("scale", [2, 3])
@@ -280,6 +341,9 @@ def test_pairs_that_do_not_go_together_are_refused(folders: Path):
         own.load(folders)
     small.unlink()
     with pytest.raises(DataError, match=r"HR/1\.png has no partner"):
+        own.load(folders)
+    save(folders / "sr/Set5/LR_bicubic_X2/0.bmp", noise(20, 22))
+    with pytest.raises(DataError, match=r"X2/0\.bmp and .*X2/0\.png have one name"):
         own.load(folders)
 
 

@@ -1,0 +1,111 @@
+"""What a folder of images holds: the one rule of all readers for suffixes, hidden names, stray files and links."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.errors import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+"""Of the files that are read, in small or capital letters."""
+OTHER_IMAGES = (
+    ".gif", ".heic", ".heif", ".avif", ".jp2", ".jpe", ".jfif", ".tga", ".psd", ".exr", ".dng", ".cr2", ".nef", ".arw",
+)  # fmt: skip
+"""Of images that are not read: passing over them would lose samples."""
+_HIDDEN = ("__macosx",)
+
+
+def list_images(folder: Path, needed: str) -> list[Path]:
+    """The images directly in `folder`, by name. Hidden files, folders and files that are no images are passed over.
+
+    Raises:
+        DataError: the folder is missing or without an image, or holds images of a kind that is not read, a folder with
+            an image's name or a link that leads nowhere; `needed` ends the sentence.
+    """
+    entries = _entries(folder, needed)
+    images = [path for path in entries if path.is_file() and is_image(path)]
+    folders = [path for path in entries if path.is_dir() and path.suffix.lower() in IMAGE_SUFFIXES]
+    if folders:
+        raise DataError(f"{folders[0]} is a folder with the name of an image; needed: {needed}")
+    if not images:
+        raise _without_images(folder, entries, needed)
+    return images
+
+
+def images_by_name(folder: Path, needed: str) -> dict[str, Path]:
+    """`list_images` by their names without suffixes.
+
+    Raises:
+        DataError: as `list_images`, or two have one name: what belongs to them cannot be told apart.
+    """
+    named: dict[str, Path] = {}
+    for path in list_images(folder, needed):
+        other = named.setdefault(path.stem, path)
+        if other != path:
+            raise DataError(
+                f"{other} and {path} have one name, so that their partners cannot be told apart; rename one"
+            )
+    return named
+
+
+def images_below(folder: Path, needed: str) -> list[Path]:
+    """The images in `folder` and the folders below it, links followed, by path; passes over and raises as above."""
+    images = sorted(_walk(folder, needed, ()))
+    if not images:
+        raise _without_images(folder, _entries(folder, needed), needed)
+    return images
+
+
+def folders_in(folder: Path, needed: str) -> list[Path]:
+    """The folders directly in `folder` that are not hidden, by name.
+
+    Raises:
+        DataError: `folder` is missing, or holds a link that leads nowhere.
+    """
+    return [path for path in _entries(folder, needed) if path.is_dir()]
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is to be read, by its suffix.
+
+    Raises:
+        DataError: it is an image of a kind that is not read.
+    """
+    suffix = path.suffix.lower()
+    if suffix in OTHER_IMAGES:
+        raise DataError(f"{path} is an image of a kind that is not read; allowed: {', '.join(IMAGE_SUFFIXES)}")
+    return suffix in IMAGE_SUFFIXES
+
+
+def _entries(folder: Path, needed: str) -> list[Path]:
+    """What is in a folder and not hidden, by name."""
+    if not folder.is_dir():
+        kind = "is not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {kind}; needed: {needed}")
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror or error}); needed: {needed}") from error
+    shown = [path for path in entries if not path.name.startswith(".") and path.name.lower() not in _HIDDEN]
+    for path in shown:
+        if not path.exists():
+            raise DataError(f"{path} is a link that leads nowhere; mend it or take it away")
+    return shown
+
+
+def _walk(folder: Path, needed: str, above: tuple[Path, ...]) -> list[Path]:
+    place = folder.resolve()
+    if place in above:
+        raise DataError(f"{folder} is a link to a folder that holds it; take it away")
+    found: list[Path] = []
+    for path in _entries(folder, needed):
+        if path.is_dir():
+            found += _walk(path, needed, (*above, place))
+        elif path.is_file() and is_image(path):
+            found.append(path)
+    return found
+
+
+def _without_images(folder: Path, entries: list[Path], needed: str) -> DataError:
+    held = f" (only {', '.join(path.name for path in entries[:3])}{', …' * (len(entries) > 3)})" if entries else ""
+    return DataError(f"{folder} has no images{held}; needed: {needed}")

@@ -1,8 +1,8 @@
 """Checkpoints: files that are replaced whole, carry a checksum, and are read without running code.
 
 The file before the last one is kept beside it. A file that is damaged, that belongs to another job (its checksum holds
-for its folder and its name alone), or that does not fit what it is read for, is set aside as `NAME.damaged`, and the one
-before it is taken; where there is none, the phase starts again.
+for its folder and its name alone), or that does not fit what it is read for, is set aside as `NAME.damaged`, and the
+one before it is taken; where there is none, the phase starts again.
 """
 
 from __future__ import annotations

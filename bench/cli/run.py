@@ -13,8 +13,8 @@ from bench.errors import RequestError
 from bench.runs.agenda import Agenda, make_agenda
 from bench.runs.executors.executor import EXECUTORS, make_executor
 from bench.runs.job import Outcome, Settings
+from bench.runs.recorded import checked_states
 from bench.runs.suite import load_suite, select
-from bench.tracking.quick_read import read_states
 
 if TYPE_CHECKING:
     from bench.interface.cell import Cell
@@ -54,7 +54,7 @@ def run(
     settings = Settings(
         suite=loaded.name, tracking_uri=store_address(tracking_uri), data_root=data, device=device, download=download
     )
-    states = read_states(settings.tracking_uri, loaded.name)
+    states = checked_states(settings.tracking_uri, loaded.name, chosen)
     agenda = make_agenda(chosen, states, retry_failed=retry_failed)
     outcomes = _run(agenda, settings, executor=executor, workers=jobs, quiet=quiet, wait=wait)
     summary = write_suite_report(loaded, settings.tracking_uri, folder)
@@ -78,7 +78,7 @@ def _run(agenda: Agenda, settings: Settings, *, executor: str, workers: int, qui
 
 
 def _say_what_is_missing(outcomes: Sequence[Outcome], failed_before: Sequence[Cell]) -> None:
-    """Name on stderr the cells without a result, and end with exit code 1 where some failed, 3 where others run some."""
+    """Name on stderr the cells without a result; exit code 1 where some failed, else 3 where others run some."""
     failures = [o for o in outcomes if o.status == "failed" and o.kind == "cell"]
     elsewhere = [o for o in outcomes if o.status == "elsewhere" and o.kind == "cell"]
     for outcome in elsewhere:
@@ -89,7 +89,7 @@ def _say_what_is_missing(outcomes: Sequence[Outcome], failed_before: Sequence[Ce
         typer.echo(f"failed earlier: {cell.label} (prunebench show {cell.id}; --retry-failed runs it again)", err=True)
     if elsewhere:
         typer.echo(
-            f"{len(elsewhere)} cells are not in this report yet, since other processes are running them; the same command "
+            f"not in this report yet, since other processes are running them: {len(elsewhere)} cells; the same command "
             "with --wait waits until those have ended, and takes over what one that dies leaves",
             err=True,
         )

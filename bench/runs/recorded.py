@@ -10,6 +10,9 @@ from bench.errors import RequestError
 from bench.interface.cell import Cell
 from bench.interface.record import Record, RecordError
 from bench.report import relabelled
+from bench.tracking.address import SERVERS, scheme
+from bench.tracking.quick_read import read_states
+from bench.tracking.states import RunState
 
 if TYPE_CHECKING:
     from bench.tracking.mlflow_store import Tracker
@@ -44,6 +47,22 @@ def read_recorded(tracker: Tracker, cells: Sequence[Cell]) -> Recorded:
 def recorded(tracker: Tracker, cells: Sequence[Cell]) -> list[Record]:
     """What is recorded of these cells, finished or failed."""
     return list(read_recorded(tracker, cells).records)
+
+
+def checked_states(uri: str, suite: str, cells: Sequence[Cell]) -> dict[str, RunState]:
+    """What the store knows, by id, after a look at whether the files of these cells' runs are there.
+
+    Raises:
+        RequestError: the store cannot be read.
+    """
+    states = read_states(uri, suite)
+    wanted = {identity: states[identity] for c in cells for identity in (c.id, c.dense_id) if identity in states}
+    if scheme(uri) not in SERVERS or not wanted:
+        return states
+    from bench.tracking.mlflow_store import Tracker  # loads mlflow
+
+    Tracker(uri, suite).mark_lost(wanted.values())
+    return read_states(uri, suite)
 
 
 def without_record(cells: Sequence[Cell], records: Sequence[Record]) -> list[Cell]:

@@ -26,7 +26,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         descriptor = _taken(file)
     except OSError as error:
-        raise RequestError(f"{path} cannot be locked ({error.strerror}); give a store in another folder") from None
+        raise RequestError(f"{path} cannot be locked ({error.strerror}); give a place in another folder") from None
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from bench.tracking.address import SERVERS, absolute, redacted, scheme, server_a
 from bench.tracking.connect import StoreError, connect, gone, retry, sentences
 from bench.tracking.database import relocate
 from bench.tracking.liveness import is_dead, process_start
-from bench.tracking.places import RECORD, artifact_root, current_folder, local_folder
-from bench.tracking.states import PARENT_TAG, TAG, RunState, best_of, run_state
+from bench.tracking.places import MODEL, RECORD, artifact_root, current_folder, local_folder
+from bench.tracking.states import LOST, PARENT_TAG, TAG, RunState, best_of, run_state
 
 CLAIM = TAG + "claim"
 """Tag of a run whose process has asked for a cell, and then has it."""
@@ -114,6 +114,23 @@ class Tracker:
     def find(self, cell_id: str) -> RunState | None:
         """What `best` says of one cell or dense network, without reading the others."""
         return best_of(self.states(_of_cell(cell_id))).get(cell_id)
+
+    def mark_lost(self, states: Iterable[RunState]) -> None:
+        """Mark those of these runs that have ended and whose files are gone from the store.
+
+        Where the files lie on this machine, `states` finds that out by itself.
+        """
+        for state in states if self._root is None else ():
+            uri = retry(lambda s=state: self.client.get_run(s.run_id)).info.artifact_uri or ""
+            if state.status in ("running", "lost") or local_folder(uri) is not None:
+                continue  # a folder may be one of the server's, which cannot be seen from here
+            for file in (RECORD, MODEL) if state.kind == "dense" and state.status == "finished" else (RECORD,):
+                folder = file.rpartition("/")[0] or None
+                there = retry(lambda s=state, f=folder: self.client.list_artifacts(s.run_id, f))
+                if file not in {found.path for found in there}:
+                    reason = f"run {state.run_id} has no {file}"
+                    retry(lambda s=state, r=reason: self.client.set_tag(s.run_id, LOST, r))
+                    break
 
     def tracked(self, state: RunState) -> TrackedRun:
         """The run of this state, to be ended on behalf of a process that is gone."""

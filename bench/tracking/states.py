@@ -10,6 +10,8 @@ from bench.tracking.places import loss
 
 TAG = "prunebench."
 """Prefix of the tags that the suite sets on its runs."""
+LOST = TAG + "lost"
+"""Tag of a run on a server whose record was found to be gone, with the reason."""
 PARENT_TAG = "mlflow.parentRunId"
 """MLflow's own tag for the run that a run belongs to."""
 
@@ -56,8 +58,8 @@ def run_state(
     if TAG + "kind" not in tags:
         return None
     kind, ended, problem = tags[TAG + "kind"], _STATUS.get(status, "running"), ""
-    if folder is not None and kind != "invocation" and ended != "running":
-        problem = loss(folder, kind, ended)
+    if kind != "invocation" and ended != "running":
+        problem = tags.get(LOST, "") or (loss(folder, kind, ended) if folder is not None else "")
     return RunState(
         run_id=run_id,
         cell_id=tags.get(TAG + "cell_id", ""),

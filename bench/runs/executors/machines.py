@@ -33,8 +33,8 @@ def require_common_store(executor: object, settings: Settings) -> None:
     number = "an unknown number of" if machines is None else str(machines)
     host = socket.gethostname()
     raise RequestError(
-        f"{number} machines cannot share the tracking store {redacted(settings.tracking_uri)}, since each would write a "
-        f"file of its own; start a server here with `mlflow server --host 0.0.0.0 --port 5000 --allowed-hosts '*' "
-        f"--backend-store-uri sqlite:///server.db --artifacts-destination server-artifacts` and give "
-        f"--tracking-uri http://{host}:5000"
+        f"{number} machines cannot share the tracking store {redacted(settings.tracking_uri)}, since each would write "
+        "a file of its own; start a server here with `mlflow server --host 0.0.0.0 --port 5000 --allowed-hosts '*' "
+        "--backend-store-uri sqlite:///server.db --artifacts-destination server-artifacts` and give --tracking-uri "
+        f"http://{host}:5000"
     )

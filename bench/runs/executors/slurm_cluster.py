@@ -32,13 +32,18 @@ class SlurmCluster:
         self._workers = workers
 
     def machines(self) -> int | None:
-        """How many nodes SLURM names; None where it does not say."""
+        """How many nodes SLURM names; None where it does not say.
+
+        Raises:
+            RequestError: there is no SLURM here.
+        """
         if _kind() == "local":
             return 1
         try:
-            named = subprocess.run(
-                ["sinfo", "-h", "-N", "-o", "%N"], capture_output=True, text=True, check=True, timeout=30
-            )
+            command = ["sinfo", "-h", "-N", "-o", "%N"]
+            named = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        except FileNotFoundError:
+            raise RequestError("executor 'slurm' cannot be used here: there is no command sinfo") from None
         except (OSError, subprocess.SubprocessError):
             return None
         return len(set(named.stdout.split())) or None

@@ -10,7 +10,7 @@ import json
 import urllib.parse
 from pathlib import Path
 
-from bench.interface.record import RecordError, read_record
+from bench.interface.record import LaterRecordError, RecordError, read_record
 
 RECORD = "record.json"
 MODEL = "model/model.safetensors"
@@ -62,6 +62,8 @@ def loss(folder: Path, kind: str, status: str) -> str:
             return f"{file} holds no record"
         if "schema_version" in plain:
             read_record(text, str(file))
+    except LaterRecordError:
+        raise
     except FileNotFoundError:
         return f"{file} is gone"
     except RecordError as error:

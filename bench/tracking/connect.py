@@ -41,8 +41,9 @@ def connect(uri: str) -> MlflowClient:
     Raises:
         RequestError: it is no address of a store, or what it needs is missing.
     """
+    # What they log of an error, with its traceback, is raised as well.
     for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     kind = scheme(uri)
     if kind == "sqlite":
         return opened(sqlite_path(uri).resolve(), _asked)

@@ -102,12 +102,16 @@ def _bring_up_to_date(path: Path) -> None:
     version = str(row[0]) if row else ""
     if version == mlflow_database._get_latest_schema_revision():
         return
+    if not version:
+        raise RequestError(
+            f"tracking store {path} was left half-made by a process that was killed; remove it, or {ELSEWHERE}"
+        )
     scripts = ScriptDirectory.from_config(mlflow_database._get_alembic_config(""))
     try:
         scripts.get_revision(version)
     except CommandError:
         raise RequestError(
-            f"tracking store {path} was made by a later release of MLflow (schema {version or 'unknown'}); update "
+            f"tracking store {path} was made by a later release of MLflow (schema {version}); update "
             f"mlflow, or {ELSEWHERE}"
         ) from None
     copy = _copied(path, version)

@@ -172,15 +172,24 @@ class Tracker:
             if state.status == "running":
                 if not is_dead(state):
                     raise AlreadyRunning(_whose(state))
-                retry(lambda s=state: self.client.delete_run(s.run_id))
+                self._remove(state.run_id)
             elif state.status == "finished" or (state.status == "failed" and self._is_news(state, parent_run)):
                 raise AlreadyRecorded(_whose(state))
         tags = {**(tags or {}), CLAIM: "asked"}
         run_id = self._create(kind=kind, cell_id=cell_id, label=label, parent_run=parent_run, tags=tags)
         if rival := self._rival(run_id, where):
-            retry(lambda: self.client.delete_run(run_id))
+            self._remove(run_id)
             raise AlreadyRunning(_whose(rival))
         return TrackedRun(self.client, run_id)
+
+    def _remove(self, run_id: str) -> None:
+        """Delete a run, unless another process has just done so."""
+
+        def remove() -> None:
+            if self.client.get_run(run_id).info.lifecycle_stage == "active":
+                self.client.delete_run(run_id)
+
+        retry(remove)
 
     def _is_news(self, state: RunState, parent_run: str | None) -> bool:
         """Whether another invocation ended this run after `parent_run` had begun."""

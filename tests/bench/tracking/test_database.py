@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import time
@@ -110,6 +111,23 @@ def test_a_store_of_a_later_mlflow_is_refused_and_stays_as_it_is(store: str, tmp
     with pytest.raises(RequestError, match=r"later release of MLflow \(schema fffffffffff0\); update mlflow"):
         Tracker(store, "s")
     assert (tmp_path / "mlflow.db").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_store_that_was_left_half_made_is_refused(store: str, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute("DELETE FROM alembic_version")
+    with pytest.raises(RequestError, match="was left half-made by a process that was killed; remove it"):
+        Tracker(store, "s")
+
+
+def test_a_store_that_is_read_only_is_read_and_not_written(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end(Tracker(store, "s"), "aaa")
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    assert read_states(store, "s")["aaa"].status == "finished"
+    with pytest.raises(RequestError, match=rf"mlflow\.db cannot be written: {tmp_path} is read-only"):
+        Tracker(store, "s")
 
 
 def test_what_is_no_store_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
@@ -100,7 +101,7 @@ def _bring_up_to_date(path: Path) -> None:
     with connected(path) as database:
         row = database.execute("SELECT version_num FROM alembic_version").fetchone()
     version = str(row[0]) if row else ""
-    if version == mlflow_database._get_latest_schema_revision():
+    if version == _latest_version():
         return
     if not version:
         raise RequestError(
@@ -123,6 +124,12 @@ def _bring_up_to_date(path: Path) -> None:
             f"tracking store {path} cannot be migrated to this release of MLflow ({_first_line(error)}); as it was, it "
             f"is in {copy}"
         ) from error
+
+
+@functools.cache
+def _latest_version() -> str:
+    """Of the tables of this MLflow; it reads all its scripts to find out."""
+    return mlflow_database._get_latest_schema_revision()
 
 
 def _copied(path: Path, version: str) -> Path:

@@ -121,9 +121,11 @@ class Tracker:
         Where the files lie on this machine, `states` finds that out by itself.
         """
         for state in states if self._root is None else ():
+            if state.status in ("running", "lost"):
+                continue
             uri = retry(lambda s=state: self.client.get_run(s.run_id)).info.artifact_uri or ""
-            if state.status in ("running", "lost") or local_folder(uri) is not None:
-                continue  # a folder may be one of the server's, which cannot be seen from here
+            if local_folder(uri) is not None:
+                continue  # it may be one of the server's, which cannot be seen from here
             for file in (RECORD, MODEL) if state.kind == "dense" and state.status == "finished" else (RECORD,):
                 folder = file.rpartition("/")[0] or None
                 there = retry(lambda s=state, f=folder: self.client.list_artifacts(s.run_id, f))
@@ -173,11 +175,11 @@ class Tracker:
                 if not is_dead(state):
                     raise AlreadyRunning(_whose(state))
                 self._remove(state.run_id)
-            elif state.status == "finished" or (state.status == "failed" and self._is_news(state, parent_run)):
+            elif self._is_settled(state, parent_run):
                 raise AlreadyRecorded(_whose(state))
         tags = {**(tags or {}), CLAIM: "asked"}
         run_id = self._create(kind=kind, cell_id=cell_id, label=label, parent_run=parent_run, tags=tags)
-        if rival := self._rival(run_id, where):
+        if rival := self._rival(run_id, where, parent_run):
             self._remove(run_id)
             raise AlreadyRunning(_whose(rival))
         return TrackedRun(self.client, run_id)
@@ -191,15 +193,15 @@ class Tracker:
 
         retry(remove)
 
-    def _is_news(self, state: RunState, parent_run: str | None) -> bool:
-        """Whether another invocation ended this run after `parent_run` had begun."""
-        if parent_run is None or state.parent_run == parent_run:
-            return False
+    def _is_settled(self, state: RunState, parent_run: str | None) -> bool:
+        """Whether this run has finished, or has failed in another invocation after `parent_run` had begun."""
+        if state.status != "failed" or parent_run is None or state.parent_run == parent_run:
+            return state.status == "finished"
         if parent_run not in self._begun:
             self._begun[parent_run] = retry(lambda: self.client.get_run(parent_run)).info.start_time or 0
         return state.ended > self._begun[parent_run]
 
-    def _rival(self, run_id: str, where: str) -> RunState | None:
+    def _rival(self, run_id: str, where: str, parent_run: str | None) -> RunState | None:
         """The run of another process that has the cell in place of this one; None once this one has it for certain.
 
         Several may ask at once, and none sees the others before they are stored. Who sees one that has the cell, or one
@@ -207,8 +209,8 @@ class Tracker:
         of the second looks, and the later one gives up.
         """
 
-        def others() -> tuple[list[RunState], list[RunState]]:
-            living = [s for s in self.states(where) if s.status == "running" and (s.run_id == run_id or not is_dead(s))]
+        def others(states: list[RunState]) -> tuple[list[RunState], list[RunState]]:
+            living = [s for s in states if s.status == "running" and (s.run_id == run_id or not is_dead(s))]
             living.sort(key=lambda s: (s.started, s.run_id))
             mine = next((i for i, s in enumerate(living) if s.run_id == run_id), len(living))
             return living[:mine], living[mine + 1 :]
@@ -216,12 +218,15 @@ class Tracker:
         def holding(states: list[RunState]) -> list[RunState]:
             return [s for s in states if s.tags.get(CLAIM) != "asked"]
 
-        earlier, later = others()
+        states = self.states(where)
+        if settled := [s for s in states if self._is_settled(s, parent_run)]:
+            return settled[0]  # another was through with it before this run was stored
+        earlier, later = others(states)
         if earlier or holding(later):
             return (holding(later) or earlier)[0]
         retry(lambda: self.client.set_tag(run_id, CLAIM, "held"))
         while True:
-            earlier, _ = others()
+            earlier, _ = others(self.states(where))
             if not earlier:
                 return None
             if held := holding(earlier):

@@ -130,7 +130,8 @@ def test_what_another_has_run_meanwhile_is_not_run_again(store: str) -> None:
     assert read_states(store, "t")[cell.id].status == "finished"
 
 
-def test_of_several_who_ask_at_once_one_has_the_cell(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("status", ["running", "finished", "failed"])
+def test_of_several_who_ask_at_once_one_has_the_cell(status: str, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = Process(store), Process(store)
     job = AGENDA.cells[0]
     create = first.tracker._create
@@ -138,7 +139,10 @@ def test_of_several_who_ask_at_once_one_has_the_cell(store: str, monkeypatch: py
 
     def overtaken(**facts: object) -> str:
         """The second has the cell before the run of the first is stored, whose clock is behind that of the second."""
-        won.append(second.claim(job).run_id)
+        run = second.claim(job)
+        won.append(run.run_id)
+        if status != "running":
+            (run.finish if status == "finished" else run.fail)("{}")
         run_id = create(**facts)  # pyright: ignore[reportArgumentType]
         with sqlite3.connect(sqlite_path(store)) as database:
             database.execute("UPDATE runs SET start_time = 1 WHERE run_uuid = ?", (run_id,))
@@ -148,7 +152,7 @@ def test_of_several_who_ask_at_once_one_has_the_cell(store: str, monkeypatch: py
     with pytest.raises(AlreadyRunning, match="run "):
         first.claim(job)
     (state,) = (s for s in first.tracker.states() if s.kind == "cell")
-    assert (state.run_id, state.status) == (won[0], "running")
+    assert (state.run_id, state.status) == (won[0], status)
 
 
 def test_a_crowd_that_asks_has_one_winner(store: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.options import CellId, Uri, require_writable, store_address
-from bench.cli.stored_cell import find_cell
+from bench.cli.stored_cell import find_cell, lost, record_of
 from bench.errors import RequestError
 
 if TYPE_CHECKING:
     from bench.interface.record import Record
+    from bench.tracking.mlflow_store import Tracker
+    from bench.tracking.states import RunState
 
 MODEL_FILES = ("model.safetensors", "architecture.json")
 
@@ -27,16 +31,40 @@ def export(
     """The pruned model of a cell: model.safetensors, architecture.json and model.onnx."""
     require_writable(out)
     tracker, state = find_cell(cell, store_address(tracking_uri))
+    if state.problem:
+        raise lost(state, state.problem)
     if state.status != "finished":
         raise RequestError(f"cell {state.cell_id} is {state.status}: there is no pruned model to export")
-    out.mkdir(parents=True, exist_ok=True)
-    with tracker.artifact(state.run_id, "model") as folder:
+    record = record_of(tracker, state)
+    with _model(tracker, state) as folder:
+        out.mkdir(parents=True, exist_ok=True)
         for name in MODEL_FILES:
             shutil.copy(folder / name, out / name)
     written: list[str] = list(MODEL_FILES)
     if onnx:
-        written.append(_write_onnx(tracker.record(state), out))
+        written.append(_write_onnx(record, out))
     typer.echo(f"{out}: {', '.join(written)}")
+
+
+@contextlib.contextmanager
+def _model(tracker: Tracker, state: RunState) -> Iterator[Path]:
+    """The folder of a cell's pruned model, which has all of `MODEL_FILES`.
+
+    Raises:
+        RequestError: it is gone.
+    """
+    from bench.tracking.connect import StoreError, gone
+
+    try:
+        with tracker.artifact(state.run_id, "model") as folder:
+            absent = [name for name in MODEL_FILES if not (folder / name).is_file()]
+            if absent:
+                raise lost(state, f"{folder / absent[0]} is gone")
+            yield folder
+    except StoreError as error:
+        if gone(error.__cause__):
+            raise lost(state, f"run {state.run_id} has no folder 'model'") from None
+        raise
 
 
 def _write_onnx(record: Record, folder: Path) -> str:

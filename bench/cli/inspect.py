@@ -12,7 +12,7 @@ import typer
 
 from bench.cli.cell_text import cell_text
 from bench.cli.options import CellId, Json, Only, Seeds, Set, SuiteName, Uri, store_address
-from bench.cli.stored_cell import find_cell
+from bench.cli.stored_cell import find_cell, record_of
 from bench.errors import RequestError
 from bench.interface import registry
 from bench.interface.cell import Cell, Recipe
@@ -23,7 +23,7 @@ from bench.runs.suite import load_suite, select, shipped
 from bench.tracking.quick_read import read_states
 from bench.tracking.states import RunState
 
-_WORD = {"finished": "done", "failed": "failed", "running": "running"}
+_WORD = {"finished": "done", "failed": "failed", "running": "running", "lost": "missing"}
 
 
 def plan(
@@ -250,7 +250,7 @@ def show(cell: CellId, tracking_uri: Uri = None, json_: Json = False) -> None:
     if state.status == "running":
         typer.echo(f"cell {state.cell_id}: running since run {state.run_id} began; nothing is recorded yet")
         return
-    record = tracker.record(state)
+    record = record_of(tracker, state)
     typer.echo(record.model_dump_json(indent=2) if json_ else cell_text(record, suite=tracker.suite, uri=tracker.uri))
 
 

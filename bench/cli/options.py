@@ -25,8 +25,12 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 
 
 def store_address(uri: str | None) -> str:
-    """The address of the tracking store, the default one where none is given."""
-    return absolute(uri or DEFAULT_URI)
+    """The address of the tracking store, the default one where none is given.
+
+    Raises:
+        RequestError: it is no address.
+    """
+    return absolute((uri or "").strip() or DEFAULT_URI)
 
 
 def report_folder(out: Path | None, suite: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,14 @@ import typer
 from bench.cli.options import Out, Seeds, Set, SuiteName, Uri, report_folder, require_writable, store_address
 from bench.errors import RequestError
 from bench.report import merge_records, read_records, relabelled, write_report
-from bench.runs.recorded import recorded, stored_pictures, without_record
+from bench.runs.recorded import Recorded, read_recorded, stored_pictures, without_record
 from bench.runs.suite import Suite, load_suite
+from bench.tracking.address import redacted
+from bench.tracking.lock import locked
 from bench.tracking.quick_read import read_states
+
+MOST_LOST = 5
+"""How many lost records are named one by one."""
 
 
 def report(
@@ -35,25 +41,47 @@ def report(
         return
     uri = store_address(tracking_uri)
     if not read_states(uri, loaded.name):
-        raise RequestError(f"nothing of suite {loaded.name!r} is recorded in {uri}; prunebench run {suite} comes first")
+        raise RequestError(
+            f"nothing of suite {loaded.name!r} is recorded in {redacted(uri)}; prunebench run {suite} comes first"
+        )
     typer.echo(write_suite_report(loaded, uri, folder))
 
 
 def write_suite_report(suite: Suite, uri: str, folder: Path) -> str:
-    """Write the report of what the tracking store has of a suite; a line about it."""
+    """Write the report of what the tracking store has of a suite; a line about it. Names lost records on stderr.
+
+    Raises:
+        RequestError: a later release has made one of the records, or the store cannot be used.
+    """
     from bench.tracking.mlflow_store import Tracker  # loads mlflow
 
     tracker = Tracker(uri, suite.name)
-    records = recorded(tracker, suite.cells)
-    readme = write_report(
-        records,
-        folder,
-        suite=suite.name,
-        missing=without_record(suite.cells, records),
-        runs=tracker.runs_page,
-        pictures=stored_pictures(tracker),
-    )
-    return _summary(len(records), suite, readme)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # Of two invocations that end together, the last to write has read what both have recorded.
+        with locked(folder / "report"):
+            found = read_recorded(tracker, suite.cells)
+            readme = write_report(
+                found.records,
+                folder,
+                suite=suite.name,
+                missing=without_record(suite.cells, found.records),
+                runs=tracker.runs_page,
+                pictures=stored_pictures(tracker),
+            )
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # nothing was written where it is empty
+    _name_lost(found)
+    return _summary(len(found.records), suite, readme)
+
+
+def _name_lost(found: Recorded) -> None:
+    for number, (identity, reason) in enumerate(found.lost.items()):
+        if number == MOST_LOST:
+            typer.echo(f"lost: {len(found.lost) - number} more cells", err=True)
+            break
+        typer.echo(f"lost: cell {identity} counts as missing, and prunebench run runs it again: {reason}", err=True)
 
 
 def merge(

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from bench.errors import RequestError
 from bench.interface.cell import PROTOCOL_VERSION, Cell
+
+SCHEMA_VERSION = 2
+"""Of the records that this release writes; it reads earlier ones as well."""
+
+
+class RecordError(ValueError):
+    """A record that cannot be read; the message is a sentence that names it."""
+
+
+class LaterRecordError(RequestError):
+    """A record that a later release has made."""
 
 
 class LatencyFigures(BaseModel):
@@ -98,7 +111,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: int = 2
+    schema_version: int = SCHEMA_VERSION
     protocol_version: int = PROTOCOL_VERSION
     suite: str
     cell_id: str
@@ -149,6 +162,13 @@ class Record(BaseModel):
     finished_at: str = ""
     error: str = ""
     traceback: str = ""
+
+    @field_validator("schema_version")
+    @classmethod
+    def _known(cls, value: int) -> int:
+        if value > SCHEMA_VERSION:
+            raise ValueError(_later(value))
+        return value
 
     @property
     def config(self) -> Cell:
@@ -202,3 +222,44 @@ class Record(BaseModel):
             "peak_memory_dense": self.peak_memory_dense or None,
             "peak_memory_pruned": self.peak_memory_pruned or None,
         }
+
+
+def require_known_version(plain: Mapping[str, Any], where: str) -> None:
+    """Refuse the JSON values of a record that a later release has made.
+
+    Raises:
+        LaterRecordError: naming the file.
+    """
+    version = plain.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise LaterRecordError(f"{where}: {_later(version)}")
+
+
+def _later(version: int) -> str:
+    return (
+        f"schema_version {version} is of a later release of prunebench, and this one reads records up to "
+        f"{SCHEMA_VERSION}; update prunebench"
+    )
+
+
+def read_record(text: str, where: str) -> Record:
+    """A record from its JSON text, the cell's configuration checked as well.
+
+    Args:
+        where: the file, for the message of an error.
+
+    Raises:
+        RecordError: it is no record, or a damaged one.
+        LaterRecordError: a later release has made it.
+    """
+    try:
+        record = Record.model_validate_json(text)
+        record.config  # noqa: B018  (checks the configuration inside)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        reason = first["msg"].removeprefix("Value error, ")
+        if first["loc"] == ("schema_version",) and first["type"] == "value_error":
+            raise LaterRecordError(f"{where}: {reason}") from None
+        field = ".".join(str(part) for part in first["loc"]) or "the line"
+        raise RecordError(f"{where}: {field}: {reason}") from None
+    return record

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.interface.outcomes import metric, unpacked
-from bench.interface.record import Outcomes, Record
+from bench.interface.record import Outcomes, Record, require_known_version
 from bench.interface.registry import unpruned_names
 from bench.report.audit_contribution import audit_contribution, unquoted
 from bench.report.matrix import build
@@ -36,7 +36,11 @@ METRIC_TOLERANCE = 1e-4
 
 
 def audit(folder: Path | str) -> list[str]:
-    """Everything that is wrong in a report folder, one sentence each; empty where nothing is."""
+    """Everything that is wrong in a report folder, one sentence each; empty where nothing is.
+
+    Raises:
+        LaterRecordError: a later release has written it.
+    """
     folder = Path(folder)
     cells: list[dict[str, Any]] = []
     with (folder / "cells.jsonl").open(encoding="utf-8") as lines:
@@ -45,6 +49,9 @@ def audit(folder: Path | str) -> list[str]:
                 cells.append(json.loads(line))
             except json.JSONDecodeError as error:
                 return [f"cells.jsonl, line {number}: not JSON ({error.msg})"]
+            if not isinstance(cells[-1], dict):
+                return [f"cells.jsonl, line {number}: no record"]
+            require_known_version(cells[-1], f"{folder / 'cells.jsonl'}, line {number}")
     findings = audit_cells(cells)
     if len({cell["cell_id"] for cell in cells}) < len(cells) or len({cell["protocol_version"] for cell in cells}) > 1:
         return findings  # No table can be made of these.

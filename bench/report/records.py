@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from bench.errors import RequestError
 from bench.interface.cell import Cell
-from bench.interface.record import Record
+from bench.interface.record import LaterRecordError, Record, RecordError, read_record
 
 CELLS = "cells.jsonl"
 # When and for which suite a result was obtained; two records that differ in nothing else hold the same result.
@@ -45,13 +45,9 @@ def read_records(path: Path | str) -> list[Record]:
 
 def _parse(line: str, where: str) -> Record:
     try:
-        record = Record.model_validate_json(line)
-        record.config  # noqa: B018  (validates the configuration inside)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the line"
-        raise ReportError(f"{where}: {field}: {first['msg']}") from None
-    return record
+        return read_record(line, where)
+    except (RecordError, LaterRecordError) as error:
+        raise ReportError(str(error)) from None
 
 
 def payload(record: Record) -> dict[str, Any]:

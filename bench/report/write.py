@@ -109,4 +109,4 @@ def _remove_stale(folder: Path, names: Collection[str], suffixes: Collection[str
     """A table or figure of an earlier report that this one does not have would be read as its own."""
     for file in folder.glob("*"):
         if file.suffix[1:] in suffixes and file.stem not in names:
-            file.unlink()
+            file.unlink(missing_ok=True)  # another process may write the same report

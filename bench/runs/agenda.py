@@ -52,7 +52,8 @@ def make_agenda(cells: Sequence[Cell], states: Mapping[str, RunState], *, retry_
         states: what the tracking store knows, by id of a cell or dense network.
         retry_failed: whether a cell that failed is run again.
     """
-    rerun = {"running", "failed"} if retry_failed else {"running"}  # one that seems to run may have been killed
+    # One that seems to run may have been killed; of one that is lost, nothing is left.
+    rerun = {"running", "lost", "failed"} if retry_failed else {"running", "lost"}
     due = [c for c in cells if c.id not in states or states[c.id].status in rerun]
     due_ids = {c.id for c in due}
     return Agenda(

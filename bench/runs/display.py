@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
-from bench.runs.events import Ended, EpochEnded, Event, StageReached, Started, StepTaken
+from bench.runs.events import Ended, EpochEnded, Event, StageReached, Started, StepTaken, Waiting
 
 
 class Display:
@@ -27,7 +27,8 @@ class Display:
         self.console = Console(stderr=True, highlight=False)
         self.title, self.quiet, self.live = title, quiet, sys.stderr.isatty() and not quiet
         self.jobs, self.total_epochs = jobs, max(1, epochs)
-        self.done = self.epochs = 0
+        self.ended: set[str] = set()
+        self.epochs = 0
         self.start = time.monotonic()
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -72,16 +73,18 @@ class Display:
             case EpochEnded():
                 self.epochs += 1
                 self.progress.update(self.overall, completed=self.epochs)
+            case Waiting(label=label, run=run):
+                self.say(f"wait   for {label}, which another process is running ({run})")
             case Ended():
                 self._end(event)
 
     def _end(self, event: Ended) -> None:
         outcome = event.outcome
-        self.done += 1
+        self.ended.add(event.id)
         task = self.tasks.pop(event.id, None)
         if task is not None:
             self.progress.remove_task(task)
-        self.progress.update(self.overall, note=f"{self.done}/{self.jobs} done")
+        self.progress.update(self.overall, note=f"{len(self.ended)}/{self.jobs} done")
         if outcome.status == "failed":
             self.say(f"FAILED {outcome.label}: {outcome.error}")
         elif outcome.status == "elsewhere":

@@ -47,14 +47,27 @@ class EpochEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """Nothing is left to do here before another process has ended this job."""
+
+    id: str
+    label: str
+    run: str
+    """Whose it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A job has ended, in whatever way: every job that was submitted has exactly one of these."""
+    """A job has ended, in whatever way: every job that was submitted has one of these.
+
+    One that another process had, and then died, has a second.
+    """
 
     id: str
     outcome: Outcome
 
 
-Event = Started | StageReached | StepTaken | EpochEnded | Ended
+Event = Started | StageReached | StepTaken | EpochEnded | Waiting | Ended
 Emit = Callable[[Event], None]
 
 

@@ -65,6 +65,13 @@ class Job:
         return self.cell.label if self.cell else f"{self.workload.name} dense seed {self.seed}"
 
     @property
+    def needs(self) -> frozenset[str]:
+        """What must be recorded before this job can run: ids of its dense network and of the cell that it takes up."""
+        if self.cell is None:
+            return frozenset()
+        return frozenset({self.cell.dense_id, self.cell.source, self.cell.transfer} - {None})  # pyright: ignore
+
+    @property
     def epochs(self) -> int:
         """Epochs that this job trains for."""
         if self.cell:

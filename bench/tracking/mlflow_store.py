@@ -1,45 +1,44 @@
 """MLflow as the system of record: one experiment a suite, a parent run an invocation, a child run a cell.
 
 What is done is asked of MLflow, so that several machines on one server share the work. A cell counts once its run is
-FINISHED; a run that a killed process left RUNNING is deleted and replaced, its history restored from the checkpoint.
+FINISHED and its record is there; a run that a killed process left RUNNING is deleted and replaced, its history restored
+from the checkpoint.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import tempfile
 import time
-import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-# Beside a live display, lines of MLflow's own would be in the way.
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+from typing import Any
 
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
 
 from bench.errors import RequestError
-from bench.interface.record import Record
-from bench.tracking.address import redacted, server_address, sqlite_path
+from bench.interface.record import Record, RecordError, read_record
+from bench.tracking.address import SERVERS, absolute, redacted, scheme, server_address, sqlite_path
+from bench.tracking.connect import StoreError, connect, gone, retry, sentences
+from bench.tracking.database import relocate
 from bench.tracking.liveness import is_dead, process_start
-from bench.tracking.rest import ask_server
-from bench.tracking.states import FINAL, PARENT_TAG, TAG, RunState, best_of, run_state
+from bench.tracking.places import MODEL, RECORD, artifact_root, current_folder, local_folder
+from bench.tracking.states import FINAL, LOST, PARENT_TAG, TAG, RunState, best_of, run_state
 
-T = TypeVar("T")
+CLAIM = TAG + "claim"
+"""Tag of a run whose process has asked for a cell, and then has it."""
 
 
 class AlreadyRunning(Exception):
     """The cell is being run by another process that is alive; the message names its run."""
+
+
+class AlreadyRecorded(AlreadyRunning):
+    """Another process has run the cell since this one began; the message names its run."""
 
 
 class Tracker:
@@ -50,44 +49,27 @@ class Tracker:
     """
 
     def __init__(self, uri: str, suite: str) -> None:
-        self.uri, self.suite = uri, suite
-        for noisy in ("mlflow", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
-        artifacts = None
-        scheme = urllib.parse.urlsplit(uri).scheme
-        if scheme == "sqlite":
-            path = sqlite_path(uri).resolve()
-            if not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-                raise RequestError(f"tracking store {path} cannot be written: give another with --tracking-uri")
-            artifacts = (path.parent / "mlartifacts" / suite).as_uri()
-        elif scheme in ("http", "https"):
-            with contextlib.suppress(FileNotFoundError):
-                ask_server(uri, "experiments/get-by-name?experiment_name=prunebench")
-        elif scheme not in ("file", "", "postgresql", "mysql", "mssql", "databricks"):
-            raise RequestError(
-                f"tracking URI {redacted(uri)} is not allowed; use sqlite:///FILE, http(s)://… or a folder"
-            )
-        try:
-            self.client = MlflowClient(uri)
-            self.experiment = self._experiment(artifacts)
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            raise RequestError(f"tracking store {redacted(uri)} cannot be used: {reason}") from error
+        self.uri, self.suite = absolute(uri), suite
+        self._root = artifact_root(sqlite_path(self.uri), suite) if scheme(self.uri) == "sqlite" else None
+        self._begun: dict[str, int] = {}
+        with sentences(self.uri):
+            self.client = connect(self.uri)
+            self.experiment = self._experiment(self._root.as_uri() if self._root else None)
+            if self._root is not None:
+                relocate(sqlite_path(self.uri), suite)
 
     @property
     def runs_page(self) -> str:
         """Address of a run's page on the tracking server, up to the run's id; "" where the store is no server."""
-        if urllib.parse.urlsplit(self.uri).scheme not in ("http", "https"):
+        if scheme(self.uri) not in SERVERS:
             return ""
         return f"{server_address(self.uri)}/#/experiments/{self.experiment}/runs/"
 
     @staticmethod
     def suites(uri: str) -> list[str]:
         """Names of all experiments of a store."""
-        try:
-            return [e.name for e in MlflowClient(uri).search_experiments()]
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            raise RequestError(f"tracking store {redacted(uri)} cannot be used: {error}") from error
+        with sentences(uri):
+            return [e.name for e in connect(absolute(uri)).search_experiments()]
 
     def _experiment(self, artifacts: str | None) -> str:
         known = self.client.get_experiment_by_name(self.suite)
@@ -115,10 +97,16 @@ class Tracker:
                     [self.experiment], filter_string, ViewType.ACTIVE_ONLY, max_results=1000, page_token=token
                 )
             )
-            found += [s for s in map(_state, page) if s is not None]
+            found += [s for s in map(self._state, page) if s is not None]
             token = page.token
             if not token:
                 return found
+
+    def _state(self, run: Run) -> RunState | None:
+        info = run.info
+        folder = current_folder(info.artifact_uri or "", info.run_id, self._root) if self._root else None
+        times, final = (info.start_time, info.end_time), run.data.metrics.get(FINAL)
+        return run_state(info.run_id, info.status, times, run.data.tags, folder, final)
 
     def best(self) -> dict[str, RunState]:
         """One run for each cell and dense network that is known: all are read, so ask once and not in a loop."""
@@ -127,6 +115,25 @@ class Tracker:
     def find(self, cell_id: str) -> RunState | None:
         """What `best` says of one cell or dense network, without reading the others."""
         return best_of(self.states(_of_cell(cell_id))).get(cell_id)
+
+    def mark_lost(self, states: Iterable[RunState]) -> None:
+        """Mark those of these runs that have ended and whose files are gone from the store.
+
+        Where the files lie on this machine, `states` finds that out by itself.
+        """
+        for state in states if self._root is None else ():
+            if state.status in ("running", "lost"):
+                continue
+            uri = retry(lambda s=state: self.client.get_run(s.run_id)).info.artifact_uri or ""
+            if local_folder(uri) is not None:
+                continue  # it may be one of the server's, which cannot be seen from here
+            for file in (RECORD, MODEL) if state.kind == "dense" and state.status == "finished" else (RECORD,):
+                folder = file.rpartition("/")[0] or None
+                there = retry(lambda s=state, f=folder: self.client.list_artifacts(s.run_id, f))
+                if file not in {found.path for found in there}:
+                    reason = f"run {state.run_id} has no {file}"
+                    retry(lambda s=state, r=reason: self.client.set_tag(s.run_id, LOST, r))
+                    break
 
     def tracked(self, state: RunState) -> TrackedRun:
         """The run of this state, to be ended on behalf of a process that is gone."""
@@ -161,20 +168,71 @@ class Tracker:
 
         Raises:
             AlreadyRunning: a live process has it.
+            AlreadyRecorded: it has finished, or another invocation has failed at it since this one began.
         """
         where = _of_cell(cell_id)
         for state in self.states(where):
             if state.status == "running":
                 if not is_dead(state):
-                    raise AlreadyRunning(f"run {state.run_id} on {state.tags.get(TAG + 'host', '?')}")
-                retry(lambda s=state: self.client.delete_run(s.run_id))
-        run_id = self._create(kind=kind, cell_id=cell_id, label=label, parent_run=parent_run, tags=tags or {})
-        # Two processes may have come this far together: the earlier run keeps the cell.
-        rivals = [s for s in self.states(where) if s.status == "running"]
-        if min(rivals, key=lambda s: (s.started, s.run_id)).run_id != run_id:
-            retry(lambda: self.client.delete_run(run_id))
-            raise AlreadyRunning(f"run {rivals[0].run_id}")
+                    raise AlreadyRunning(_whose(state))
+                self._remove(state.run_id)
+            elif self._is_settled(state, parent_run):
+                raise AlreadyRecorded(_whose(state))
+        tags = {**(tags or {}), CLAIM: "asked"}
+        run_id = self._create(kind=kind, cell_id=cell_id, label=label, parent_run=parent_run, tags=tags)
+        if rival := self._rival(run_id, where, parent_run):
+            self._remove(run_id)
+            raise AlreadyRunning(_whose(rival))
         return TrackedRun(self.client, run_id)
+
+    def _remove(self, run_id: str) -> None:
+        """Delete a run, unless another process has just done so."""
+
+        def remove() -> None:
+            if self.client.get_run(run_id).info.lifecycle_stage == "active":
+                self.client.delete_run(run_id)
+
+        retry(remove)
+
+    def _is_settled(self, state: RunState, parent_run: str | None) -> bool:
+        """Whether this run has finished, or has failed in another invocation after `parent_run` had begun."""
+        if state.status != "failed" or parent_run is None or state.parent_run == parent_run:
+            return state.status == "finished"
+        if parent_run not in self._begun:
+            self._begun[parent_run] = retry(lambda: self.client.get_run(parent_run)).info.start_time or 0
+        return state.ended > self._begun[parent_run]
+
+    def _rival(self, run_id: str, where: str, parent_run: str | None) -> RunState | None:
+        """The run of another process that has the cell in place of this one; None once this one has it for certain.
+
+        Several may ask at once, and none sees the others before they are stored. Who sees one that has the cell, or one
+        that asked earlier, gives up. All others take it, and look again: of two that took it, both were there at one
+        of the second looks, and the later one gives up.
+        """
+
+        def others(states: list[RunState]) -> tuple[list[RunState], list[RunState]]:
+            living = [s for s in states if s.status == "running" and (s.run_id == run_id or not is_dead(s))]
+            living.sort(key=lambda s: (s.started, s.run_id))
+            mine = next((i for i, s in enumerate(living) if s.run_id == run_id), len(living))
+            return living[:mine], living[mine + 1 :]
+
+        def holding(states: list[RunState]) -> list[RunState]:
+            return [s for s in states if s.tags.get(CLAIM) != "asked"]
+
+        states = self.states(where)
+        if settled := [s for s in states if self._is_settled(s, parent_run)]:
+            return settled[0]  # another was through with it before this run was stored
+        earlier, later = others(states)
+        if earlier or holding(later):
+            return (holding(later) or earlier)[0]
+        retry(lambda: self.client.set_tag(run_id, CLAIM, "held"))
+        while True:
+            earlier, _ = others(self.states(where))
+            if not earlier:
+                return None
+            if held := holding(earlier):
+                return held[0]
+            time.sleep(0.05)  # it is about to take the cell, or to give up
 
     def _create(self, *, kind: str, cell_id: str, label: str, parent_run: str | None, tags: Mapping[str, str]) -> str:
         own = {
@@ -191,15 +249,36 @@ class Tracker:
         return retry(lambda: self.client.create_run(self.experiment, tags=all_tags, run_name=label)).info.run_id
 
     def record(self, state: RunState) -> Record:
-        """What a finished or failed run recorded."""
-        return Record.model_validate_json(self.read_text(state.run_id, "record.json"))
+        """What a finished or failed run recorded.
 
-    def records(self, states: Sequence[RunState]) -> list[Record]:
-        """The records of many runs, read side by side."""
+        Raises:
+            RecordError: the record is gone or damaged.
+            RequestError: a later release has made it, or the store cannot be read.
+        """
+        if state.problem:
+            raise RecordError(state.problem)
+        try:
+            text = self.read_text(state.run_id, RECORD)
+        except UnicodeDecodeError:
+            raise RecordError(f"{RECORD} of run {state.run_id} is damaged") from None
+        except (StoreError, OSError) as error:
+            if isinstance(error, StoreError) and not gone(error.__cause__):
+                raise
+            raise RecordError(f"{RECORD} of run {state.run_id} is gone") from None
+        return read_record(text, f"{RECORD} of run {state.run_id}")
+
+    def records(self, states: Sequence[RunState]) -> list[Record | RecordError]:
+        """The records of many runs, read side by side; in place of one that is gone or damaged, the reason."""
         from concurrent.futures import ThreadPoolExecutor
 
+        def read(state: RunState) -> Record | RecordError:
+            try:
+                return self.record(state)
+            except RecordError as error:
+                return error
+
         with ThreadPoolExecutor(8) as pool:
-            return list(pool.map(self.record, states))
+            return list(pool.map(read, states))
 
     def read_text(self, run_id: str, path: str) -> str:
         """A text artifact of a run."""
@@ -209,10 +288,10 @@ class Tracker:
     @contextlib.contextmanager
     def artifact(self, run_id: str, path: str) -> Iterator[Path]:
         """A run's artifact, file or folder, as a local path: in place where the store is local, else fetched."""
-        root = retry(lambda: self.client.get_run(run_id)).info.artifact_uri or ""
-        parts = urllib.parse.urlsplit(root)
-        if parts.scheme in ("", "file"):
-            yield Path(urllib.parse.unquote(parts.path)) / path
+        uri = retry(lambda: self.client.get_run(run_id)).info.artifact_uri or ""
+        local = current_folder(uri, run_id, self._root) if self._root else local_folder(uri)
+        if local is not None:
+            yield local / path
             return
         with tempfile.TemporaryDirectory() as folder:
             yield Path(retry(lambda: self.client.download_artifacts(run_id, path, folder)))
@@ -280,26 +359,13 @@ class TrackedRun:
         retry(lambda: self._client.set_terminated(self.run_id, status))
 
 
-def retry(call: Callable[[], T], tries: int = 5) -> T:
-    """Call again after a passing failure (a locked database, a server that restarts): 0.2 to 3 seconds apart."""
-    for attempt in range(tries):
-        try:
-            return call()
-        except (MlflowException, SQLAlchemyError, OSError):
-            if attempt == tries - 1:
-                raise
-            time.sleep(0.2 * 2**attempt)
-    raise AssertionError("unreachable")
-
-
 def _of_cell(cell_id: str) -> str:
     """MLflow's filter for the runs of one cell or dense network."""
     return f"tags.`{TAG}cell_id` = '{cell_id}'"
 
 
-def _state(run: Run) -> RunState | None:
-    final = run.data.metrics.get(FINAL)
-    return run_state(run.info.run_id, run.info.status, run.info.start_time or 0, run.data.tags, final)
+def _whose(state: RunState) -> str:
+    return f"run {state.run_id} on {state.tags.get(TAG + 'host', '?')}"
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

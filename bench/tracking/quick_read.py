@@ -5,14 +5,14 @@ A SQLite store is read directly, a server through MLflow's REST interface.
 
 from __future__ import annotations
 
-import sqlite3
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bench.errors import RequestError
-from bench.tracking.address import sqlite_path
+from bench.tracking.address import SERVERS, scheme, sqlite_path
+from bench.tracking.places import artifact_root, current_folder
 from bench.tracking.rest import ask_server
+from bench.tracking.sqlite_file import connected, require_database
 from bench.tracking.states import FINAL, TAG, RunState, best_of, run_state
 
 
@@ -22,10 +22,10 @@ def read_states(uri: str, experiment: str) -> dict[str, RunState]:
     Raises:
         RequestError: the store cannot be read.
     """
-    scheme = urllib.parse.urlsplit(uri).scheme
-    if scheme == "sqlite":
+    kind = scheme(uri)
+    if kind == "sqlite":
         states: Iterable[RunState] = _from_sqlite(sqlite_path(uri), experiment)
-    elif scheme in ("http", "https"):
+    elif kind in SERVERS:
         states = _from_server(uri, experiment)
     else:
         from bench.tracking.mlflow_store import Tracker
@@ -38,24 +38,25 @@ def _from_sqlite(path: Path, experiment: str) -> list[RunState]:
     if not path.exists():
         return []
     query = """
-        SELECT r.run_uuid, r.status, r.start_time, m.value, t.key, t.value
+        SELECT r.run_uuid, r.status, r.start_time, r.end_time, r.artifact_uri, m.value, t.key, t.value
         FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
         JOIN tags t ON t.run_uuid = r.run_uuid
         LEFT JOIN latest_metrics m ON m.run_uuid = r.run_uuid AND m.key = ? AND NOT m.is_nan
-        WHERE e.name = ? AND r.lifecycle_stage = 'active' AND t.key LIKE ?
+        WHERE e.name = ? AND r.lifecycle_stage = 'active' AND substr(t.key, 1, ?) = ?
     """
-    try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
-        try:
-            rows = connection.execute(query, (FINAL, experiment, TAG + "%")).fetchall()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise RequestError(f"tracking store {path} cannot be read as an MLflow database: {error}") from None
-    runs: dict[str, tuple[str, int, dict[str, str], float | None]] = {}
-    for run_id, status, started, final, key, value in rows:
-        runs.setdefault(run_id, (status, started or 0, {}, final))[2][key] = value
-    found = (run_state(run_id, *facts) for run_id, facts in runs.items())
+    require_database(path)
+    with connected(path) as database:
+        rows = database.execute(query, (FINAL, experiment, len(TAG), TAG)).fetchall()
+    facts: dict[str, tuple[str, tuple[int | None, int | None], str, float | None]] = {}
+    tags: dict[str, dict[str, str]] = {}
+    for run_id, status, started, ended, artifacts, final, key, value in rows:
+        facts[run_id] = status, (started, ended), artifacts or "", final
+        tags.setdefault(run_id, {})[key] = value
+    root = artifact_root(path, experiment)
+    found = (
+        run_state(run_id, status, times, tags[run_id], current_folder(artifacts, run_id, root), final)
+        for run_id, (status, times, artifacts, final) in facts.items()
+    )
     return [state for state in found if state is not None]
 
 
@@ -73,7 +74,8 @@ def _from_server(uri: str, experiment: str) -> Iterator[RunState]:
             tags = {t["key"]: t["value"] for t in run["data"].get("tags", [])}
             info = run["info"]
             final = next((m["value"] for m in run["data"].get("metrics", []) if m["key"] == FINAL), None)
-            state = run_state(info["run_id"], info["status"], int(info.get("start_time", 0)), tags, final)
+            times = int(info.get("start_time", 0)), int(info.get("end_time", 0))
+            state = run_state(info["run_id"], info["status"], times, tags, final=final)
             if state is not None:
                 yield state
         page = found.get("next_page_token", "")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.tracking.places import loss
 
 TAG = "prunebench."
 """Prefix of the tags that the suite sets on its runs."""
 WORKLOAD, DATA = "workload", "data"
 """Tags that name a run's workload by its identity, and the data that it read by their fingerprint."""
+LOST = TAG + "lost"
+"""Tag of a run on a server whose record was found to be gone, with the reason."""
 PARENT_TAG = "mlflow.parentRunId"
 """MLflow's own tag for the run that a run belongs to."""
 
@@ -22,12 +27,16 @@ class RunState:
     kind: str
     """`cell`, `dense` or `invocation`."""
     status: str
-    """`finished`, `failed` or `running`."""
+    """`finished`, `failed`, `running`, or `lost`: it has ended, and its record is gone or damaged."""
     started: int = 0
     """Milliseconds since 1970."""
+    ended: int = 0
+    """The same; 0 while it runs."""
     tags: Mapping[str, str] = field(default_factory=dict)
     final: float | None = None
     """The metric that the cell ended with, where it is recorded."""
+    problem: str = ""
+    """Why it is lost."""
 
     @property
     def parent_run(self) -> str | None:
@@ -41,29 +50,48 @@ _STATUS = {"FINISHED": "finished", "FAILED": "failed", "RUNNING": "running", "KI
 
 
 def run_state(
-    run_id: str, status: str, started: int, tags: Mapping[str, str], final: float | None = None
+    run_id: str,
+    status: str,
+    times: tuple[int | None, int | None],
+    tags: Mapping[str, str],
+    folder: Path | None = None,
+    final: float | None = None,
 ) -> RunState | None:
-    """The state of a tracked run; None for a run that is not the suite's."""
+    """The state of a tracked run; None for a run that is not the suite's.
+
+    Args:
+        times: of its start and its end, in milliseconds since 1970.
+        folder: of its artifacts, where they are on this machine: without its record, a run is lost.
+
+    Raises:
+        RequestError: its record is of a later release.
+    """
     if TAG + "kind" not in tags:
         return None
+    kind, ended, problem = tags[TAG + "kind"], _STATUS.get(status, "running"), ""
+    if kind != "invocation" and ended != "running":
+        problem = tags.get(LOST, "") or (loss(folder, kind, ended) if folder is not None else "")
     return RunState(
         run_id=run_id,
         cell_id=tags.get(TAG + "cell_id", ""),
-        kind=tags[TAG + "kind"],
-        status=_STATUS.get(status, "running"),
-        started=started,
+        kind=kind,
+        status="lost" if problem else ended,
+        started=times[0] or 0,
+        ended=times[1] or 0,
         tags=dict(tags),
         final=final,
+        problem=problem,
     )
 
 
 def best_of(states: Iterable[RunState]) -> dict[str, RunState]:
-    """One run for each cell: the first that finished, else one that runs, else the last that failed."""
-    order = {"finished": 0, "running": 1, "failed": 2}
+    """One run for each cell: the first that finished, else one that runs, else the last that failed, else the last that
+    was lost."""
+    order = {"finished": 0, "running": 1, "failed": 2, "lost": 3}
     best: dict[str, RunState] = {}
     for state in sorted(states, key=lambda s: (s.started, s.run_id)):
         known = best.get(state.cell_id)
-        newer_failure = known is not None and known.status == state.status == "failed"
-        if known is None or newer_failure or order[state.status] < order[known.status]:
+        newer = known is not None and known.status == state.status and state.status in ("failed", "lost")
+        if known is None or newer or order[state.status] < order[known.status]:
             best[state.cell_id] = state
     return best

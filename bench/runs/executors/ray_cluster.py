@@ -27,13 +27,15 @@ class RayCluster:
         require_extra("ray", module="ray")
         self._workers = workers
 
-    def start(self, settings: Settings, emit: Emit) -> Emit:
-        import ray
+    def machines(self) -> int:
+        """How many nodes of the cluster are alive."""
+        ray = _connected()
+        return len({node["NodeID"] for node in ray.nodes() if node["Alive"]})
 
+    def start(self, settings: Settings, emit: Emit) -> Emit:
         from bench.runs.run_job import run_job  # loads torch
 
-        if not ray.is_initialized():
-            ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+        ray = _connected()
         resources = ray.cluster_resources()
         cpus = max(1, int(resources.get("CPU", 1)) // self._workers)
         gpus = 0.0 if settings.device == "cpu" else min(1.0, resources.get("GPU", 0) / self._workers)
@@ -49,3 +51,12 @@ class RayCluster:
 
     def stop(self) -> None:
         """Nothing to do: tasks hold their resources only while they run, and others may use this connection to Ray."""
+
+
+def _connected() -> Any:
+    """The module `ray`, once it is connected to its cluster."""
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+    return ray

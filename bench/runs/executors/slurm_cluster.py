@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -30,10 +31,27 @@ class SlurmCluster:
         require_extra("slurm", module="submitit")
         self._workers = workers
 
+    def machines(self) -> int | None:
+        """How many nodes SLURM names; None where it does not say.
+
+        Raises:
+            RequestError: there is no SLURM here.
+        """
+        if _kind() == "local":
+            return 1
+        try:
+            command = ["sinfo", "-h", "-N", "-o", "%N"]
+            named = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        except FileNotFoundError:
+            raise RequestError("executor 'slurm' cannot be used here: there is no command sinfo") from None
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return len(set(named.stdout.split())) or None
+
     def start(self, settings: Settings, emit: Emit) -> Emit:
         import submitit
 
-        cluster = "local" if os.environ.get("PRUNEBENCH_SLURM_TEST") == "1" else "slurm"
+        cluster = _kind()
         try:
             self._executor = submitit.AutoExecutor(folder=settings.work / "slurm", cluster=cluster)
         except RuntimeError as error:
@@ -62,6 +80,11 @@ class SlurmCluster:
 
     def stop(self) -> None:
         """Nothing to do: jobs that were submitted go on in the cluster, also where the caller gives up."""
+
+
+def _kind() -> str:
+    """`local` where the cluster is only pretended."""
+    return "local" if os.environ.get("PRUNEBENCH_SLURM_TEST") == "1" else "slurm"
 
 
 def _watch(futures: Mapping[Any, Future[Outcome]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.runs.display import Display
-from bench.runs.events import Ended, EpochEnded, StageReached, Started, StepTaken
+from bench.runs.events import Ended, EpochEnded, StageReached, Started, StepTaken, Waiting
 from bench.runs.job import Outcome
 
 
@@ -36,3 +36,14 @@ def test_a_job_has_a_line_at_its_start_and_at_its_end(
             assert lines == []
         else:
             assert lines[:2] == ["s: 1 cells", "start  l1 0.5"] and lines[2].startswith(line) and len(lines) == 3
+
+
+def test_a_job_that_is_waited_for_and_then_run_here_counts_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display("s: 1 cells", jobs=1, epochs=2) as display:
+        display(Ended(id="a", outcome=outcome("elsewhere", error="run 7")))
+        display(Waiting(id="a", label="l1 0.5", run="run 7 on h"))
+        display(Ended(id="a", outcome=outcome("finished", summary="accuracy 90")))
+    assert capsys.readouterr().err.splitlines()[2] == (
+        "wait   for l1 0.5, which another process is running (run 7 on h)"
+    )
+    assert display.progress.tasks[0].fields["note"] == "1/1 done"

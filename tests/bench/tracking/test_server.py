@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,26 @@ def test_a_server_works_the_same_way(server: str, tmp_path: Path) -> None:
     assert {i: s.status for i, s in read_states(server, "s").items()} == {"aaa": "finished", "bbb": "failed"}
     assert tracker.read_text(run_id, "record.json") == '{"über": 1}'
     assert Tracker.suites(server) == ["s", "Default"] or set(Tracker.suites(server)) == {"s", "Default"}
+
+
+def test_runs_whose_files_a_server_has_lost_are_marked(server: str, tmp_path: Path) -> None:
+    tracker = Tracker(server, "lost")
+    kept, gone = end(tracker, "aaa"), end(tracker, "bbb")
+    dense = tracker.claim("ddd", kind="dense", label="d")
+    dense.finish("{}")
+    next(tmp_path.parent.glob(f"server0/artifacts/*/{gone}/artifacts/record.json")).unlink()
+    tracker.mark_lost(tracker.best().values())
+    states = read_states(server, "lost")
+    assert {i: s.status for i, s in states.items()} == {"aaa": "finished", "bbb": "lost", "ddd": "lost"}
+    assert states["bbb"].problem == f"run {gone} has no record.json"
+    assert states["ddd"].problem == f"run {dense.run_id} has no model/model.safetensors"
+    found = tracker.records([states["aaa"], states["bbb"]])
+    assert [str(error).partition(":")[0] for error in found] == [f"record.json of run {kept}", states["bbb"].problem]
+    # Where nothing marked it, reading it tells.
+    (error,) = tracker.records([replace(states["bbb"], problem="")])
+    assert str(error) == f"record.json of run {gone} is gone"
+    again = end(tracker, "bbb")
+    assert read_states(server, "lost")["bbb"].run_id == again
 
 
 SERVED = """

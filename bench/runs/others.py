@@ -1,0 +1,121 @@
+"""Several invocations on one store: what one of them has, the others leave to it, wait for, or take over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from bench.runs.events import Emit, Waiting
+from bench.runs.job import Job, Outcome
+from bench.tracking.liveness import is_dead
+
+if TYPE_CHECKING:
+    from bench.tracking.mlflow_store import Tracker
+
+Run = Callable[[Sequence[Job]], Iterable[Outcome]]
+
+PAUSE = 2.0
+"""Seconds between two looks at what others are doing."""
+
+
+def run_beside_others(
+    stages: Sequence[Sequence[Job]], run: Run, tracker: Tracker, emit: Emit, *, wait: bool = False
+) -> list[Outcome]:
+    """Run jobs stage by stage, each once among all invocations; how each ended, in their order.
+
+    A job waits for the dense network, or the cell, that it takes up where a live process is working on that. What a
+    process that dies has left is run here.
+
+    Args:
+        run: runs some jobs and gives how each ended.
+        emit: is told what is waited for.
+        wait: whether to wait for what others have and nothing here needs, too; else its outcome is `elsewhere`.
+    """
+    matrix = _Matrix([job for stage in stages for job in stage], tracker)
+    for stage in stages:
+        matrix.run_free(stage, run)
+    said: set[str] = set()
+    while matrix.elsewhere:
+        changed, left = matrix.look()
+        if changed:
+            matrix.run_free(left, run)
+            matrix.run_free(list(matrix.held.values()), run)
+            continue
+        awaited = set(matrix.elsewhere) if wait else matrix.needed & set(matrix.elsewhere)
+        if not awaited:
+            break
+        for identity in sorted(awaited - said):
+            emit(Waiting(id=identity, label=matrix.label(identity), run=matrix.elsewhere[identity]))
+        said |= awaited
+        time.sleep(PAUSE)
+    return matrix.outcomes
+
+
+class _Matrix:
+    """How far the jobs of an invocation are."""
+
+    def __init__(self, jobs: Sequence[Job], tracker: Tracker) -> None:
+        self.elsewhere: dict[str, str] = {}
+        """What others have of the jobs, and of the cells that jobs take up: by id, whose it is."""
+        self.held: dict[str, Job] = {}
+        """Jobs that wait for some of that."""
+        self._jobs: Mapping[str, Job] = {job.id: job for job in jobs}
+        self._ended: dict[str, Outcome] = {}
+        self._asked: set[str] = set()
+        self._tracker = tracker
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [self._ended[identity] for identity in self._jobs if identity in self._ended]
+
+    @property
+    def needed(self) -> set[str]:
+        """What the held jobs wait for, themselves included."""
+        return {need for job in self.held.values() for need in job.needs}
+
+    def label(self, identity: str) -> str:
+        return self._jobs[identity].label if identity in self._jobs else f"cell {identity}"
+
+    def run_free(self, jobs: Sequence[Job], run: Run) -> None:
+        """Run those of the jobs that need nothing that others have; hold the rest."""
+        free: list[Job] = []
+        for job in jobs:
+            if any(need in self.held or self._is_elsewhere(need) for need in job.needs):
+                self.held[job.id] = job
+            else:
+                self.held.pop(job.id, None)
+                free.append(job)
+        for outcome in run(free):
+            self._ended[outcome.id] = outcome
+            if outcome.status == "elsewhere":
+                self.elsewhere[outcome.id] = outcome.error
+
+    def look(self) -> tuple[bool, list[Job]]:
+        """Whether something that others had has ended; and the jobs that are left to us, since their process died."""
+        changed, left = False, list[Job]()
+        for identity in list(self.elsewhere):
+            state = self._tracker.find(identity)
+            if state is not None and state.status == "running" and not is_dead(state):
+                continue
+            del self.elsewhere[identity]
+            changed = True
+            job = self._jobs.get(identity)
+            if job is None:
+                continue
+            if state is not None and state.status == "finished":
+                self._ended[identity] = Outcome.of(job, "finished", summary="run by another process")
+            elif state is not None and state.status == "failed":
+                self._ended[identity] = Outcome.of(job, "failed", error=f"failed in run {state.run_id}, elsewhere")
+            else:
+                left.append(job)
+        return changed, left
+
+    def _is_elsewhere(self, identity: str) -> bool:
+        """Whether another process has it; one that is none of our jobs is asked for once."""
+        if identity not in self._jobs and identity not in self._asked:
+            self._asked.add(identity)
+            state = self._tracker.find(identity)
+            if state is not None and state.status == "running" and not is_dead(state):
+                self.elsewhere[identity] = f"run {state.run_id}"
+        return identity in self.elsewhere

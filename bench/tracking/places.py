@@ -1,0 +1,77 @@
+"""Where the artifacts of runs lie, and whether the record of a run is still there. Imports no MLflow.
+
+Beside a SQLite file they are in `mlartifacts/SUITE/RUN/artifacts`. MLflow keeps whole paths, which are wrong once the
+folder has been moved.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from pathlib import Path
+
+from bench.interface.record import LaterRecordError, RecordError, read_record
+
+RECORD = "record.json"
+MODEL = "model/model.safetensors"
+
+
+def artifact_root(database: Path, suite: str) -> Path:
+    """The folder of a suite's artifacts beside its database, as a whole path."""
+    return database.resolve().parent / "mlartifacts" / suite
+
+
+def local_folder(uri: str) -> Path | None:
+    """The folder that an artifact address names; None where the artifacts are on a server."""
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(urllib.parse.unquote(parts.path))
+    return Path(uri) if uri and not parts.scheme else None
+
+
+def current_folder(uri: str, run_id: str, root: Path | None) -> Path | None:
+    """The folder of a run's artifacts today: beside the database where they lie there, whatever MLflow knows.
+
+    Args:
+        uri: what MLflow has recorded.
+        root: the suite's folder beside its database; None for other stores.
+    """
+    known = local_folder(uri)
+    if known is None or root is None:
+        return known
+    beside = root / run_id / "artifacts"
+    return known if known.is_dir() and not beside.is_dir() else beside
+
+
+def loss(folder: Path, kind: str, status: str) -> str:
+    """Why a run that has ended does not count: its record is gone or damaged. Empty where it counts.
+
+    Args:
+        folder: of its artifacts.
+        kind: `cell` or `dense`.
+        status: `finished` or `failed`.
+
+    Raises:
+        RequestError: a later release has recorded it.
+    """
+    file = folder / RECORD
+    try:
+        text = file.read_text("utf-8")
+        plain = json.loads(text)
+        if not isinstance(plain, dict):
+            return f"{file} holds no record"
+        if "schema_version" in plain:
+            read_record(text, str(file))
+    except LaterRecordError:
+        raise
+    except FileNotFoundError:
+        return f"{file} is gone"
+    except RecordError as error:
+        return str(error)
+    except ValueError:
+        return f"{file} is damaged"
+    except OSError as error:
+        return f"{file} cannot be read ({error.strerror})"
+    if kind == "dense" and status == "finished" and "metrics" in plain and not (folder / MODEL).is_file():
+        return f"{folder / MODEL} is gone"
+    return ""

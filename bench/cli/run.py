@@ -38,6 +38,9 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Let torchvision fetch missing data sets.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only what failed.")] = False,
+    max_retries: Annotated[
+        int, typer.Option(min=0, help="How often a cell is run again whose worker was lost.")
+    ] = Settings.max_retries,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for cells that other processes run; run those of one that dies.")
     ] = False,
@@ -52,7 +55,12 @@ def run(
         raise RequestError(f"unknown device {device!r}; available: {', '.join(DEVICES)}")
     folder = report_folder(out, loaded.name)
     settings = Settings(
-        suite=loaded.name, tracking_uri=store_address(tracking_uri), data_root=data, device=device, download=download
+        suite=loaded.name,
+        tracking_uri=store_address(tracking_uri),
+        data_root=data,
+        device=device,
+        download=download,
+        max_retries=max_retries,
     )
     states = checked_states(settings.tracking_uri, loaded.name, chosen)
     agenda = make_agenda(chosen, states, retry_failed=retry_failed)

@@ -86,7 +86,7 @@ def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module, fingerprint: st
     """
     state = tracker.find(cell.dense_id)
     where = f"the dense network of {cell.workload.name} with seed {cell.seed}"
-    if state is None or state.status == "running":
+    if state is None or state.status not in ("finished", "failed"):
         raise CellError(f"{where} is not trained")
     facts = json.loads(tracker.read_text(state.run_id, "record.json"))
     if state.status == "failed":

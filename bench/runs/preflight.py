@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -46,15 +46,12 @@ def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str,
 
 
 def _require_work_folder(folder: Path) -> None:
-    """Refuse a work folder that checkpoints cannot be written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise RequestError(
-            f"work folder {folder} cannot be written ({error.strerror}); set PRUNEBENCH_WORK to another folder"
-        ) from None
+    """Refuse a work folder that checkpoints cannot be written to; nothing is created yet."""
+    nearest = folder
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise RequestError(f"work folder {folder} cannot be written; set PRUNEBENCH_WORK to another folder")
 
 
 def _prunable(cell: Cell, settings: Settings) -> PruningGraph:

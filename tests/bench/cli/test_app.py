@@ -91,7 +91,7 @@ def test_a_wrong_request_gets_one_sentence_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PRUNEBENCH_DATA", raising=False)
     suite = (ROOT / "bench" / "runs" / "suites" / "cifar10-resnet20.toml").read_text().replace("cifar10", "digits")
-    (tmp_path / "suite.toml").write_text(suite.replace("train_size = 6000", ""))
+    (tmp_path / "suite.toml").write_text(suite.replace("train_size = 3000", ""))
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     for part in ("train", "test"):

@@ -28,3 +28,12 @@ def test_weights_that_are_not_finite_fail_the_dense_network_and_its_cells_give_i
     assert prunebench(monkeypatch, "run", "tiny.toml", *DIVERGING, "--retry-failed") == 1
     (again,) = (state for state in read_states("sqlite:///mlflow.db", "tiny").values() if state.kind == "dense")
     assert again.status == "failed" and again.run_id != dense.run_id
+
+
+def test_a_work_folder_that_cannot_be_made_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (place / "file").write_text("in the way")
+    monkeypatch.setenv("PRUNEBENCH_WORK", "file/work")
+    assert prunebench(monkeypatch, "run", "tiny.toml") == 2
+    assert "work folder file/work cannot be written; set PRUNEBENCH_WORK to another folder" in capfd.readouterr().err

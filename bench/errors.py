@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -24,3 +25,14 @@ class CellError(RuntimeError):
 def unknown(kind: str, given: str, available: Iterable[str]) -> RequestError:
     """`unknown method 'dias'; available: dais, dcss, gdp, l1, tas`"""
     return RequestError(f"unknown {kind} {given!r}; available: {', '.join(sorted(available))}")
+
+
+def did_you_mean(given: str, available: Iterable[str]) -> str:
+    """`; did you mean 'resnet18' or 'resnet34'?`: the names that are most like `given`, or nothing."""
+    by_lower: dict[str, str] = {}
+    for name in available:
+        by_lower.setdefault(name.lower(), name)
+    wanted = given.strip().lower()
+    near = difflib.get_close_matches(wanted, by_lower, 3) or sorted(n for n in by_lower if wanted and wanted in n)[:3]
+    shown = [repr(by_lower[name]) for name in near]
+    return f"; did you mean {' or '.join(shown)}?" if shown else ""

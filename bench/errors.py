@@ -36,3 +36,10 @@ def did_you_mean(given: str, available: Iterable[str]) -> str:
     near = difflib.get_close_matches(wanted, by_lower, 3) or sorted(n for n in by_lower if wanted and wanted in n)[:3]
     shown = [repr(by_lower[name]) for name in near]
     return f"; did you mean {' or '.join(shown)}?" if shown else ""
+
+
+def reason_of(error: BaseException) -> str:
+    """What a foreign error says, in one line of at most 200 characters; its type where it says nothing."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    words = " ".join(text.split()) or type(error).__name__
+    return words if len(words) <= 200 else f"{words[:199]}…"

@@ -8,6 +8,7 @@ from bench.errors import RequestError
 from bench.interface.cell import Cell
 from bench.interface.method import Budget
 from bench.runs.job import Settings
+from bench.runs.network import usable_graph
 from bench.runs.workload import load_workload
 from bench.search.fit import require_reachable
 from bench.search.transfer import matching
@@ -16,7 +17,7 @@ from bench.training.device import resolve_device
 
 
 def preflight(cells: Sequence[Cell], settings: Settings) -> None:
-    """Load every data set, trace every network, and try every budget and transfer of these cells.
+    """Load every data set, try and trace every network, and try every budget and transfer of these cells.
 
     Raises:
         RequestError: the first problem, in a sentence.
@@ -30,21 +31,12 @@ def preflight(cells: Sequence[Cell], settings: Settings) -> None:
             continue
         tried.add((name, cell.budget, cell.round_to))
         if name not in graphs:
-            graphs[name] = _prunable(cell, settings)
+            graphs[name] = usable_graph(load_workload(cell.workload, settings))
         try:
             require_reachable(graphs[name], Budget(cell.budget, cell.tolerance), round_to=cell.round_to)
         except RequestError as error:
             raise RequestError(f"workload {name}: {error}") from None
     _require_matches(cells, graphs)
-
-
-def _prunable(cell: Cell, settings: Settings) -> PruningGraph:
-    """The graph of the cell's network, which has something to prune."""
-    loaded = load_workload(cell.workload, settings)
-    graph = loaded.graph(loaded.fresh_network(0))
-    if not graph.groups:
-        raise RequestError(f"workload {cell.workload.name}: no channel of {cell.workload.model} can be pruned")
-    return graph
 
 
 def _require_matches(cells: Sequence[Cell], graphs: dict[str, PruningGraph]) -> None:

@@ -366,7 +366,7 @@ def test_an_unknown_encoder_is_refused_in_a_sentence():
         ({"model": "smp:unet/tu-resnet1o"}, "timm has no network 'resnet1o'; did you mean 'resnet"),
         ({"model": "smp:unet/tu-resnet18.a9_in1k"}, "no weights with the tag 'a9_in1k'"),
         ({"model": "smp:dpt/resnet18"}, "cannot build 'smp:dpt/resnet18': "),
-        ({"model": "smp:deeplabv3/mit_b0"}, "cannot build 'smp:deeplabv3/mit_b0': "),
+        ({"model": "smp:deeplabv3/tu-test_vit"}, "cannot build 'smp:deeplabv3/tu-test_vit': "),
         ({"encoder_weights": "imagenett"}, "cannot build 'smp:unet/resnet18': .*imagenett"),
         ({"model": "smp:unet/tu-test_resnet", "encoder_weights": "x"}, "encoder_weights = 'x' is not allowed"),
         (

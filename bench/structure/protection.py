@@ -27,7 +27,7 @@ def protected_layers(model: nn.Module, patterns: Iterable[str]) -> tuple[str, ..
     for pattern in patterns:
         named = [name for name in names if fnmatchcase(name, pattern)]
         if not named:
-            near = did_you_mean(pattern, names)
+            near = did_you_mean(pattern.strip("*."), names)
             raise RequestError(f"cannot protect {pattern!r}: the network has no module of that name{near}")
         inside = [n for n in layers if any(n == outer or n.startswith(outer + ".") for outer in named)]
         if not inside:

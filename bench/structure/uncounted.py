@@ -6,7 +6,6 @@ that counts; this module names the ones that do.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
@@ -23,7 +22,8 @@ from bench.structure.tensors import tensors_in
 
 PRODUCTS = frozenset((
     "mm", "bmm", "addmm", "baddbmm", "addbmm", "matmul", "mv", "addmv", "dot", "vdot", "ger", "addr", "conv",
-    "convolution", "linear", "trilinear", "rnn", "lstm", "gru", "attention", "transformer",
+    "conv1d", "conv2d", "conv3d", "convolution", "linear", "trilinear", "rnn", "lstm", "gru", "attention",
+    "transformer",
 ))  # fmt: skip
 """Words in the names of PyTorch's own operations that are products of matrices, or hold some."""
 _PLAIN = ("aten", "prim", "prims", "profiler")
@@ -90,7 +90,8 @@ def _multiplies(func: Any) -> bool:
     library, _, operation = str(func).partition(".")  # aten.addmm.default
     if library not in _PLAIN:
         return True
-    return not PRODUCTS.isdisjoint(re.split(r"[_.\d]+", operation.split(".")[0]))
+    words = operation.split(".")[0].split("_")
+    return not PRODUCTS.isdisjoint(words) and "cell" not in words  # a fused cell is what follows its products
 
 
 def _storage(tensor: torch.Tensor) -> int:

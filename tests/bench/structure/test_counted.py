@@ -90,6 +90,13 @@ class Swish(torch.autograd.Function):
         return gradient
 
 
+def resized(x: torch.Tensor) -> torch.Tensor:
+    """Interpolated to twice its size and back, along three dimensions and along one."""
+    twice = F.interpolate(x[:, :, None], size=(2, 16, 16), mode="trilinear").mean(2)
+    rows = F.interpolate(twice.flatten(2), size=64, mode="linear")
+    return rows.reshape(x.shape)
+
+
 @torch.library.custom_op("prunebench_tests::product", mutates_args=())
 def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return F.conv2d(x, weight)
@@ -125,11 +132,12 @@ def test_what_multiplies_out_of_sight_is_refused_by_name(middle: nn.Module, mess
     "middle",
     [
         Kernel(lambda x, w: Swish.apply(x)),
+        Kernel(lambda x, w: resized(x)),
         Kernel(F.conv2d),
         Tokens(nn.GRU(8, 8, batch_first=True)),
         Tokens(nn.RNN(8, 8)),
     ],
-    ids=["swish", "conv2d", "gru", "rnn"],
+    ids=["swish", "resized", "conv2d", "gru", "rnn"],
 )
 def test_what_can_be_counted_is_counted_exactly(middle: nn.Module) -> None:
     model = randomise(around(middle)).eval()

@@ -192,7 +192,8 @@ def test_protected_layers_are_named_by_pattern_container_or_norm() -> None:
     [
         ("conv9", "cannot protect 'conv9': the network has no module of that name; did you mean 'conv1'"),
         ("layer1.0.CONV1", "no module of that name; did you mean 'layer1.0.conv1'"),
-        ("decoder.*", "cannot protect 'decoder.*': the network has no module of that name"),
+        ("decoder.*", "cannot protect 'decoder.*': the network has no module of that name$"),
+        ("layer1.0.bn3.*", r"no module of that name; did you mean 'layer1.0.bn[12]'"),
         ("act", r"cannot protect 'act': it names no layer with channels, only act \(ReLU\)$"),
     ],
 )

@@ -70,9 +70,8 @@ def _train_a_step(loaded: LoadedWorkload, model: nn.Module) -> None:
     if size < 2:
         raise RequestError(f"the training split has {len(split)} samples, too few for a batch of two")
     x, y = next(split.batches(size, seed=0, epoch=0, device=loaded.device))
-    to_device(model, loaded.device).train()
     with _said(f"cannot be trained on batches of {_words(x)}"), autocast(recipe, loaded.device):
-        output = model(x)
+        output = to_device(model, loaded.device).train()(x)
     _require_output(loaded, output, x, " while it is trained")
     with _said(f"cannot be trained on batches of {_words(x)}"):
         with autocast(recipe, loaded.device):

@@ -140,6 +140,7 @@ def test_a_network_that_would_fail_later_is_refused_in_a_sentence(what: str, mon
         pytest.param((nn.Dropout(0.5),), id="dropout"),
         pytest.param((StochasticDepth(0.5, "row"),), id="stochastic depth"),
         pytest.param((Do(lambda m, y: y.clone().mul_(2)),), id="in place"),
+        pytest.param((nn.Unflatten(1, (1, 1, 1, 10)), nn.Conv3d(1, 1, 1), nn.Flatten()), id="five dimensions"),
     ],
 )
 def test_networks_with_chance_and_counters_are_taken(last: Any, monkeypatch: pytest.MonkeyPatch) -> None:

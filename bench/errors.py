@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -24,3 +25,29 @@ class CellError(RuntimeError):
 def unknown(kind: str, given: str, available: Iterable[str]) -> RequestError:
     """`unknown method 'dias'; available: dais, dcss, gdp, l1, tas`"""
     return RequestError(f"unknown {kind} {given!r}; available: {', '.join(sorted(available))}")
+
+
+def did_you_mean(given: str, available: Iterable[str]) -> str:
+    """`; did you mean 'resnet18' or 'resnet34'?`: the names that are most like `given`, or nothing."""
+    by_lower: dict[str, str] = {}
+    for name in available:
+        by_lower.setdefault(name.lower(), name)
+    wanted = given.strip().lower()
+    near = difflib.get_close_matches(wanted, by_lower, 3) or sorted(n for n in by_lower if wanted and wanted in n)[:3]
+    shown = [repr(by_lower[name]) for name in near]
+    return f"; did you mean {' or '.join(shown)}?" if shown else ""
+
+
+def message_of(error: BaseException) -> str:
+    """A foreign error's message on one line, that can be written as UTF-8; "" where it has none."""
+    try:
+        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    except Exception as second:
+        text = f"its message cannot be shown ({type(second).__name__})"
+    return " ".join(text.split()).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def reason_of(error: BaseException) -> str:
+    """What a foreign error says, in one line of at most 200 characters; its type where it says nothing."""
+    words = message_of(error) or type(error).__name__
+    return words if len(words) <= 200 else f"{words[:199]}…"

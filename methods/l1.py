@@ -61,13 +61,17 @@ class L1:
     )
     standing: ClassVar[str] = "published; the ratio per layer is solved to the budget instead of set by hand"
 
-    def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
+    def left_whole(self, graph: PruningGraph) -> frozenset[str]:
+        """With scope `inner` the groups that a shortcut joins; none in a network without residual blocks."""
         from bench.search.residual import inner_groups
 
+        inner = inner_groups(graph) if self.scope == "inner" else ()
+        return frozenset(g.name for g in graph.groups if g.name not in inner) if inner else frozenset()
+
+    def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
         scores = graph.channel_scores(model, p=1)
         if self.scope == "inner":
-            inner = inner_groups(graph)
-            whole = frozenset(g.name for g in graph.groups if g.name not in inner) if inner else frozenset()
+            whole = self.left_whole(graph)
             ctx.note(f"L1: {len(whole)} of {len(graph.groups)} groups stay whole, since a shortcut joins them")
             return Found(scores=scores, fixed=whole)
         if self.scope != "sensitivity":

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tasks.data.images import ImageSplit
     from tasks.data.labelled import Labelled
 
+_FETCHED = ("hf_hub", "local_dir", "http", "https", "file")
+"""What timm and others write before the address of a network that lies elsewhere."""
 _RESNETS = (8, 20, 32, 56, 110)
 DATASETS = {
     "digits": DataSet(
@@ -71,13 +73,18 @@ class Classification:
     def models(cls) -> Mapping[str, str]:
         return {
             **{f"resnet{d}": f"CIFAR ResNet of {d} layers, parameter-free shortcuts (He et al.)" for d in _RESNETS},
-            "torchvision:NAME": "any classification network of torchvision",
-            "timm:NAME": "any classification network of timm",
+            "torchvision:NAME": "a network of torchvision.models.list_models(module=torchvision.models); not others",
+            "timm:NAME": "a network of timm.list_models(), with a tag (NAME.TAG) to choose among pretrained weights",
         }
 
     def validate(self) -> None:
         data_set = entry_of(DATASETS, self.dataset)
         library, _, name = self.model.partition(":")
+        if library.lower().replace("-", "_") in _FETCHED or (library in ("torchvision", "timm") and {*name} & {*":/"}):
+            raise RequestError(
+                f"model {self.model!r} is not allowed: a network is not fetched from a hub or a file; write timm:NAME "
+                "or torchvision:NAME with the name that the library itself has for it"
+            )
         if self.model not in self.models() and not (library in ("torchvision", "timm") and name):
             raise unknown("model", self.model, self.models())
         if name == "NAME":
@@ -169,34 +176,32 @@ class Classification:
 
             return cifar_resnet(int(self.model.removeprefix("resnet")), classes, info.channels)
         if library == "timm":
-            import timm
+            from tasks.models.libraries import timm_classifier
 
-            if name not in timm.list_models():
-                raise RequestError(f"timm has no network {name!r}; timm.list_models() lists what it has")
-            return timm.create_model(name, pretrained=self.pretrained, num_classes=classes, in_chans=info.channels)
-        from torchvision.models import get_model, list_models
+            return timm_classifier(name, classes, info.channels, pretrained=self.pretrained)
+        from tasks.models.libraries import torchvision_classifier
 
-        if name not in list_models():
-            raise RequestError(f"torchvision has no network {name!r}; available: {', '.join(list_models())}")
         if info.channels != 3:
             raise RequestError(f"torchvision's networks take 3 channels, {self.dataset} has {info.channels}; use timm:")
-        if not self.pretrained:
-            return get_model(name, weights=None, num_classes=classes)
-        return _with_head(get_model(name, weights="DEFAULT"), classes)
+        return torchvision_classifier(name, classes, pretrained=self.pretrained)
+
+    def output_shape(self, shape: Sequence[int], info: DataInfo) -> tuple[int, ...]:
+        """Logits of each image."""
+        return shape[0], len(info.classes)
 
     def example(self, info: DataInfo) -> Tensor:
         generator = torch.Generator().manual_seed(0)
         return torch.randn(1, info.channels, info.height, info.width, generator=generator)
 
     def loss(self, output: Any, target: Tensor, recipe: Recipe) -> Tensor:
-        logits = _logits(output).float()
+        logits = output.float()
         return F.cross_entropy(logits, target, label_smoothing=recipe.label_smoothing)
 
     def distil(self, output: Any, teacher: Any, target: Tensor, recipe: Recipe) -> Tensor:
         """(1 − λ)·CE + λ·T²·KL(teacher ‖ student), λ = 0.9, T = 4 (Dong & Yang 2019, section 3.3)."""
         share, temperature = 0.9, 4.0
-        student = F.log_softmax(_logits(output).float() / temperature, 1)
-        soft = F.log_softmax(_logits(teacher).float() / temperature, 1)
+        student = F.log_softmax(output.float() / temperature, 1)
+        soft = F.log_softmax(teacher.float() / temperature, 1)
         divergence = F.kl_div(student, soft, reduction="batchmean", log_target=True)
         return (1 - share) * self.loss(output, target, recipe) + share * temperature**2 * divergence
 
@@ -214,7 +219,7 @@ class Classification:
         correct: list[Tensor] = []
         loss = 0.0
         for output, target in evaluate_batches(model, split, device, recipe):
-            logits = _logits(output).float()
+            logits = output.float()
             correct.append(logits.argmax(1) == target)
             loss += float(F.cross_entropy(logits, target, reduction="sum"))
         if not correct:
@@ -235,20 +240,3 @@ class Classification:
         self, networks: Mapping[str, nn.Module], test: Split, folder: Path, device: torch.device, recipe: Recipe
     ) -> list[str]:
         return []
-
-
-def _logits(output: Any) -> Tensor:
-    """GoogLeNet and Inception return a named tuple with auxiliary logits while training."""
-    return output[0] if isinstance(output, tuple) else output
-
-
-def _with_head(model: nn.Module, classes: int) -> nn.Module:
-    """Replace the last linear or 1×1 convolutional layer by a fresh one for `classes`."""
-    name, last = [(n, m) for n, m in model.named_modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))][-1]
-    if isinstance(last, torch.nn.Linear):
-        fresh: nn.Module = torch.nn.Linear(last.in_features, classes)
-    else:
-        fresh = torch.nn.Conv2d(last.in_channels, classes, last.kernel_size)  # pyright: ignore[reportArgumentType]
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, fresh)
-    return model

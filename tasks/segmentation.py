@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from bench.errors import RequestError, unknown
+from bench.errors import RequestError, did_you_mean, reason_of, unknown
 from bench.interface.cell import Recipe
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
@@ -238,6 +238,7 @@ class Segmentation:
 
         arch, _, encoder = self.model.removeprefix("smp:").partition("/")
         try:
+            self._require_encoder(encoder, smp.encoders.get_encoder_names())
             return smp.create_model(
                 arch,
                 encoder_name=encoder,
@@ -245,9 +246,27 @@ class Segmentation:
                 in_channels=info.channels,
                 classes=len(info.classes),
             )
-        except (KeyError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error.args[0] if error.args else error).split())[:200]
-            raise RequestError(f"segmentation-models-pytorch cannot build {self.model!r}: {reason}") from error
+        except Exception as error:  # whatever a library raises: not every architecture takes every encoder
+            raise RequestError(
+                f"segmentation-models-pytorch cannot build {self.model!r}: {reason_of(error)}"
+            ) from error
+
+    def _require_encoder(self, encoder: str, known: Sequence[str]) -> None:
+        """Refuse an encoder that neither segmentation-models-pytorch nor, behind `tu-`, timm has."""
+        from tasks.models.libraries import require_timm_name
+
+        if encoder.startswith("tu-"):
+            if self.encoder_weights not in ("", "imagenet"):
+                raise RequestError(
+                    f"encoder_weights = {self.encoder_weights!r} is not allowed for {encoder}; use 'imagenet'"
+                )
+            require_timm_name(encoder.removeprefix("tu-"), pretrained=bool(self.encoder_weights))
+        elif encoder not in known:
+            raise RequestError(f"it has no encoder {encoder!r}{did_you_mean(encoder, known)}")
+
+    def output_shape(self, shape: Sequence[int], info: DataInfo) -> tuple[int, ...]:
+        """Logits of each pixel."""
+        return shape[0], len(info.classes), *shape[2:]
 
     def example(self, info: DataInfo) -> Tensor:
         generator = torch.Generator().manual_seed(0)

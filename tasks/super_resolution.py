@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -157,6 +157,11 @@ class SuperResolution:
         from tasks.models.edsr import sr_network
 
         return sr_network(self.model, self.scale, info.channels)
+
+    def output_shape(self, shape: Sequence[int], info: DataInfo) -> tuple[int, ...]:
+        """The image, enlarged."""
+        n, channels, height, width = shape
+        return n, channels, self.scale * height, self.scale * width
 
     def example(self, info: DataInfo) -> Tensor:
         generator = torch.Generator().manual_seed(0)

@@ -79,7 +79,10 @@ def _write_onnx(record: Record, folder: Path) -> str:
     from bench.training.recovery import fresh_network
 
     workload, facts = record.config.workload, record.data_info
-    task = registry.make_task(workload.task, {**task_options(workload), "pretrained": False})
+    # Weights are not fetched again to be replaced.
+    untrained = {"pretrained": False, "encoder_weights": ""}
+    options = task_options(workload)
+    task = registry.make_task(workload.task, options | {k: v for k, v in untrained.items() if k in options})
     info = DataInfo(**{**facts, "classes": tuple(facts["classes"])})
     model = load_pruned(folder, fresh_network(task, info, 0))
     with torch.inference_mode():

@@ -44,6 +44,8 @@ def plan(
         print_table(("cell", "status", "workload", "method", "budget", "seed", "recovery", "epochs"), planned.rows())
         typer.echo("\nhow each is trained")
         print_table(("workload", "phase", "epochs", "methods", "recipe"), planned.recipes())
+        for line in planned.protected():
+            typer.echo(f"\n{line}")
         typer.echo(f"\nwhat the planned seeds can show\n{planned.power()}")
         typer.echo(f"\n{planned.summary()}")
 
@@ -115,6 +117,14 @@ class _Plan:
         ]
         return "\n".join(lines)
 
+    def protected(self) -> list[str]:
+        """A line for each workload of whose network something is left alone."""
+        return [
+            f"{workload.name}: protected, so that no method removes their channels: {', '.join(workload.protect)}"
+            for workload in {c.workload.name: c.workload for c in self.cells}.values()
+            if workload.protect
+        ]
+
     def summary(self) -> str:
         counts = self.counts
         words = ", ".join(f"{counts[s]} {s}" for s in ("done", "missing", "running", "failed") if counts[s])
@@ -166,6 +176,7 @@ class _Plan:
             "task": c.workload.task,
             "dataset": c.workload.dataset,
             "model": c.workload.model,
+            "protect": list(c.workload.protect or ()),
             "method": c.method,
             "ablation": c.ablation,
             "budget": c.budget,

@@ -79,6 +79,8 @@ class Workload(Frozen):
     model: str
     options: dict[str, Any] = {}
     """The task adapter's own fields, defaults filled in."""
+    protect: tuple[str, ...] | None = None
+    """Names or patterns of modules whose channels stay, in order of the alphabet; None where there are none."""
     epochs: Epochs
     train: Recipe
     """Of the dense network, of searches and of training from scratch."""
@@ -251,5 +253,6 @@ def dense_id(workload: Workload, seed: int) -> str:
     """Identity of a dense network: everything that its training depends on."""
     identity = workload.identity()
     identity.pop("finetune")
+    identity.pop("protect", None)
     identity["epochs"] = workload.epochs.dense
     return digest({"protocol_version": PROTOCOL_VERSION, "dense": identity, "seed": seed})

@@ -170,6 +170,9 @@ class Method(Protocol):
     * `paper: ClassVar[Mapping[str, Any]] = {}`: hyper-parameters that differ from the defaults under protocol `paper`.
     * `paper_recipe: ClassVar[PaperRecipe]`: how the paper trains; without it the workload's recipes and epochs hold.
 
+    So is a method, `left_whole(graph) -> frozenset[str]`: names of the groups that `search` always leaves whole, whatever
+    the weights, so that a budget that cannot be reached beside them is refused before anything is trained.
+
     Read them with the functions of these names below.
     """
 
@@ -207,6 +210,12 @@ class PaperRecipe:
 def prunes(kind: type[Any]) -> bool:
     """Whether methods of this class prune; False for a control that leaves the network whole."""
     return bool(getattr(kind, "prunes", True))
+
+
+def left_whole(method: Method, graph: PruningGraph) -> frozenset[str]:
+    """Groups of the graph that the method never prunes."""
+    own = getattr(method, "left_whole", None)
+    return frozenset(own(graph)) if own is not None else frozenset()
 
 
 def paper_settings(kind: type[Any]) -> dict[str, Any]:

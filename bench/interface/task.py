@@ -146,6 +146,8 @@ class Task(Protocol):
 
     # Optional: `evaluate_samples(model, split, device, recipe) -> (metrics, Outcomes)`, the same figures with what was
     # made of each sample (`bench.interface.outcomes`). A report then states a second interval, over test samples.
+    # Optional: `output_shape(shape, info) -> shape`, what a network must give for an input of `shape`. A network that
+    # gives something else is then refused before anything is trained.
 
     def references(self, splits: Splits, test: Split) -> dict[str, dict[str, float]]:
         """Metrics on `test` of baselines that need no network, by name: what a result must clearly beat."""

@@ -171,11 +171,16 @@ def _audit_phases(cell: Mapping[str, Any]) -> list[str]:
 
 def _identity(cell: Mapping[str, Any]) -> str:
     config = dict(cell["cell"])
-    workload = {k: v for k, v in config.pop("workload").items() if k != "name" and v is not None}
-    workload["options"] = {k: v for k, v in workload["options"].items() if v is not None}
+    workload = _set({key: value for key, value in config.pop("workload").items() if key != "name"})
     adapter = config.pop("base", None) or config["method"]  # A variant's label is not part of its identity.
-    own = {key: value for key, value in config.items() if value is not None} | {"method": adapter}
+    own = _set(config) | {"method": adapter}
     return _digest({"protocol_version": cell["protocol_version"], "workload": workload, **own})
+
+
+def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What counts of fields, and of a workload's options: those that are None do not."""
+    given = {key: value for key, value in fields.items() if value is not None}
+    return given | ({"options": _set(given["options"])} if "options" in given else {})
 
 
 def _digest(payload: Any) -> str:
@@ -184,7 +189,7 @@ def _digest(payload: Any) -> str:
 
 
 def _dense_key(cell: Mapping[str, Any]) -> tuple[str, int]:
-    workload = {k: v for k, v in cell["cell"]["workload"].items() if k not in ("name", "finetune")}
+    workload = _set({k: v for k, v in cell["cell"]["workload"].items() if k not in ("name", "finetune", "protect")})
     workload["epochs"] = workload["epochs"]["dense"]
     return json.dumps(workload, sort_keys=True), cell["cell"]["seed"]
 

@@ -29,6 +29,8 @@ class WorkloadSummary:
     """Decimal places at which the metric is shown."""
     epochs: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    protect: tuple[str, ...] = ()
+    """Names or patterns of modules whose channels no method may remove."""
     data_notes: tuple[str, ...] = ()
     """What must stand beside the data set's name."""
     dense_by_seed: dict[int, float] = field(default_factory=dict)
@@ -64,7 +66,13 @@ def summarise(
         if shared is None:
             w = cell.workload
             shared = found[name] = WorkloadSummary(
-                name, w.task, w.dataset, w.model, epochs=w.epochs.model_dump(), options=w.options
+                name,
+                w.task,
+                w.dataset,
+                w.model,
+                epochs=w.epochs.model_dump(),
+                options=w.options,
+                protect=w.protect or (),
             )
         if record.status == "finished":
             _add(shared, record, cell)

@@ -27,7 +27,7 @@ def expand(suite: SuiteTable) -> list[Cell]:
         RequestError: the first thing that cannot be, in a sentence.
     """
     entries = _entries(suite)
-    workloads = [_workload(table) for table in suite.workloads]
+    workloads = [_workload(suite, table) for table in suite.workloads]
     cells: list[Cell] = []
     for table, workload in zip(suite.workloads, workloads, strict=True):
         budgets, seeds = table.budgets or suite.budgets, table.seeds or suite.seeds
@@ -88,11 +88,11 @@ def _entries(suite: SuiteTable) -> list[_Entry]:
     labels = [*suite.methods, *(c for c in controls if c not in (*suite.methods, *ABLATIONS))]
     if not labels:
         raise RequestError("methods and controls are both empty: there is nothing to run")
-    _require_no_repeats(
-        {"methods": suite.methods, "controls": controls, "budgets": suite.budgets, "seeds": suite.seeds}
-    )
+    lists = {"budgets": suite.budgets, "seeds": suite.seeds, "protect": suite.protect or ()}
+    _require_no_repeats({"methods": suite.methods, "controls": controls, **lists})
     for table in suite.workloads:
-        _require_no_repeats({"workloads.budgets": table.budgets or (), "workloads.seeds": table.seeds or ()})
+        own = {"budgets": table.budgets, "seeds": table.seeds, "protect": table.protect}
+        _require_no_repeats({f"workloads.{field}": values or () for field, values in own.items()})
     adapters = {label: _adapter(suite, label) for label in (*labels, *suite.method)}
     for label in suite.method:
         registry.method_class(adapters[label])
@@ -205,7 +205,7 @@ def _require_whole_epochs(cells: Iterable[Cell]) -> None:
             )
 
 
-def _workload(table: WorkloadTable) -> Workload:
+def _workload(suite: SuiteTable, table: WorkloadTable) -> Workload:
     extra = dict(table.model_extra or {})
     kind = registry.task_class(table.task)
     fields = {f.name for f in dataclasses.fields(kind)} - {"dataset", "model"}
@@ -217,6 +217,7 @@ def _workload(table: WorkloadTable) -> Workload:
             raise RequestError(f"workloads: unknown field {name!r}{hint} allowed: {', '.join(known)}")
     task = registry.make_task(table.task, {"dataset": table.dataset, "model": table.model, **extra})
     options = {k: v for k, v in _plain(task).items() if k not in ("dataset", "model")}
+    protect = suite.protect if table.protect is None else table.protect
     shared = {"batch_size": table.train["batch_size"]} if "batch_size" in table.train else {}
     return Workload(
         name=table.name or re.sub(r"[^A-Za-z0-9.]+", "-", f"{table.dataset}-{table.model}").strip("-"),
@@ -224,6 +225,7 @@ def _workload(table: WorkloadTable) -> Workload:
         dataset=table.dataset,
         model=table.model,
         options=options,
+        protect=tuple(sorted(protect)) if protect else None,
         epochs=table.epochs,
         train=_recipe("train", kind.recipe, table.train),
         finetune=_recipe("finetune", kind.finetune, {**shared, **table.finetune}),

@@ -6,11 +6,13 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from bench.errors import RequestError
+from bench.errors import RequestError, reason_of
+from bench.interface import registry
 from bench.interface.cell import Cell, Workload
-from bench.interface.method import Budget
+from bench.interface.method import Budget, left_whole
 from bench.runs.job import Settings
-from bench.runs.workload import load_workload
+from bench.runs.network import usable_graph
+from bench.runs.workload import LoadedWorkload, load_workload
 from bench.search.fit import require_reachable
 from bench.search.transfer import matching
 from bench.structure.graph import PruningGraph
@@ -18,7 +20,7 @@ from bench.training.device import resolve_device
 
 
 def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str, Collection[str]]) -> None:
-    """Load every data set, trace every network, and try every budget and transfer of these cells.
+    """Load every data set, try and trace every network, and try every budget and transfer of these cells.
 
     Args:
         made_with: the data that results on record were made with, as `Agenda.made_with`.
@@ -29,19 +31,22 @@ def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str,
     resolve_device(settings.device)
     _require_work_folder(settings.work)
     graphs: dict[str, PruningGraph] = {}
-    tried: set[tuple[str, float, int]] = set()
+    tried: set[tuple[str, float, int, frozenset[str]]] = set()
     for cell in cells:
         name = cell.workload.name
-        if (name, cell.budget, cell.round_to) in tried:
-            continue
-        tried.add((name, cell.budget, cell.round_to))
         if name not in graphs:
-            graphs[name] = _prunable(cell, settings)
-            _require_same_data(cell.workload, settings, made_with)
+            loaded = _loaded(cell.workload, settings)
+            _require_same_data(loaded, made_with)
+            graphs[name] = usable_graph(loaded)
+        fixed = left_whole(registry.make_method(cell.adapter, cell.hyper), graphs[name])
+        if (name, cell.budget, cell.round_to, fixed) in tried:
+            continue
+        tried.add((name, cell.budget, cell.round_to, fixed))
         try:
-            require_reachable(graphs[name], Budget(cell.budget, cell.tolerance), round_to=cell.round_to)
+            require_reachable(graphs[name], Budget(cell.budget, cell.tolerance), round_to=cell.round_to, fixed=fixed)
         except RequestError as error:
-            raise RequestError(f"workload {name}: {error}") from None
+            whole = f", method {cell.method}" if fixed else ""
+            raise RequestError(f"workload {name}{whole}: {error}") from None
     _require_matches(cells, graphs)
 
 
@@ -54,22 +59,23 @@ def _require_work_folder(folder: Path) -> None:
         raise RequestError(f"work folder {folder} cannot be written; set PRUNEBENCH_WORK to another folder")
 
 
-def _prunable(cell: Cell, settings: Settings) -> PruningGraph:
-    """The graph of the cell's network, which has something to prune."""
-    loaded = load_workload(cell.workload, settings)
-    graph = loaded.graph(loaded.fresh_network(0))
-    if not graph.groups:
-        raise RequestError(f"workload {cell.workload.name}: no channel of {cell.workload.model} can be pruned")
-    return graph
+def _loaded(workload: Workload, settings: Settings) -> LoadedWorkload:
+    """The workload with its data; whatever the task's adapter raises becomes a sentence."""
+    try:
+        return load_workload(workload, settings)
+    except RequestError:
+        raise
+    except (Exception, SystemExit, GeneratorExit) as error:
+        raise RequestError(f"workload {workload.name}: its data cannot be loaded: {reason_of(error)}") from error
 
 
-def _require_same_data(workload: Workload, settings: Settings, made_with: Mapping[str, Collection[str]]) -> None:
+def _require_same_data(loaded: LoadedWorkload, made_with: Mapping[str, Collection[str]]) -> None:
     """Refuse data that changed since results of this workload were recorded: no table may mix the two."""
-    here, known = load_workload(workload, settings).data.fingerprint, made_with.get(workload.id, ())
+    here, known = loaded.data.fingerprint, made_with.get(loaded.workload.id, ())
     if known and here not in known:
         raise RequestError(
-            f"workload {workload.name}: its data changed since results were recorded (fingerprint {here}, on record "
-            f"{', '.join(sorted(known))}); put the data back, or give the suite another name or another --tracking-uri"
+            f"workload {loaded.workload.name}: its data changed since results were recorded (fingerprint {here}, on "
+            f"record {', '.join(sorted(known))}); put the data back, or give the suite another name or another --tracking-uri"
         )
 
 

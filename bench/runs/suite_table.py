@@ -11,6 +11,7 @@ from bench.interface.cell import Epochs, Match, Protocol, Recovery
 
 Budgets = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(min_length=1)]
+Protect = list[Annotated[str, Field(min_length=1)]]
 
 
 class _Strict(BaseModel):
@@ -38,6 +39,8 @@ class WorkloadTable(BaseModel):
     """In place of the suite's."""
     seeds: Seeds | None = None
     """In place of the suite's."""
+    protect: Protect | None = None
+    """In place of the suite's."""
     transfer: TransferTable | None = None
     epochs: Epochs
     train: dict[str, Any] = {}
@@ -55,6 +58,8 @@ class SuiteTable(_Strict):
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.005
     round_to: Annotated[int, Field(ge=1, le=1024)] = 1
     seeds: Seeds
+    protect: Protect | None = None
+    """Names or patterns (`decoder.*`) of the network's modules whose channels no method may remove."""
     protocol: Protocol = "matched"
     match: Match = "samples"
     paper_scale: Annotated[float, Field(gt=0, le=1)] = 1.0

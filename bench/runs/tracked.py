@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from bench.errors import CellError, RequestError
+from bench.errors import CellError, RequestError, message_of
 from bench.interface.log import Observer
 from bench.interface.record import Record
 from bench.runs.environment import environment, environment_tags
@@ -233,13 +233,9 @@ def _store_log(run: TrackedRun, folder: Path) -> None:
 
 
 def _in_a_line(error: BaseException) -> str:
-    kind = type(error).__name__
-    try:
-        text = str(error).strip()
-    except Exception as second:
-        text = f"its message cannot be shown ({type(second).__name__})"
+    kind, text = type(error).__name__, message_of(error)
     sentence = text if text and isinstance(error, CellError | RequestError) else f"{kind}: {text}" if text else kind
-    return _encodable(" ".join(sentence.split()))[:500]
+    return sentence[:500]
 
 
 def _encodable(text: str) -> str:

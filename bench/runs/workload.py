@@ -45,10 +45,11 @@ class LoadedWorkload:
         A network is traced once in a process: the graph depends on the architecture and on the input's size, and the
         check that a trace ends with draws its own norms and biases, so every network of a workload has the same graph.
         """
-        key = json.dumps([self.workload.task, task_options(self.workload), dataclasses.asdict(self.data.info)])
+        protect = self.workload.protect or ()
+        key = json.dumps([self.workload.task, task_options(self.workload), dataclasses.asdict(self.data.info), protect])
         graph = _graphs.pop(key, None)
         if graph is None:
-            graph = PruningGraph.trace(model, self.example)
+            graph = PruningGraph.trace(model, self.example, protect=protect)
         _graphs[key] = graph  # the last entry is the one used last
         while len(_graphs) > KEPT_GRAPHS:
             del _graphs[next(iter(_graphs))]

@@ -7,9 +7,10 @@ operations.
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Any
 
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 OPERATIONS_PER_MAC = 2
 
@@ -33,6 +34,11 @@ class MacsCounter:
     def total(self) -> int:
         """Multiply-adds of all that ran."""
         return self._mode.get_total_flops() // OPERATIONS_PER_MAC
+
+    @staticmethod
+    def knows(operation: Any) -> bool:
+        """Whether an operation of PyTorch's dispatcher is counted."""
+        return operation in flop_registry or getattr(operation, "overloadpacket", None) in flop_registry
 
     def by_module(self, model: nn.Module) -> dict[str, int]:
         """Multiply-adds inside each module of `model`, containers included; "" is the whole network."""

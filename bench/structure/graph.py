@@ -20,9 +20,11 @@ from torch import nn
 
 from bench.structure.blocks import find_blocks
 from bench.structure.cost import Bilinear, bilinear_costs
+from bench.structure.counted import require_counted
 from bench.structure.coupling import couple
 from bench.structure.groups import Block, ChannelGroup, Member, Structure
 from bench.structure.layers import require_rule
+from bench.structure.protection import protected_layers
 from bench.structure.verify import Probe
 from bench.structure.walk import trace_atoms
 
@@ -51,20 +53,18 @@ class PruningGraph(Structure):
         Args:
             model: any network whose forward takes one tensor. Traced in eval mode, on the CPU, on a copy.
             example: one input batch, e.g. [1, 3, 32, 32]; MACs are those of this batch.
-            protect: names of layers whose output channels stay.
+            protect: names or patterns (`decoder.*`) of modules; the output channels of the layers that they are, or
+                hold, stay.
 
         Raises:
-            ValueError: `protect` names a module that the network does not have, or nothing requires a trace.
+            RequestError: `protect` names no layer of the network, or its multiply-adds cannot be counted: the cost
+                model must agree with the counter on `model` itself, whole and with random channels removed.
         """
-        protect = tuple(protect)
-        known = dict(model.named_modules())
-        for name in protect:
-            if name not in known:
-                raise ValueError(f"cannot protect {name!r}: the network has no module of that name")
+        layers = protected_layers(model, protect)
         example = example.detach().to("cpu")
         probe = Probe(model, example)
         with torch.enable_grad():
-            atoms = trace_atoms(probe.model, example, protect)
+            atoms = trace_atoms(probe.model, example, layers)
         coupled = couple(atoms)
         failures = probe.failing(coupled.groups)
         whole = coupled.whole
@@ -78,7 +78,9 @@ class PruningGraph(Structure):
         whole |= dict.fromkeys(atoms.unreached, NOT_CALLED)
         macs, params = bilinear_costs(probe.model, atoms, groups, blocks)
         kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        return cls(groups, blocks, tuple(skipped), whole, kind, tuple(example.shape), macs, params)
+        graph = cls(groups, blocks, tuple(skipped), whole, kind, tuple(example.shape), macs, params)
+        require_counted(model, example, atoms, graph, graph.macs)
+        return graph
 
     def macs(self, widths: Widths | None = None, blocks: Mapping[str, Any] | None = None) -> Any:
         """Multiply-adds of the pruned network on the traced example.

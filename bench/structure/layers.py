@@ -82,6 +82,7 @@ class LayerRule:
             return value
         self.couple(layer, ids, labels)
         labels.side(call.name, "pass", ids)
+        labels.freeze_protected(call.name, ids)
         return value
 
     def couple(self, layer: Any, ids: np.ndarray, labels: Labels) -> None:
@@ -386,7 +387,10 @@ class PReLURule(LayerRule):
         layer.num_parameters = n
 
     def label(self, layer: nn.PReLU, call: LayerCall, value: Value | None, labels: Labels) -> Value | None:
-        return value if layer.num_parameters == 1 else super().label(layer, call, value, labels)
+        if layer.num_parameters > 1 or value is None:
+            return super().label(layer, call, value, labels)
+        labels.freeze_protected(call.name, value.labels)
+        return value
 
     def zero(self, layer: nn.PReLU, rows: torch.Tensor | None) -> None:
         pass

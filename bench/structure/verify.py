@@ -63,7 +63,7 @@ class Probe:
 
     @torch.no_grad()
     def outputs(self, model: nn.Module, x: torch.Tensor | None = None) -> list[torch.Tensor]:
-        return list(tensors_in(model(self.input if x is None else x)))
+        return list(tensors_in(model((self.input if x is None else x).clone())))  # some change their input in place
 
     def failing(self, groups: Sequence[ChannelGroup]) -> dict[str, str]:
         """Groups whose pruning changes what the masked network computes, with what happened."""

@@ -26,6 +26,7 @@ from bench.structure.labels import Labels, LayerCall, LayerSide, Value
 from bench.structure.layers import makes_channels, require_rule, rule_of
 from bench.structure.operations import follow, tails
 from bench.structure.tensors import tensors_in
+from bench.structure.uncounted import Uncounted
 
 Source = tuple[Any, int]
 """An autograd node and which of its outputs."""
@@ -43,6 +44,7 @@ class Atoms:
     order: tuple[str, ...]  # layers in the order of their first call
     tails: dict[str, set[str]]  # layer -> the affine layers right before it
     macs: dict[str, int]  # multiply-adds by module, containers included; "" is the whole network
+    uncounted: dict[str, str]  # by module, what multiplies there out of the counter's sight
 
 
 @dataclass
@@ -80,7 +82,8 @@ def trace_atoms(model: nn.Module, example: torch.Tensor, protect: Iterable[str] 
     order = tuple(dict.fromkeys(run.call.name for run in recorder.runs.values()))
     sides = list(labels.sides.values())
     macs = recorder.counter.by_module(model)
-    return Atoms(of_label, frozen, sides, labels.positions, unreached, order, walk.tails, macs)
+    found = recorder.out_of_sight.found if recorder.out_of_sight is not None else {}
+    return Atoms(of_label, frozen, sides, labels.positions, unreached, order, walk.tails, macs, found)
 
 
 def _trace(model: nn.Module, leaf: torch.Tensor, recorder: _Recorder) -> dict[nn.Module, Any]:
@@ -107,6 +110,7 @@ class _Recorder:
         self.outputs: list[torch.Tensor] = []
         """Of the network."""
         self.counter = MacsCounter()
+        self.out_of_sight: Uncounted | None = None
         self._entered: dict[nn.Module, list[tuple[Source | None, tuple[int, ...]]]] = {}
         self._handles: list[Any] = []
 
@@ -132,7 +136,8 @@ class _Recorder:
         """Run the network once and keep what the hooks see. Torch-Pruning calls this; the last call counts."""
         for record in (self.outputs, self.runs, self.ends):
             record.clear()
-        with self.counter:
+        self.out_of_sight = Uncounted(network, inputs)
+        with self.out_of_sight, self.counter:
             result = network(inputs.clone())  # not a leaf: a network may change its input in place
         self.outputs.extend(t for t in tensors_in(result) if t.grad_fn is not None)
         return self.outputs
@@ -148,6 +153,8 @@ class _Recorder:
         self.runs[output.grad_fn] = _Run(module, call, source)
 
     def _end(self, module: nn.Module, args: object, output: object) -> None:
+        if self.out_of_sight is not None:
+            self.out_of_sight.note_functions(tensors_in(output), self.names[module])
         self.ends.extend((t.grad_fn, t.output_nr) for t in tensors_in(output) if t.grad_fn is not None)
 
 

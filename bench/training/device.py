@@ -56,4 +56,8 @@ def stage_seed(seed: int, *stage: object) -> int:
 
 def to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """Move `model` to `device` in channels_last, the layout in which convolutions were fastest; returns it."""
-    return model.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model.to(device)
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.ndim == 4:  # `Module.to` would ask it of weights of five dimensions too, which have no such layout
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return model

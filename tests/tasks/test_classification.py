@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -65,6 +66,102 @@ def test_networks_of_the_libraries_take_the_classes_and_channels() -> None:
         Classification("digits", "torchvision:resnet18").network(grey)
     with pytest.raises(RequestError, match="torchvision has no network 'resnet19'"):
         Classification("cifar10", "torchvision:resnet19").network(RGB)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "mobilenet_v3_small", "shufflenet_v2_x0_5"])
+def test_networks_give_logits_alone_in_both_modes(name: str) -> None:
+    task = Classification("cifar10", f"torchvision:{name}")
+    info = DataInfo(3, 80, 80, ("a", "b", "c"))
+    model = task.network(info)
+    x = torch.randn(2, 3, 80, 80)
+    with torch.no_grad():
+        assert model.eval()(x).shape == model.train()(x).shape == task.output_shape(x.shape, info) == (2, 3)
+    assert not any("aux" in name.lower() for name, _ in model.named_modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "torchvision:fcn_resnet50",
+            "'fcn_resnet50' is no network that can be trained to classify images .*segmentation",
+        ),
+        ("torchvision:fasterrcnn_resnet50_fpn", "one of its detection networks"),
+        ("torchvision:raft_small", "one of its optical flow networks"),
+        ("torchvision:r3d_18", "one of its video networks"),
+        ("torchvision:quantized_resnet18", "one of its quantization networks"),
+        ("torchvision:ResNet18", "torchvision has no network 'ResNet18' for classification; did you mean 'resnet18'"),
+        ("torchvision: resnet18", "no network ' resnet18' for classification; did you mean 'resnet18'"),
+        ("timm:resnet1o", "timm has no network 'resnet1o'; did you mean 'resnet"),
+        ("timm:ResNet18.a1_in1k", "timm has no network 'ResNet18'; did you mean 'resnet18'"),
+        ("timm:resnet18.a9_in1k", "'resnet18' has no weights with the tag 'a9_in1k'; available: a1_in1k, a2_in1k, "),
+        ("timm:resnet18.", "'resnet18' has no weights with the tag ''; available: a1_in1k, "),
+    ],
+)
+def test_what_is_no_classifier_or_no_name_is_refused_in_a_sentence(name: str, message: str) -> None:
+    task = Classification("cifar10", name)
+    task.validate()
+    with pytest.raises(RequestError, match=message) as refused:
+        task.network(RGB)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hf_hub:timm/resnet18.a1_in1k", "hf-hub:x/y", "timm:hf_hub:timm/resnet18.a1_in1k", "timm:hf-hub:x/y",
+     "timm:local-dir:/tmp/x", "timm:x/y", "https://example.org/x"],
+)  # fmt: skip
+def test_networks_of_a_hub_are_refused_before_torch_is_loaded(name: str) -> None:
+    with pytest.raises(RequestError, match="is not allowed: a network is not fetched from a hub or a file"):
+        Classification("cifar10", name).validate()
+
+
+@pytest.mark.parametrize("name", ["", " ", "timm:", "torchvision:", "Timm:resnet18", "resnet 20", "RESNET20"])
+def test_odd_names_are_unknown(name: str) -> None:
+    with pytest.raises(RequestError, match=f"unknown model {name!r}; available: "):
+        Classification("cifar10", name).validate()
+
+
+def test_a_tag_chooses_weights_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    def build(name: str, *, pretrained: bool = False) -> nn.Module:
+        torch.manual_seed(0)
+        task = Classification("cifar10", name, pretrained=pretrained)
+        task.validate()
+        return task.network(RGB).eval()
+
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(build("timm:resnet10t.c3_in1k")(x), build("timm:resnet10t")(x))
+    asked = []
+    real = timm.create_model
+
+    def offline(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
+        asked.append((name, pretrained))
+        return real(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    build("timm:resnet10t.c3_in1k", pretrained=True)
+    assert asked == [("resnet10t.c3_in1k", True)]
+
+
+def test_weights_that_cannot_be_had_are_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+    import torchvision
+
+    with pytest.raises(RequestError, match="timm has no pretrained weights for 'coatnet_0_224'"):
+        Classification("cifar10", "timm:coatnet_0_224", pretrained=True).network(RGB)
+
+    def unreachable(*arguments: object, **options: object) -> nn.Module:
+        raise OSError("no route\n to host")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    monkeypatch.setattr(torchvision.models, "get_model", unreachable)
+    for library in ("timm", "torchvision"):
+        task = Classification("cifar10", f"{library}:resnet18", pretrained=True)
+        message = f"{library} cannot build 'resnet18' with its pretrained weights: no route to host$"
+        with pytest.raises(RequestError, match=message):
+            task.network(RGB)
 
 
 def test_pretrained_networks_get_a_new_head(monkeypatch: pytest.MonkeyPatch) -> None:

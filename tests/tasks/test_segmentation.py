@@ -17,6 +17,7 @@ from sklearn.metrics import jaccard_score
 from torch import Tensor, nn
 
 from bench.errors import DataError, RequestError
+from bench.interface.task import DataInfo
 from tasks.data import photographs, scattered, segmented
 from tasks.data.masked import VOID, MaskedSplit
 from tasks.segmentation import Segmentation, scores
@@ -521,6 +522,30 @@ def test_an_unknown_encoder_is_refused_in_a_sentence():
     own = task(model="smp:unet/resnet19")
     with pytest.raises(RequestError, match=r"cannot build 'smp:unet/resnet19': .*resnet19"):
         own.network(own.load(None).info)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "smp:unet/ResNet18"}, "it has no encoder 'ResNet18'; did you mean 'resnet18'"),
+        ({"model": "smp:unet/tu-resnet1o"}, "timm has no network 'resnet1o'; did you mean 'resnet"),
+        ({"model": "smp:unet/tu-resnet18.a9_in1k"}, "no weights with the tag 'a9_in1k'"),
+        ({"model": "smp:dpt/resnet18"}, "cannot build 'smp:dpt/resnet18': "),
+        ({"model": "smp:deeplabv3/tu-test_vit"}, "cannot build 'smp:deeplabv3/tu-test_vit': "),
+        ({"encoder_weights": "imagenett"}, "cannot build 'smp:unet/resnet18': .*imagenett"),
+        ({"model": "smp:unet/tu-test_resnet", "encoder_weights": "x"}, "encoder_weights = 'x' is not allowed"),
+        (
+            {"model": "smp:unet/tu-cspresnet50d", "encoder_weights": "imagenet"},
+            "no pretrained weights for 'cspresnet50d'",
+        ),
+    ],
+)
+def test_pairs_that_cannot_be_built_are_refused_in_a_sentence(options: dict[str, Any], message: str):
+    own = task(**options)
+    own.validate()
+    with pytest.raises(RequestError, match=message) as refused:
+        own.network(DataInfo(3, 64, 64, ("a", "b")))
+    assert "\n" not in str(refused.value)
 
 
 def test_void_neither_trains_nor_breaks_the_loss():

@@ -132,6 +132,8 @@ def about(workload: WorkloadSummary) -> str:
         f"metric {metric_title(workload)}",
         f"dense network {', '.join(dense[:-1])} and {dense[-1]}" + (f" at input {shape}" if shape else ""),
     ]
+    if workload.protect:
+        parts.append(f"protected {', '.join(workload.protect)}")
     if workload.epochs:
         parts.append("epochs " + ", ".join(f"{key} {value}" for key, value in workload.epochs.items()))
     for name, value in sorted(workload.references.items()):

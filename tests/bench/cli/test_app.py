@@ -49,6 +49,11 @@ REFUSED = {
     "no seeds": (["run", "demo", "--set", "seeds=[]"], "seeds = [] is not allowed"),
     "duplicate cells": (["run", "demo", "--set", "seeds=[1, 1]"], "seeds lists 1 twice"),
     "unreachable budget": (["run", "S", "--set", "budgets=[0.001]"], "budget 0.001 cannot be reached"),
+    "nothing of that name to protect": (
+        ["run", "S", "--set", 'protect=["conv9"]'],
+        "cannot protect 'conv9': the network has no module of that name; did you mean 'conv1'",
+    ),
+    "a network of a hub": (["run", "S", "--set", "workloads.0.model=hf_hub:x/y"], "not fetched from a hub or a file"),
     "no data folder": (["run", "S", "--set", "workloads.0.dataset=cifar10"], "give --data DIR or set PRUNEBENCH_DATA"),
     "missing data folder": (
         ["run", "S", "--set", "workloads.0.dataset=cifar10", "--data", "absent"],

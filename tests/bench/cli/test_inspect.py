@@ -30,6 +30,20 @@ def test_plan_lists_every_cell(
     assert "rewind" in text and "SGD momentum 0.9, rate 0.1 cosine, batch 64, decay 0.0005, warm-up 0.5" in text
 
 
+def test_plan_says_what_is_protected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    protect = ("--set", 'protect=["layer3.*", "conv1"]')
+    assert call(monkeypatch, "plan", "cifar10-resnet20", *protect) == 0
+    line = "cifar10-resnet20: protected, so that no method removes their channels: conv1, layer3.*"
+    assert line in capsys.readouterr().out.splitlines()
+    assert call(monkeypatch, "plan", "cifar10-resnet20", *protect, "--json") == 0
+    assert {tuple(c["protect"]) for c in json.loads(capsys.readouterr().out)["cells"]} == {("conv1", "layer3.*")}
+    assert call(monkeypatch, "plan", "cifar10-resnet20") == 0
+    assert "protected" not in capsys.readouterr().out
+
+
 def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for what, name in (
         ("methods", "l1"),

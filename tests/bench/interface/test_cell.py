@@ -55,6 +55,15 @@ def test_everything_that_can_change_a_result_changes_the_id() -> None:
     assert len(set(ids)) == len(ids)
 
 
+def test_protected_layers_are_part_of_the_cell_and_not_of_its_dense_network() -> None:
+    protected = cell(workload=workload(protect=("conv1",)))
+    assert len({cell().id, protected.id, cell(workload=workload(protect=("conv1", "fc"))).id}) == 3
+    assert protected.dense_id == cell().dense_id
+    # What protects nothing has the ids that it had before layers could be protected.
+    assert (cell().id, cell().dense_id) == ("7879eea91c54", "e111f6ccd0fe")
+    assert Cell.model_validate(protected.model_dump(mode="json")) == protected
+
+
 def test_a_label_changes_no_id() -> None:
     assert cell(workload=workload(name="another")).id == cell().id
 

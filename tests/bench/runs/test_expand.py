@@ -61,6 +61,26 @@ def test_a_workload_can_have_budgets_and_seeds_of_its_own() -> None:
         suite_from_table(given, "t")
 
 
+def test_layers_are_protected_for_all_methods_of_a_suite_or_of_a_workload() -> None:
+    plain = suite_from_table(table(), "t").cells
+    given = table(protect=["fc", "conv1"])
+    (first,) = given["workloads"]
+    given["workloads"] = [
+        first,
+        {**first, "name": "own", "protect": ["layer1.*"]},
+        {**first, "name": "none", "protect": []},
+    ]
+    cells = suite_from_table(given, "t").cells
+    for name, protect in (("digits-resnet8", ("conv1", "fc")), ("own", ("layer1.*",)), ("none", None)):
+        own = [c for c in cells if c.workload.name == name]
+        assert {c.workload.protect for c in own} == {protect} and len(own) == len(plain)
+        assert ({c.id for c in own} == {c.id for c in plain}) == (protect is None)
+    assert {c.dense_id for c in cells} == {c.dense_id for c in plain}
+    # The order in which they are written does not matter.
+    turned = suite_from_table(table(protect=["conv1", "fc"]), "t").cells
+    assert [c.id for c in turned] == [c.id for c in cells if c.workload.name == "digits-resnet8"]
+
+
 def test_matched_steps_need_whole_epochs() -> None:
     steps: dict[str, Any] = {"methods": ["dcss"], "match": "steps"}
     odd = changed_workload(epochs={"dense": 4, "search": 3, "recovery": 2}) | steps
@@ -133,6 +153,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (table(methods=["l1", "x"], method={"x": {"base": "l11"}}), "unknown method 'l11'; available: "),
     (table(method={"l1": {"base": "random"}}), "'l1' is a method of its own and cannot be a variant of 'random'"),
     (table(methods=["l1", "x"], method={"x": {"base": "l1"}}), "two cells are the same"),
+    (table(protect=["conv1", "conv1"]), "protect lists 'conv1' twice"),
+    (changed_workload(protect=["fc", "fc"]), "workloads.protect lists 'fc' twice"),
+    (table(protect="conv1"), "protect = 'conv1' is not allowed"),
+    (table(protect=[""]), "protect.0 = '' is not allowed"),
     (changed_workload(transfer={"from": "absent"}), "transfer from 'absent' is not possible; available: none"),
     (changed_workload(transfer={"form": "absent"}), "workloads.0.transfer"),
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.runs import workload
 from bench.tracking.quick_read import read_states
 from tests.bench.runs.tiny import prunebench, records
 
@@ -37,3 +38,28 @@ def test_a_work_folder_that_cannot_be_made_is_refused(
     monkeypatch.setenv("PRUNEBENCH_WORK", "file/work")
     assert prunebench(monkeypatch, "run", "tiny.toml") == 2
     assert "work folder file/work cannot be written; set PRUNEBENCH_WORK to another folder" in capfd.readouterr().err
+
+
+def test_a_budget_that_a_method_cannot_reach_beside_what_it_leaves_whole_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    low = ("--set", "budgets=[0.02]", "--set", "controls=[]")
+    assert prunebench(monkeypatch, "run", "tiny.toml", *low, "--set", "method.l1.scope=inner") == 2
+    sentence = capfd.readouterr().err.strip().splitlines()[-1]
+    assert sentence.startswith("prunebench: workload digits-resnet8, method l1: budget 0.02 cannot be reached ")
+    assert "groups stay whole" in sentence
+    assert not (place / "mlflow.db").exists() or read_states("sqlite:///mlflow.db", "tiny") == {}
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), ZeroDivisionError("division")])
+def test_a_task_that_fails_to_load_is_named_before_anything_runs(
+    error: BaseException, place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def load(*arguments: object, **options: object) -> None:
+        raise error
+
+    workload._read.cache_clear()
+    monkeypatch.setattr("tasks.classification.Classification.load", load)
+    assert prunebench(monkeypatch, "run", "tiny.toml") == 2
+    sentence = capfd.readouterr().err.strip().splitlines()[-1]
+    assert sentence == f"prunebench: workload digits-resnet8: its data cannot be loaded: {error}"

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 import torch_pruning as tp
 import torchvision
 
+from bench.errors import RequestError
 from bench.structure.graph import PruningGraph
 from bench.structure.groups import Pruning
 from bench.structure.measure import count_macs
@@ -166,6 +167,41 @@ def test_protected_layers_stay() -> None:
 
 def weight_of(model: nn.Module, name: str) -> torch.Tensor:
     return model.get_parameter(f"{name}.weight").detach()
+
+
+def test_protected_layers_are_named_by_pattern_container_or_norm() -> None:
+    model, x = cifar_resnet(8), torch.randn(1, 3, 32, 32)
+
+    def groups(*protect: str) -> list[str]:
+        return [g.name for g in PruningGraph.trace(model, x, protect=protect).groups]
+
+    everything = groups()
+    assert groups("conv1") == [name for name in everything if name != "conv1"]
+    assert groups("bn1") == groups("conv1")  # the norm's channels are the convolution's
+    # The parameter-free shortcuts tie what layer3 gives to all that is added to it; the first convolutions are free.
+    rest = ["layer1.0.conv1", "layer2.0.conv1"]
+    assert groups("layer3") == groups("layer3.*") == groups("layer3.0.conv[12]") == rest
+    assert groups("*.conv1") == [name for name in everything if not name.endswith(".conv1")]
+    assert groups("*") == []
+    structure = PruningGraph.trace(model, x, protect=["layer3"])
+    assert structure.whole["layer3.0.conv1"] == structure.whole["layer3.0.bn1"] == "protected by the caller"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("conv9", "cannot protect 'conv9': the network has no module of that name; did you mean 'conv1'"),
+        ("layer1.0.CONV1", "no module of that name; did you mean 'layer1.0.conv1'"),
+        ("decoder.*", "cannot protect 'decoder.*': the network has no module of that name$"),
+        ("layer1.0.bn3.*", r"no module of that name; did you mean 'layer1.0.bn[12]'"),
+        ("act", r"cannot protect 'act': it names no layer with channels, only act \(ReLU\)$"),
+    ],
+)
+def test_a_pattern_that_protects_nothing_is_refused(pattern: str, message: str) -> None:
+    model = cifar_resnet(8)
+    model.act = nn.ReLU()
+    with pytest.raises(RequestError, match=message):
+        PruningGraph.trace(model, torch.randn(1, 3, 32, 32), protect=["conv1", pattern])
 
 
 def test_scores_are_the_summed_norms_of_the_rows() -> None:

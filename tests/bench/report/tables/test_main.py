@@ -49,6 +49,16 @@ def test_the_caption_says_what_was_held_equal():
     assert "each method has its own recipe" in whole and "multiplied" not in whole
 
 
+def test_what_is_protected_stands_under_the_table():
+    records = synthetic.results({"gdp": [92.0, 92.1]})
+    for record in records:
+        record.cell["workload"]["protect"] = ["conv1", "layer3.*"]
+    table = main_table(build(records, suite="s"))
+    assert table is not None and "; protected conv1, layer3.*; " in table.sections[0].notes[0]
+    plain = main_of({"gdp": [92.0, 92.1]})
+    assert "protected" not in plain.sections[0].notes[0]
+
+
 def test_each_entry_is_compared_with_its_best_rival():
     rows = {row["method"]: row for row in main_of({"gdp": [93.0, 94.0], "l1": [92.0, 92.0], "tas": [90.0, 92.5]}).raw}
     assert {name: row["rival"] for name, row in rows.items()} == {"gdp": "l1", "l1": "gdp", "tas": "gdp"}

@@ -170,8 +170,8 @@ class Method(Protocol):
     * `paper: ClassVar[Mapping[str, Any]] = {}`: hyper-parameters that differ from the defaults under protocol `paper`.
     * `paper_recipe: ClassVar[PaperRecipe]`: how the paper trains; without it the workload's recipes and epochs hold.
 
-    So is a method, `left_whole(graph) -> frozenset[str]`: names of the groups that `search` always leaves whole, whatever
-    the weights, so that a budget that cannot be reached beside them is refused before anything is trained.
+    So is a method, `left_whole(graph) -> frozenset[str]`: names of the groups that `search` always leaves whole,
+    whatever the weights, so that a budget that cannot be reached beside them is refused before anything is trained.
 
     Read them with the functions of these names below.
     """

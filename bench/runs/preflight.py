@@ -75,7 +75,8 @@ def _require_same_data(loaded: LoadedWorkload, made_with: Mapping[str, Collectio
     if known and here not in known:
         raise RequestError(
             f"workload {loaded.workload.name}: its data changed since results were recorded (fingerprint {here}, on "
-            f"record {', '.join(sorted(known))}); put the data back, or give the suite another name or another --tracking-uri"
+            f"record {', '.join(sorted(known))}); put the data back, or give the suite another name or another "
+            "--tracking-uri"
         )
 
 

@@ -41,7 +41,7 @@ def check(*, budget: float = 0.5, **changes: Any) -> None:
         **changes,
     }
     suite = {"name": "s", "methods": ["l1"], "controls": [], "budgets": [budget], "seeds": [0], "workloads": [workload]}
-    preflight(suite_from_table(suite, "s").cells, SETTINGS)
+    preflight(suite_from_table(suite, "s").cells, SETTINGS, {})
 
 
 def plain(*last: nn.Module) -> nn.Sequential:

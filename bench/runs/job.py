@@ -30,7 +30,7 @@ class Settings:
     """Whether missing data sets may be fetched."""
     threads: int = 0
     """Threads of a worker; 0 leaves torch's default."""
-    max_retries: int = 2
+    max_retries: int = 3
     """How often a job is run again whose worker was lost."""
 
 

@@ -76,7 +76,7 @@ def _train_a_step(loaded: LoadedWorkload, model: nn.Module) -> None:
     with _said(f"cannot be trained on batches of {_words(x)}"):
         with autocast(recipe, loaded.device):
             loss = loaded.task.loss(output, y, recipe)
-        first = float(loss)
+        first = float(loss.detach())
         loss.backward()
     if not math.isfinite(first):
         raise RequestError(f"the loss of the untrained network is {first} on a training batch of {_words(x)}")

@@ -5,22 +5,35 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import queue
+import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from multiprocessing.context import BaseContext
-from multiprocessing.managers import SyncManager
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
-from bench.runs.events import Emit
+from bench.errors import RequestError, reason_of
+from bench.runs.events import Emit, Event
 from bench.runs.job import Job, Outcome, Settings
+
+STARTS = 10
+"""How often a process is tried to be started whose server is killed meanwhile."""
+
+
+class WorkerLostError(Exception):
+    """A worker process is gone, and the job that it had is not done."""
 
 
 class WorkerProcesses:
-    """`workers` processes. Each job has one to itself, so that a process that dies takes no other job with it."""
+    """`workers` processes, one job at a time in each, so that a process that dies takes no other job with it.
+
+    Each has a pipe of its own and nothing else is shared: no lock that a killed process could hold, no process in
+    between whose loss would end the run.
+    """
 
     retries_alone = True
     """A worker that was killed for want of memory may succeed once its neighbours are gone."""
@@ -30,72 +43,131 @@ class WorkerProcesses:
         self._workers = workers
 
     def start(self, settings: Settings, emit: Emit) -> Emit:
-        from bench.runs.run_job import run_job  # loads torch
+        from bench.runs import run_job  # loads torch
 
-        self._run = run_job
         threads = settings.threads or max(1, (os.cpu_count() or 1) // self._workers)
         self._settings = replace(settings, threads=threads)
         # Torch is imported once, by a server that forks the workers before anything runs in it.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([run_job.__module__])
-        self._manager = SyncManager(ctx=context)
-        self._manager.start(_end_with_parent)
-        self._events: Any = self._manager.Queue()
+        context.set_forkserver_preload([run_job.__name__])
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._forwarder = threading.Thread(target=_forward, args=(self._events, emit), daemon=True)
         self._forwarder.start()
-        self._processes = [_Worker(context) for _ in range(self._workers)]
+        self._processes = [_Worker(context, self._events.put) for _ in range(self._workers)]
         return self._events.put
 
     def submit(self, jobs: Sequence[Job]) -> list[Future[Outcome]]:
-        return [self._submit(job) for job in jobs]
-
-    def _submit(self, job: Job) -> Future[Outcome]:
-        worker = next(worker for worker in self._processes if worker.free)
-        return worker.submit(self._run, job, self._settings, self._events.put)
+        return [next(w for w in self._processes if w.free).submit(job, self._settings) for job in jobs]
 
     def reason(self, error: Exception) -> str:
-        if isinstance(error, BrokenProcessPool):
+        if isinstance(error, WorkerLostError):
             return "its worker process died (out of memory, or killed from outside)"
         return f"its worker process failed: {type(error).__name__}: {error}"
 
     def stop(self) -> None:
         for worker in self._processes:
             worker.stop()
-        with contextlib.suppress(OSError, EOFError):  # the queue's process may have been killed
-            self._events.put(None)
+        self._events.put(None)
         self._forwarder.join(timeout=5)
-        self._manager.shutdown()
 
 
 @dataclass
 class _Worker:
     """One process at a time: when it has died, the next job gets another."""
 
-    context: BaseContext
-    _pool: ProcessPoolExecutor | None = None
+    context: ForkServerContext
+    emit: Emit
+    _process: Any = None
+    _pipe: Connection | None = None
     _last: Future[Outcome] | None = None
 
     @property
     def free(self) -> bool:
         return self._last is None or self._last.done()
 
-    def submit(self, function: Callable[..., Outcome], *arguments: Any) -> Future[Outcome]:
-        if self._pool is None:
-            self._pool = self._new_pool()
+    def submit(self, job: Job, settings: Settings) -> Future[Outcome]:
+        """Hand the job to the process; the future raises WorkerLostError where the process dies."""
         try:
-            self._last = self._pool.submit(function, *arguments)
-        except BrokenProcessPool:
-            self._pool.shutdown(wait=False)
-            self._pool = self._new_pool()
-            self._last = self._pool.submit(function, *arguments)
+            self._connected().send((job, settings))
+        except OSError:  # it died while it had nothing to do
+            self._bury()
+            self._connected().send((job, settings))
+        self._last = Future()
+        threading.Thread(target=self._attend, args=(self._last,), daemon=True).start()
         return self._last
 
     def stop(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        """Let the process end, once its job is done; one that does not end in a second is ended."""
+        if self._pipe is None:
+            return
+        if self.free:
+            with contextlib.suppress(OSError):
+                self._pipe.send(None)
+            self._process.join(timeout=1)
+        self._bury()
 
-    def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, self.context, _end_with_parent)
+    def _connected(self) -> Connection:
+        tries = 0
+        while self._pipe is None:
+            pipe, theirs = self.context.Pipe()
+            self._process = self.context.Process(target=_serve, args=(theirs,))
+            try:
+                self._process.start()
+                self._pipe = pipe
+            except (EOFError, OSError) as error:  # the server that forks was killed; another one is started
+                pipe.close()
+                tries += 1
+                if tries == STARTS:
+                    raise RequestError(f"no worker process can be started: {reason_of(error)}") from error
+                time.sleep(0.2 * tries)  # a killed server takes a moment to be gone
+            finally:
+                theirs.close()
+        return self._pipe
+
+    def _attend(self, future: Future[Outcome]) -> None:
+        """Pass on what the process tells of its job, up to its end."""
+        assert self._pipe is not None
+        while True:
+            try:
+                told = self._pipe.recv()
+            except (EOFError, OSError):
+                self._bury()
+                future.set_exception(WorkerLostError())
+                return
+            if isinstance(told, Outcome):
+                future.set_result(told)
+                return
+            if isinstance(told, Exception):
+                future.set_exception(told)
+                return
+            self.emit(told)
+
+    def _bury(self) -> None:
+        """See to it that the process is gone: its job may be given to another."""
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
+
+
+def _serve(pipe: Connection) -> None:
+    """A worker process: run the jobs that come, tell what happens, and end when there are no more."""
+    from bench.runs.run_job import run_job
+
+    _end_with_parent()
+    # Ctrl-C reaches every process of a terminal, and the one that asked for this one says so.
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        while (work := pipe.recv()) is not None:
+            job, settings = work
+            try:
+                told: Any = run_job(job, settings, pipe.send)
+            except Exception as error:
+                told = error
+            try:
+                pipe.send(told)
+            except (TypeError, AttributeError, ValueError):  # an error that cannot be pickled
+                pipe.send(RuntimeError(f"{type(told).__name__}: {told}"))
 
 
 def _end_with_parent() -> None:
@@ -110,13 +182,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _forward(events: Any, emit: Emit) -> None:
-    """Emit what workers put into the queue, in order, up to a None."""
-    while True:
-        try:
-            event = events.get()
-        except (EOFError, OSError):
-            return
-        if event is None:
-            return
+def _forward(events: queue.SimpleQueue[Event | None], emit: Emit) -> None:
+    """Emit what is in the queue, in order, up to a None."""
+    while (event := events.get()) is not None:
         emit(event)

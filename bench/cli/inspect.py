@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -232,17 +232,15 @@ def _named(what: str) -> list[dict[str, str]]:
     """Names of this kind, each with facts about it."""
     rows: list[dict[str, str]] = []
     if what == "methods":
-        for name in registry.method_names():
-            kind = registry.method_class(name)
+        for name, kind in _usable(registry.method_names(), registry.method_class):
             role = "control" if name in registry.control_names() else "method"
             rows.append({"name": name, "role": role, "description": _first_line(kind), "standing": kind.standing})
     elif what == "tasks":
-        for name in registry.task_names():
-            kind = registry.task_class(name)
+        for name, kind in _usable(registry.task_names(), registry.task_class):
             rows.append({"name": name, "metric": kind.metric, "description": _first_line(kind)})
     elif what in ("models", "datasets"):
-        for task in registry.task_names():
-            for name, text in getattr(registry.task_class(task), what)().items():
+        for task, kind in _usable(registry.task_names(), registry.task_class):
+            for name, text in getattr(kind, what)().items():
                 rows.append({"name": name, "task": task, "description": text})
     elif what == "suites":
         rows = [{"name": name, "description": text} for name, text in shipped().items()]
@@ -251,8 +249,17 @@ def _named(what: str) -> list[dict[str, str]]:
     return rows
 
 
+def _usable(names: Iterable[str], load: Callable[[str], type[Any]]) -> Iterator[tuple[str, type[Any]]]:
+    """Adapters by name; those of other packages that cannot be loaded are named on stderr and left out."""
+    for name in names:
+        try:
+            yield name, load(name)
+        except RequestError as error:
+            typer.echo(f"prunebench: {error}", err=True)
+
+
 def _first_line(kind: type[Any]) -> str:
-    return (kind.__doc__ or "").strip().splitlines()[0]
+    return next(iter((kind.__doc__ or "").strip().splitlines()), "")
 
 
 def show(cell: CellId, tracking_uri: Uri = None, json_: Json = False) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.interface import registry
 from bench.runs.suite import load_suite
 from bench.tracking.mlflow_store import Tracker
 from bench.tracking.quick_read import read_states
@@ -86,3 +87,16 @@ def test_plan_states_what_the_seeds_can_show(
     assert {i: s.final for i, s in states.items()} == {
         i: s.final for i, s in read_states(store, "cifar10-resnet20").items()
     }
+
+
+def test_a_broken_package_is_named_and_the_others_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken_adapter.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    names = {"broken": "broken_adapter:Broken", **registry.method_names()}
+    monkeypatch.setattr(registry, "method_names", lambda: names)
+    assert call(monkeypatch, "list", "methods", "--json") == 0
+    out, err = capsys.readouterr()
+    assert {"l1", "dcss"} <= {row["name"] for row in json.loads(out)}
+    assert err == "prunebench: method 'broken' cannot be loaded from broken_adapter:Broken: SystemExit: 3\n"

@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -65,6 +66,22 @@ def task_has_three_splits(trial: TaskTrial) -> None:
     """loads training, validation and test splits that are not empty"""
     sizes = {n: len(s) for n, s in (("train", trial.data.train), ("val", trial.data.val), ("test", trial.data.test()))}
     assert all(sizes.values()), f"sizes are {sizes}"
+
+
+def task_splits_are_disjoint(trial: TaskTrial) -> None:
+    """has no sample in two of its splits"""
+    data = trial.data
+    parts = {"training": samples(data.train), "validation": samples(data.val), "test": samples(data.test())}
+    for (one, left), (other, right) in combinations(parts.items(), 2):
+        shared = left.keys() & right.keys()
+        assert not shared, f"{len(shared)} samples stand in the {one} and in the {other} split"
+
+
+def task_tells_its_data_apart(trial: TaskTrial) -> None:
+    """has a fingerprint of its data, the same each time they are loaded"""
+    first, again = trial.data.fingerprint, trial.task.load(None).fingerprint
+    assert first, "the fingerprint is empty, so that results of other data could stand in one table"
+    assert first == again, f"loaded twice, the data have the fingerprints {first} and {again}"
 
 
 def task_batches_are_reproducible(trial: TaskTrial) -> None:
@@ -161,6 +178,8 @@ def task_draws(trial: TaskTrial) -> None:
 TASK_PROPERTIES: tuple[Callable[[TaskTrial], None], ...] = (
     task_declares_itself,
     task_has_three_splits,
+    task_splits_are_disjoint,
+    task_tells_its_data_apart,
     task_batches_are_reproducible,
     task_halves_are_disjoint,
     task_trains,

@@ -16,7 +16,7 @@ import torch
 
 import methods
 from bench.contract.suite import METHOD_PROPERTIES, TASK_PROPERTIES, MethodTrial, TaskTrial, check
-from bench.contract.task import task_halves_are_disjoint
+from bench.contract.task import task_halves_are_disjoint, task_splits_are_disjoint, task_tells_its_data_apart
 from bench.errors import RequestError
 from bench.interface import registry
 from bench.interface.method import Budget, Found
@@ -144,6 +144,21 @@ def test_halves_that_overlap_or_come_from_elsewhere_are_found() -> None:
     ):
         with pytest.raises(AssertionError, match=reason):
             task_halves_are_disjoint(with_halves(halves))
+
+
+def test_a_task_that_tests_on_what_it_trains_on_or_cannot_tell_its_data_apart_is_found() -> None:
+    trial = TaskTrial("classification")
+    task_splits_are_disjoint(trial)
+    task_tells_its_data_apart(trial)
+    leaking: Any = SimpleNamespace(data=dataclasses.replace(trial.data, test=lambda: trial.data.val))
+    with pytest.raises(AssertionError, match=f"^{len(trial.data.val)} samples stand in the validation and in the test"):
+        task_splits_are_disjoint(leaking)
+    nameless: Any = SimpleNamespace(data=dataclasses.replace(trial.data, fingerprint=""), task=trial.task)
+    with pytest.raises(AssertionError, match="the fingerprint is empty"):
+        task_tells_its_data_apart(nameless)
+    changing: Any = SimpleNamespace(data=dataclasses.replace(trial.data, fingerprint="0" * 16), task=trial.task)
+    with pytest.raises(AssertionError, match="loaded twice, the data have the fingerprints 0000000000000000 and "):
+        task_tells_its_data_apart(changing)
 
 
 def test_an_unknown_adapter_is_named() -> None:

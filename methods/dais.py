@@ -92,20 +92,8 @@ class DAIS:
         start = self.initial(ranks(graph, channel_ranking(self.order, graph, model, task, ctx)))
         steps = search_steps(ctx, bilevel=True)
         search = IndicatorSearch(self, model, graph, budget, start=start, steps=steps, device=ctx.device)
-        ctx.train(
-            model,
-            Search(
-                optimizer=search.optimizer,
-                bilevel=True,  # (2) on one half of the training split, (1) on the other
-                penalty=search.penalty,
-                before=search.before,
-                before_architecture=search.before_architecture,
-                after=search.after,
-                metrics=search.metrics,
-                snapshot=search.snapshot,
-                state=search.state,
-            ),
-        )
+        # (2) on one half of the training split, (1) on the other.
+        ctx.train(model, Search.of(search, bilevel=True))
         # Discretise. Kept factors are 1 to within a fraction of a percent by now: they are dropped, not absorbed.
         search.T = self.temperature(1.0)
         I = search.I().detach()

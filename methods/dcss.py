@@ -82,20 +82,8 @@ class DCSS:
         ranking = channel_ranking(self.order, graph, model, task, ctx)
         model = permute(model, graph, falling_order(graph, ranking)).to(ctx.device)
         search = SparsitySearch(self, model, graph, budget, search_steps(ctx, bilevel=True))
-        ctx.train(
-            model,
-            Search(
-                optimizer=search.optimizer,
-                bilevel=True,  # (4) on one half of the training split, (3) on the other
-                penalty=search.penalty,
-                before=search.before,
-                before_architecture=search.before_architecture,
-                after=search.after,
-                metrics=search.metrics,
-                snapshot=search.snapshot,
-                state=search.state,
-            ),
-        )
+        # (4) on one half of the training split, (3) on the other.
+        ctx.train(model, Search.of(search, bilevel=True))
         widths, E = search.discretise()
         dense = search.dense
         ctx.note(f"DCSS: E[MACs] {E / dense:.4f}, discretised {graph.macs(widths) / dense:.4f} of dense")

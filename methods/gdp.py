@@ -91,19 +91,8 @@ class GDP:
         start = self.initial(graph, model, ranks(graph, channel_ranking(self.order, graph, model, task, ctx)))
         steps = search_steps(ctx, bilevel=False)
         search = Polarization(self, model, graph, budget, start=start, steps=steps, device=ctx.device)
-        ctx.train(
-            model,
-            Search(
-                optimizer=search.optimizer,
-                bilevel=False,  # (3) and (4) follow one batch
-                before=search.before,
-                before_architecture=search.before_architecture,
-                after=search.after,
-                metrics=search.metrics,
-                snapshot=search.snapshot,
-                state=search.state,
-            ),
-        )
+        # (3) and (4) follow one batch.
+        ctx.train(model, Search.of(search, bilevel=False))
         groups, blocks = search.absorb()
         return Found(
             scores=groups,

@@ -136,20 +136,8 @@ class TAS:
         net = permute(net, graph, falling_order(graph, scores)).to(ctx.device)
         steps = search_steps(ctx, bilevel=True)
         search = ArchitectureSearch(self, net, graph, budget, steps=steps, epochs=ctx.epochs, seed=ctx.seed)
-        ctx.train(
-            net,
-            Search(
-                optimizer=search.optimizer,
-                bilevel=True,  # section 3.2: weights on one half of the training split, α on the other
-                penalty=search.penalty,
-                before=search.before,
-                before_architecture=search.before_architecture,
-                after=search.after,
-                metrics=search.metrics,
-                snapshot=search.snapshot,
-                state=search.state,
-            ),
-        )
+        # Section 3.2: weights on one half of the training split, α on the other.
+        ctx.train(net, Search.of(search, bilevel=True))
         E, argmax, chosen = float(search.E().detach()), search.argmax(), search.decide()
         dense, macs = search.dense, search.net.macs
         widths, dropped = search.net.architecture(chosen)

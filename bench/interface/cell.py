@@ -177,6 +177,11 @@ class Cell(Frozen):
         return self.recovery in ("scratch", "scratch-distil")
 
     @property
+    def judged_as_pruned(self) -> bool:
+        """Whether the network is measured before recovery with the weights that pruning left in this cell."""
+        return self.needs_dense and not (self.ablation == "scratch" and self.source is not None)
+
+    @property
     def id(self) -> str:
         return digest(self.identity())
 

@@ -89,6 +89,15 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
 
+class SearchParts(Protocol):
+    """What `Search.of` reads; its calls are looked up by name."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer: ...
+    @property
+    def state(self) -> Mapping[str, Stateful]: ...
+
+
 @dataclass
 class Search:
     """What a differentiable search adds to the training loop: an optimiser of its own, and calls in each iteration.
@@ -123,6 +132,13 @@ class Search:
     """Arrays of the search that the log gets once an epoch, by name, to draw over time."""
     state: Mapping[str, Stateful] = field(default_factory=dict)
     """What a checkpoint must hold beside the network and the optimisers, by name: architecture parameters above all."""
+
+    @classmethod
+    def of(cls, parts: SearchParts, *, bilevel: bool) -> Search:
+        """A search from an object that has an optimiser, a state, and those of the calls above that it needs."""
+        names = ("penalty", "before", "before_architecture", "after", "metrics", "snapshot")
+        calls = {name: getattr(parts, name) for name in names if hasattr(parts, name)}
+        return cls(optimizer=parts.optimizer, bilevel=bilevel, state=parts.state, **calls)
 
     @property
     def parameters(self) -> list[Tensor]:

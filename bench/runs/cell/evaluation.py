@@ -24,8 +24,8 @@ PICTURES = "pictures"
 class PrunedNetworks:
     """The pruned network at the ends of its recovery; both have the same architecture."""
 
-    before: nn.Module
-    """As it is judged before recovery."""
+    before: nn.Module | None
+    """As it is judged before recovery; None where it is not."""
     final: nn.Module
 
 
@@ -83,13 +83,14 @@ def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path, track
     )
 
 
-def _before_recovery(inputs: CellInputs, network: nn.Module, test: Split, tracker: Tracker) -> dict[str, float]:
+def _before_recovery(inputs: CellInputs, network: nn.Module | None, test: Split, tracker: Tracker) -> dict[str, float]:
     """Figures of the pruned network with the weights that pruning left."""
     cell, loaded = inputs.cell, inputs.loaded
-    if not cell.needs_dense:
+    if network is None:
+        # A `scratch` control's weights before recovery are in the cell that it takes the architecture from.
+        return recorded_cell(cell.source, tracker).pruned_metrics if cell.needs_dense and cell.source else {}
+    if not cell.judged_as_pruned:
         return {}
-    if cell.ablation == "scratch" and cell.source is not None:
-        return recorded_cell(cell.source, tracker).pruned_metrics  # the weights are in that cell, not in this one
     return loaded.task.evaluate(network, test, loaded.device, cell.recovery_recipe)
 
 

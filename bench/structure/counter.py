@@ -1,7 +1,8 @@
 """The one counter of multiply-adds. Everything that counts asks it, so that another one goes here alone.
 
 It is `torch.utils.flop_counter`: convolutions and matrix products and nothing else, one multiply-add for two of its
-operations.
+operations. Attention that PyTorch would run as one fused operation, of which the counter knows nothing, runs as the
+same products one by one while they are counted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from torch import nn
+from torch.backends import mha
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 OPERATIONS_PER_MAC = 2
@@ -20,8 +22,11 @@ class MacsCounter:
 
     def __init__(self) -> None:
         self._mode = FlopCounterMode(display=False)
+        self._fused = True
 
     def __enter__(self) -> MacsCounter:
+        self._fused = mha.get_fastpath_enabled()
+        mha.set_fastpath_enabled(False)
         self._mode.__enter__()
         return self
 
@@ -29,6 +34,7 @@ class MacsCounter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._mode.__exit__(kind, error, trace)
+        mha.set_fastpath_enabled(self._fused)
 
     @property
     def total(self) -> int:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from bench.errors import RequestError
 from bench.structure import graph as graphs
+from bench.structure.counter import MacsCounter
 from bench.structure.graph import PruningGraph
 from bench.structure.measure import count_macs
 from bench.structure.surgery import mask, prune
@@ -116,11 +117,6 @@ product.register_autograd(lambda ctx, gradient: (gradient, None))  # pyright: ig
         ),
         (Kernel(lambda x, w: x * (w[:, :, 0, 0] @ w[0, :, 0, 0])[:, None, None]), r"of 2 \(Kernel\) .*: aten.mv"),
         (Tokens(nn.LSTM(8, 8, batch_first=True)), r"of 2.layer \(LSTM\) cannot be counted: aten.mkldnn_rnn_layer"),
-        (Tokens(nn.MultiheadAttention(8, 2, batch_first=True)), r"of 2.layer \(MultiheadAttention\) cannot be counted"),
-        (
-            Tokens(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)),
-            r"of 2.layer \(TransformerEncoderLayer\) cannot be counted: aten._transformer_encoder_layer_fwd",
-        ),
     ],
 )
 def test_what_multiplies_out_of_sight_is_refused_by_name(middle: nn.Module, message: str) -> None:
@@ -136,8 +132,10 @@ def test_what_multiplies_out_of_sight_is_refused_by_name(middle: nn.Module, mess
         Kernel(F.conv2d),
         Tokens(nn.GRU(8, 8, batch_first=True)),
         Tokens(nn.RNN(8, 8)),
+        Tokens(nn.MultiheadAttention(8, 2, batch_first=True)),
+        Tokens(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)),
     ],
-    ids=["swish", "resized", "conv2d", "gru", "rnn"],
+    ids=["swish", "resized", "conv2d", "gru", "rnn", "attention", "transformer"],
 )
 def test_what_can_be_counted_is_counted_exactly(middle: nn.Module) -> None:
     model = randomise(around(middle)).eval()
@@ -181,3 +179,18 @@ def test_a_network_that_changes_its_input_in_place_is_traced() -> None:
     smaller = prune(model, structure, pruning)
     assert structure.macs(pruning.widths) == count_macs(smaller, X.clone())
     assert_same(outputs(mask(model, structure, pruning), X.clone()), outputs(smaller, X.clone()))
+
+
+def test_attention_is_counted_by_hand_in_eval_mode_without_gradients() -> None:
+    """9 tokens of 8 channels, 2 heads: projections 9·8·24 and 9·8·8; QKᵀ and its product with V, 9·9·8 each."""
+    attention = nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    x = torch.randn(1, 9, 8)
+    by_hand = 9 * 8 * 24 + 9 * 8 * 8 + 2 * 9 * 9 * 8
+    with torch.no_grad(), MacsCounter() as counter:
+        attention(x, x, x, need_weights=False)
+    assert counter.total == by_hand
+    with torch.no_grad(), counter:
+        layer(x)
+    assert counter.total == by_hand + 2 * 9 * 8 * 16
+    assert torch.backends.mha.get_fastpath_enabled()

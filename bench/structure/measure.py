@@ -21,15 +21,24 @@ from bench.structure.tensors import tensors_in
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients; every module's own training flag is put back."""
+    """Eval mode, no gradients; every module's own training flag is put back, and so is what asks for gradients.
+
+    Torch's counter fails on a view of a parameter that asks for gradients where none are taken, such as an expanded
+    class token.
+    """
     training = [(module, module.training) for module in model.modules()]
+    asking = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.is_leaf]
     model.eval()
+    for parameter in asking:
+        parameter.requires_grad = False
     try:
         with torch.no_grad():
             yield
     finally:
         for module, flag in training:
             module.training = flag
+        for parameter in asking:
+            parameter.requires_grad = True
 
 
 def count_macs(model: nn.Module, example: torch.Tensor) -> int:

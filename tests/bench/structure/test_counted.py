@@ -194,3 +194,22 @@ def test_attention_is_counted_by_hand_in_eval_mode_without_gradients() -> None:
         layer(x)
     assert counter.total == by_hand + 2 * 9 * 8 * 16
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+class Token(nn.Module):
+    """Adds a learned token, spread over the batch, to the mean over places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        self.mix = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.mix(self.token.expand(x.shape[0], -1, -1)).reshape(-1, 8, 1, 1)
+
+
+def test_a_parameter_that_is_spread_over_the_batch_can_be_counted() -> None:
+    network = around(Token())
+    assert count_macs(network, X) == 64 * 8 * 3 + 8 * 8 + 64 * 8 * 8 + 64 * 4 * 8
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert PruningGraph.trace(network, X).groups

@@ -61,7 +61,15 @@ def absolute(uri: str) -> str:
     uri = uri.strip()
     kind = scheme(uri)
     if kind == "sqlite":
-        return sqlite_address(sqlite_path(uri).resolve())
+        path = sqlite_path(uri).resolve()
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:  # a name in bytes that are no UTF-8, which MLflow cannot write down
+            raise RequestError(
+                f"tracking store {str(path)!r} has a name in its path that is not UTF-8; rename it, or give another "
+                "with --tracking-uri"
+            ) from None
+        return sqlite_address(path)
     if kind in SERVERS:
         try:
             parts = urllib.parse.urlsplit(uri)

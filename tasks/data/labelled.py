@@ -113,6 +113,11 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     names = tuple(path.name for path in folders_in(folder, _LAYOUT))
     if len(names) < 2:
         raise DataError(f"{folder} has {len(names)} class folders; at least two are needed")
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # records name the classes
+            raise DataError(f"class folder {name!r} in {folder} has a name that is not UTF-8; rename it") from None
     return names
 
 

@@ -325,6 +325,13 @@ def test_an_image_folder(folder: Path) -> None:
     assert shades == set(range(10))
 
 
+def test_class_folders_whose_names_are_no_text_are_refused(folder: Path) -> None:
+    for part in ("train", "test"):
+        (folder / "pets" / part / "cat").rename(folder / "pets" / part / "caf\udce9")
+    with pytest.raises(DataError, match=r"^class folder 'caf\\udce9' in .* has a name that is not UTF-8; rename it$"):
+        Classification("imagefolder:pets", "timm:resnet10t", image_size=16).load(folder)
+
+
 def test_image_folders_that_cannot_be_used_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = Classification("imagefolder:pets", "timm:resnet10t", image_size=16)
     with pytest.raises(DataError, match="absent does not exist"):

@@ -34,6 +34,14 @@ def test_every_folder_has_an_address(name: str, tmp_path: Path, monkeypatch: pyt
         assert sqlite_path(absolute(f"sqlite:///{name}/mlflow.db")) == file
 
 
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(RequestError, match=r"caf\\udce9/m.db' has a name in its path that is not UTF-8; rename it, or"):
+        absolute("sqlite:///m.db")
+
+
 def test_home_white_space_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "Jörg"))
     assert sqlite_path("sqlite:///~/m.db") == tmp_path / "Jörg" / "m.db"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.report.comparison import Comparison, compare
-from bench.report.contribution import Block, blocks
+from bench.report.contribution import Block, blocks, with_architectures
 from bench.report.entry import Entry
 from bench.report.matrix import Matrix, by_contest, by_table
 from bench.report.power import Spread, spreads
@@ -46,7 +46,7 @@ def opening(matrix: Matrix) -> list[Paragraph]:
         return []
     if len(contests) > MAX_CONTESTS:
         return [Paragraph("", _summary(matrix, list(contests.values())))]
-    apart = blocks(matrix)
+    apart = with_architectures(matrix)
     spread_of = {(spread.workload, spread.protocol): spread for spread in spreads(matrix)}
     found = []
     for place, entries in by_table([e for contest in contests.values() for e in contest]).items():
@@ -69,7 +69,9 @@ def _contest(
     yield _first(matrix, contest, workload)
     yield from _not_ranked(contest)
     yield from _controls(matrix, contest, workload)
-    yield from _taken_apart([block for block in apart if block.own.key[:3] in keys], workload)
+    here = [block for block in apart if block.own.key[:3] in keys]
+    yield from _taken_apart([block for block in here if not block.own.ablation], workload)
+    yield from _architectures([block.controls[0] for block in here if block.own.ablation], workload)
 
 
 def _dense(matrix: Matrix, place: tuple[str, str], workload: WorkloadSummary) -> Iterator[str]:
@@ -195,6 +197,25 @@ def _taken_apart(apart: Sequence[Block], workload: WorkloadSummary) -> Iterator[
         yield _sentence(
             "Taken apart: " + "; ".join(f"{_and(of_effect)}, {effect}" for effect, of_effect in leads.items())
         )
+
+
+def _architectures(comparisons: Sequence[Comparison], workload: WorkloadSummary) -> Iterator[str]:
+    """What the architectures are worth that the methods found, trained from scratch as the uniform one is."""
+    tested = [c for c in comparisons if c.gap.n]
+    if not tested:
+        return
+    groups, rival = _by_outcome(tested), tested[0].other.method
+    amounts = {c.one.method: _number(abs(c.gap.mean or 0.0), workload) for c in tested}
+    parts = []
+    for word in ("better", "worse"):
+        if names := groups[word]:
+            by = _and([amounts[name] for name in names]) + _points(workload.unit)
+            parts.append(f"{_and(names)} {_is(names)} {word} than {rival} by {by}")
+    if groups["unclear"]:
+        parts.append(f"no difference from {rival} is shown for {_and(groups['unclear'])}")
+    if groups["untested"]:
+        parts.append(f"{_and(groups['untested'])} cannot be tested")
+    yield _sentence("The architecture alone, trained from scratch: " + "; ".join(parts))
 
 
 def _effects(comparisons: Sequence[Comparison], workload: WorkloadSummary) -> str:

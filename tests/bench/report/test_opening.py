@@ -126,8 +126,8 @@ def test_the_architecture_alone():
     }
     (found,) = points(synthetic.results(finals))
     assert found.endswith(
-        "The architecture alone, trained from scratch: dcss is better than uniform-scratch by 2.10 points; no difference "
-        "from uniform-scratch is shown for gdp."
+        "The architecture alone, trained from scratch: dcss is better than uniform-scratch by 2.10 points; no "
+        "difference from uniform-scratch is shown for gdp."
     )
 
 

@@ -79,7 +79,7 @@ class Workload(Frozen):
     model: str
     options: dict[str, Any] = {}
     """The task adapter's own fields, defaults filled in."""
-    protect: tuple[str, ...] | None = None
+    protect: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     """Names or patterns of modules whose channels stay, in order of the alphabet; None where there are none."""
     epochs: Epochs
     train: Recipe

@@ -6,6 +6,7 @@ import pytest
 from bench.interface.outcomes import Kind, metric, packed
 from bench.interface.record import Record
 from bench.report.matrix import build
+from bench.report.records import ReportError
 from bench.report.resampling import RESAMPLES, SampleBootstrap, replicates, resample_weights
 from tests.bench.report import synthetic
 
@@ -70,7 +71,8 @@ def test_only_common_outcomes_are_compared():
     records[3].outcomes = None
     assert interval(records) == (0.0, 0.0)
     records[2].data_fingerprint = "another test set"
-    assert interval(records) is None
+    with pytest.raises(ReportError, match="were made with different data and cannot share a table"):
+        interval(records)
     assert interval(synthetic.results({"gdp": [92.0], "l1": [91.0]})) is None
 
 

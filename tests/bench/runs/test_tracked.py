@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -128,10 +129,19 @@ class Unspeakable(Exception):
         (Unspeakable(), "Unspeakable: its message cannot be shown (RuntimeError)"),
         (ValueError("half a \udce9 letter"), r"ValueError: half a \udce9 letter"),
     ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_by_whatever_door_an_adapter_leaves_the_job_alone_has_failed(
-    error: BaseException, reason: str, tracker: Tracker, settings: Settings, capfd: pytest.CaptureFixture[str]
+    error: BaseException,
+    reason: str,
+    tracker: Tracker,
+    settings: Settings,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # What pytest collects of the log goes to its workers' master as UTF-8, which has no lone surrogates.
+    monkeypatch.setattr(logging.getLogger("prunebench"), "propagate", False)
+
     def work(active: ActiveJob) -> Result:
         raise error
 

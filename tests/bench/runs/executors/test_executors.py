@@ -79,7 +79,8 @@ def struck(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: killer\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text("[prunebench.methods]\nkiller = killer:Killer\n")
     methods = ("--set", 'methods=["killer", "l1"]')
-    return run(tmp_path_factory.mktemp(request.param), _empty_store, *methods, *HOW[request.param], plugin=plugin)
+    once = ("--max-retries", "1")  # each retry waits for the cluster to notice a loss
+    return run(tmp_path_factory.mktemp(request.param), _empty_store, *methods, *once, *HOW[request.param], plugin=plugin)
 
 
 def test_every_executor_gives_the_same_table(straight: Run, struck: Run) -> None:

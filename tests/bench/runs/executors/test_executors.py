@@ -80,7 +80,8 @@ def struck(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     (facts / "entry_points.txt").write_text("[prunebench.methods]\nkiller = killer:Killer\n")
     methods = ("--set", 'methods=["killer", "l1"]')
     once = ("--max-retries", "1")  # each retry waits for the cluster to notice a loss
-    return run(tmp_path_factory.mktemp(request.param), _empty_store, *methods, *once, *HOW[request.param], plugin=plugin)
+    folder = tmp_path_factory.mktemp(request.param)
+    return run(folder, _empty_store, *methods, *once, *HOW[request.param], plugin=plugin)
 
 
 def test_every_executor_gives_the_same_table(straight: Run, struck: Run) -> None:

@@ -44,7 +44,21 @@ def message_of(error: BaseException) -> str:
         text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     except Exception as second:
         text = f"its message cannot be shown ({type(second).__name__})"
-    return " ".join(text.split()).encode("utf-8", "backslashreplace").decode("utf-8")
+    return encodable(" ".join(text.split()))
+
+
+def encodable(text: str) -> str:
+    """The text with characters that UTF-8 cannot hold (lone surrogates) written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, cut after 200 characters; its type where it says nothing.
+
+    For libraries whose messages go on with what nobody asked for, such as a statement in SQL.
+    """
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return text if len(text) <= 200 else text[:200] + "…"
 
 
 def reason_of(error: BaseException) -> str:

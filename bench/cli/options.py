@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench.errors import RequestError
+from bench.runs.folders import can_be_written, nearest_existing
 from bench.tracking.address import absolute
 
 SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.")]
@@ -50,10 +50,8 @@ def require_writable(folder: Path) -> None:
     Raises:
         RequestError: naming the folder.
     """
-    nearest = folder
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
+    nearest = nearest_existing(folder)
     if not nearest.is_dir():
         raise RequestError(f"output folder {folder} cannot be made: {nearest} is a file; give another with --out")
-    if not os.access(nearest, os.W_OK | os.X_OK):
+    if not can_be_written(nearest):
         raise RequestError(f"output folder {folder} cannot be written; give another with --out")

@@ -22,7 +22,7 @@ import pydantic
 
 import methods
 import tasks
-from bench.errors import RequestError, unknown
+from bench.errors import RequestError, message_of, unknown
 from bench.interface.method import Method, prunes
 from bench.interface.task import Task
 
@@ -109,7 +109,7 @@ def build(kind: type[Any], values: Mapping[str, Any], what: str) -> Any:
     except (TypeError, ValueError) as error:
         raise RequestError(f"{what}: {error}") from None
     except (Exception, SystemExit, GeneratorExit) as error:
-        raise RequestError(f"{what} cannot be made: {type(error).__name__}: {error}") from error
+        raise RequestError(f"{what} cannot be made: {type(error).__name__}: {message_of(error)}") from error
 
 
 def _load(kind: str, name: str, available: Mapping[str, str]) -> type[Any]:
@@ -122,7 +122,7 @@ def _load(kind: str, name: str, available: Mapping[str, str]) -> type[Any]:
         raise RequestError(f"{kind} {name!r} cannot be loaded from {available[name]}: {error}") from error
     except (Exception, SystemExit, GeneratorExit) as error:  # whatever another package does when it is imported
         raise RequestError(
-            f"{kind} {name!r} cannot be loaded from {available[name]}: {type(error).__name__}: {error}"
+            f"{kind} {name!r} cannot be loaded from {available[name]}: {type(error).__name__}: {message_of(error)}"
         ) from error
 
 

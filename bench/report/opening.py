@@ -7,7 +7,7 @@ summary of them in place of sentences for each.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.report.comparison import Comparison, compare
@@ -204,34 +204,41 @@ def _architectures(comparisons: Sequence[Comparison], workload: WorkloadSummary)
     tested = [c for c in comparisons if c.gap.n]
     if not tested:
         return
-    groups, rival = _by_outcome(tested), tested[0].other.method
-    amounts = {c.one.method: _number(abs(c.gap.mean or 0.0), workload) for c in tested}
-    parts = []
-    for word in ("better", "worse"):
-        if names := groups[word]:
-            by = _and([amounts[name] for name in names]) + _points(workload.unit)
-            parts.append(f"{_and(names)} {_is(names)} {word} than {rival} by {by}")
-    if groups["unclear"]:
-        parts.append(f"no difference from {rival} is shown for {_and(groups['unclear'])}")
-    if groups["untested"]:
-        parts.append(f"{_and(groups['untested'])} cannot be tested")
+    rival = tested[0].other.method
+    parts = _verdicts(
+        tested, workload, {"better": "better", "worse": "worse"}, than=f" than {rival}", of=f" from {rival}"
+    )
     yield _sentence("The architecture alone, trained from scratch: " + "; ".join(parts))
 
 
 def _effects(comparisons: Sequence[Comparison], workload: WorkloadSummary) -> str:
     """What became of each method when a part was switched off: the control's side of each comparison."""
+    parts = _verdicts(comparisons, workload, {"better": "worse", "worse": "better"})
+    return ", and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+def _verdicts(
+    comparisons: Sequence[Comparison], workload: WorkloadSummary, words: Mapping[str, str], than: str = "", of: str = ""
+) -> list[str]:
+    """What is shown of the methods, those of one outcome together.
+
+    Args:
+        words: for the outcomes `better` and `worse`, in the order in which they stand.
+        than: what follows these words.
+        of: what follows "no difference".
+    """
     groups = _by_outcome(comparisons)
     amounts = {c.one.method: _number(abs(c.gap.mean or 0.0), workload) for c in comparisons}
     parts = []
-    for names, word in ((groups["better"], "worse"), (groups["worse"], "better")):
-        if names:
+    for outcome, word in words.items():
+        if names := groups[outcome]:
             by = _and([amounts[name] for name in names]) + _points(workload.unit)
-            parts.append(f"{_and(names)} {_is(names)} {word} by {by}")
+            parts.append(f"{_and(names)} {_is(names)} {word}{than} by {by}")
     if groups["unclear"]:
-        parts.append(f"no difference is shown for {_and(groups['unclear'])}")
+        parts.append(f"no difference{of} is shown for {_and(groups['unclear'])}")
     if groups["untested"]:
         parts.append(f"{_and(groups['untested'])} cannot be tested")
-    return ", and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+    return parts
 
 
 # ---- what can be told at all ----

@@ -21,7 +21,7 @@ from bench.interface.registry import task_class
 from bench.report.entry import Entry
 from bench.report.matrix import Matrix, build
 from bench.report.statistics import Sample, paired_gaps, t_quantile
-from bench.report.workload import WorkloadSummary
+from bench.report.workload import WorkloadSummary, digits_for
 
 POWER = 0.8
 """Chance with which a difference must be shown."""
@@ -125,12 +125,7 @@ def spreads(matrix: Matrix) -> list[Spread]:
 
 
 def _spread(workload: WorkloadSummary, protocol: str, entries: Sequence[Entry]) -> Spread | None:
-    ranked = [entry for entry in entries if entry.rank is not None]
-    samples = [
-        gaps
-        for one, other in combinations(ranked, 2)
-        if one.budget == other.budget and (gaps := paired_gaps(one.final_by_seed, other.final_by_seed)).n >= 2
-    ]
+    samples = _samples([(entry.budget, entry.final_by_seed) for entry in entries if entry.rank is not None])
     if not samples:
         return None
     counts = Counter(gaps.n for gaps in samples)
@@ -145,6 +140,19 @@ def _spread(workload: WorkloadSummary, protocol: str, entries: Sequence[Entry]) 
         seeds=min(counts, key=lambda n: (-counts[n], n)),
         point=_point(workload.unit, workload.digits),
     )
+
+
+def _samples(rows: Sequence[tuple[float, Mapping[int, float]]]) -> list[Sample]:
+    """Differences of every two rows of a budget that have two common seeds or more.
+
+    Args:
+        rows: budget, and the final metric by seed.
+    """
+    return [
+        gaps
+        for (budget, one), (other_budget, other) in combinations(rows, 2)
+        if budget == other_budget and (gaps := paired_gaps(one, other)).n >= 2
+    ]
 
 
 def _pooled(samples: Sequence[Sample]) -> float:
@@ -172,9 +180,7 @@ def planned_spreads(cells: Sequence[Cell], finals: Mapping[str, float]) -> list[
     Args:
         finals: the final metric of each cell that is recorded as finished, by the cell's id.
     """
-    places: dict[tuple[str, str], dict[tuple[float, str, str], dict[int, Cell]]] = defaultdict(
-        lambda: defaultdict(dict)
-    )
+    places: dict[tuple[str, str], dict[_Row, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
     for cell in cells:
         if cell.budget < 1 and cell.ablation is None and cell.transfer is None:
             entry = (cell.budget, cell.method, cell.recovery)
@@ -186,19 +192,15 @@ def planned_spreads(cells: Sequence[Cell], finals: Mapping[str, float]) -> list[
 def _planned(
     place: tuple[str, str], entries: Mapping[_Row, Mapping[int, Cell]], finals: Mapping[str, float]
 ) -> Spread | None:
-    seen = {
-        entry: {seed: finals[cell.id] for seed, cell in by_seed.items() if cell.id in finals}
-        for entry, by_seed in entries.items()
-    }
-    samples = [
-        gaps
-        for one, other in combinations(seen, 2)
-        if one[0] == other[0] and (gaps := paired_gaps(seen[one], seen[other])).n >= 2
+    seen = [
+        (budget, {seed: finals[cell.id] for seed, cell in by_seed.items() if cell.id in finals})
+        for (budget, *_), by_seed in entries.items()
     ]
+    samples = _samples(seen)
     if not samples:
         return None
     task = task_class(next(iter(next(iter(entries.values())).values())).workload.task)
-    digits = 2 if max(abs(value) for by_seed in seen.values() for value in by_seed.values()) >= 2 else 4
+    digits = digits_for(value for _, by_seed in seen for value in by_seed.values())
     return Spread(
         workload=place[0],
         protocol=place[1],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,9 +80,13 @@ def summarise(
                 latencies[name].append(record.latency_dense.median_ms)
     for name, shared in found.items():
         shared.latency_dense = Sample(tuple(latencies[name]))
-        scale = max((abs(value) for value in shared.dense_by_seed.values()), default=100.0)
-        shared.digits = 2 if scale >= 2 else 4
+        shared.digits = digits_for(shared.dense_by_seed.values())
     return found
+
+
+def digits_for(values: Iterable[float]) -> int:
+    """Decimals that a metric of such values is shown with: 4 for a share of one, else 2."""
+    return 2 if max(map(abs, values), default=100.0) >= 2 else 4
 
 
 def _add(shared: WorkloadSummary, record: Record, cell: Cell) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from bench.errors import RequestError, reason_of
 from bench.interface import registry
 from bench.interface.cell import Cell, Workload
 from bench.interface.method import Budget, left_whole
+from bench.runs.folders import can_be_written, nearest_existing
 from bench.runs.job import Settings
 from bench.runs.network import usable_graph
 from bench.runs.workload import LoadedWorkload, load_workload
@@ -31,17 +32,18 @@ def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str,
     resolve_device(settings.device)
     _require_work_folder(settings.work)
     graphs: dict[str, PruningGraph] = {}
-    tried: set[tuple[str, float, int, frozenset[str]]] = set()
+    tried: set[tuple[str, float, int, str]] = set()
     for cell in cells:
         name = cell.workload.name
+        place = (name, cell.budget, cell.round_to, json.dumps([cell.adapter, cell.hyper]))
+        if place in tried:
+            continue
+        tried.add(place)
         if name not in graphs:
             loaded = _loaded(cell.workload, settings)
             _require_same_data(loaded, made_with)
             graphs[name] = usable_graph(loaded)
         fixed = left_whole(registry.make_method(cell.adapter, cell.hyper), graphs[name])
-        if (name, cell.budget, cell.round_to, fixed) in tried:
-            continue
-        tried.add((name, cell.budget, cell.round_to, fixed))
         try:
             require_reachable(graphs[name], Budget(cell.budget, cell.tolerance), round_to=cell.round_to, fixed=fixed)
         except RequestError as error:
@@ -52,10 +54,7 @@ def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str,
 
 def _require_work_folder(folder: Path) -> None:
     """Refuse a work folder that checkpoints cannot be written to; nothing is created yet."""
-    nearest = folder
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+    if not can_be_written(nearest_existing(folder)):
         raise RequestError(f"work folder {folder} cannot be written; set PRUNEBENCH_WORK to another folder")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from bench.errors import CellError, RequestError, message_of
+from bench.errors import CellError, RequestError, encodable, message_of
 from bench.interface.log import Observer
 from bench.interface.record import Record
 from bench.runs.environment import environment, environment_tags
@@ -51,8 +51,7 @@ class ActiveJob:
 
     def made_with(self, fingerprint: str) -> None:
         """Say in the store which data the job reads, so that no other data are taken for the same."""
-        self.run.tag(WORKLOAD, self.job.workload.id)
-        self.run.tag(DATA, fingerprint)
+        self.run.tags({WORKLOAD: self.job.workload.id, DATA: fingerprint})
 
     @property
     def tracker(self) -> Tracker:
@@ -125,7 +124,7 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
             _store_log(run, folder)
             run.fail(
                 failure_record(
-                    job, settings, run.run_id, started_at, error=reason, traceback=_encodable(traceback.format_exc())
+                    job, settings, run.run_id, started_at, error=reason, traceback=encodable(traceback.format_exc())
                 )
             )
             outcome = Outcome.of(job, "failed", error=reason, seconds=time.perf_counter() - start)
@@ -236,8 +235,3 @@ def _in_a_line(error: BaseException) -> str:
     kind, text = type(error).__name__, message_of(error)
     sentence = text if text and isinstance(error, CellError | RequestError) else f"{kind}: {text}" if text else kind
     return sentence[:500]
-
-
-def _encodable(text: str) -> str:
-    """The text with characters that UTF-8 cannot hold (lone surrogates) written as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import nn
 
-from bench.errors import RequestError
+from bench.errors import RequestError, first_line
 from bench.structure.counter import MacsCounter
 from bench.structure.groups import Pruning, Structure
 from bench.structure.layers import rule_of
@@ -55,8 +55,7 @@ def require_counted(
         try:
             counted = _count(small, example)
         except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
-            first = str(error).strip().splitlines() or [type(error).__name__]
-            raise RequestError(f"with channels removed at random this network fails: {first[0]}") from error
+            raise RequestError(f"with channels removed at random this network fails: {first_line(error)}") from error
         expected = predicted(pruning.widths, dict.fromkeys(pruning.drop_blocks, 0))
         _require_equal(model, small, counted, expected, atoms, pruning.drop_blocks)
 

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from bench.errors import RequestError
+from bench.errors import RequestError, first_line
 from bench.tracking.address import DATABASES, SERVERS, redacted, scheme, sqlite_path, without_secrets
 from bench.tracking.database import opened
 from bench.tracking.rest import ask_server
@@ -93,7 +93,7 @@ def _require_driver(uri: str) -> None:
             f"tracking store {redacted(uri)} needs the package {package}: pip install '{package}'"
         ) from None
     except (SQLAlchemyError, ValueError) as error:
-        reason = without_secrets(_first_line(error), uri)
+        reason = without_secrets(first_line(error), uri)
         raise RequestError(
             f"tracking URI {redacted(uri)} is not allowed ({reason}); use {scheme(uri)}://USER:PASSWORD@HOST/DATABASE"
         ) from None
@@ -109,7 +109,7 @@ def sentences(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = without_secrets(_first_line(error), uri)
+        reason = without_secrets(first_line(error), uri)
         raise RequestError(
             f"tracking store {redacted(uri)} cannot be used ({reason}); give another with --tracking-uri"
         ) from None
@@ -126,7 +126,7 @@ def retry(call: Callable[[], T], tries: int = 5) -> T:
             return call()
         except (MlflowException, SQLAlchemyError, OSError) as error:
             if attempt == tries - 1 or gone(error):
-                raise StoreError(f"the tracking store failed: {_first_line(error)}") from error
+                raise StoreError(f"the tracking store failed: {first_line(error)}") from error
             time.sleep(0.2 * 2**attempt)
     raise AssertionError("unreachable")
 
@@ -137,8 +137,3 @@ def gone(error: object) -> bool:
         return error.error_code == "RESOURCE_DOES_NOT_EXIST"
     answer = getattr(error, "response", None)
     return isinstance(error, FileNotFoundError) or getattr(answer, "status_code", 0) == 404
-
-
-def _first_line(error: Exception) -> str:
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return text if len(text) <= 200 else text[:200] + "…"

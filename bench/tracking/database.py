@@ -20,7 +20,7 @@ from mlflow.store.db import utils as mlflow_database
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from bench.errors import RequestError
+from bench.errors import RequestError, first_line
 from bench.tracking.lock import locked
 from bench.tracking.places import artifact_root, local_folder
 from bench.tracking.sqlite_file import ELSEWHERE, connected, require_database
@@ -91,7 +91,7 @@ def _make(path: Path) -> None:
         _with_engine(fresh, mlflow_database._initialize_tables)
         fresh.replace(path)
     except (SQLAlchemyError, MlflowException, OSError) as error:
-        raise RequestError(f"tracking store {path} cannot be made ({_first_line(error)}); {ELSEWHERE}") from error
+        raise RequestError(f"tracking store {path} cannot be made ({first_line(error)}); {ELSEWHERE}") from error
     finally:
         fresh.unlink(missing_ok=True)
 
@@ -121,7 +121,7 @@ def _bring_up_to_date(path: Path) -> None:
         _with_engine(path, mlflow_database._upgrade_db)
     except (SQLAlchemyError, MlflowException, CommandError, OSError) as error:
         raise RequestError(
-            f"tracking store {path} cannot be migrated to this release of MLflow ({_first_line(error)}); as it was, it "
+            f"tracking store {path} cannot be migrated to this release of MLflow ({first_line(error)}); as it was, it "
             f"is in {copy}"
         ) from error
 
@@ -194,7 +194,3 @@ def _has_moved(location: str, folder: Path) -> bool:
     """Whether what the address names lies in `folder` today, or nowhere."""
     known = local_folder(location)
     return known is not None and known != folder and (folder.is_dir() or not known.is_dir())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -328,9 +328,10 @@ class TrackedRun:
             part = metrics[start : start + 900]
             retry(lambda p=part: self._client.log_batch(self.run_id, metrics=p, tags=alive))
 
-    def tag(self, name: str, value: str) -> None:
-        """Set a tag of the suite's own on the run."""
-        retry(lambda: self._client.set_tag(self.run_id, TAG + name, value))
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags of the suite's own on the run."""
+        own = [RunTag(TAG + name, value) for name, value in values.items()]
+        retry(lambda: self._client.log_batch(self.run_id, tags=own))
 
     def final(self, values: Mapping[str, float | int | None]) -> None:
         """Log the figures that the cell ends with."""

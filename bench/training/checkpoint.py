@@ -51,17 +51,10 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def load_state(path: Path, log: TrainingLog | None = None) -> dict[str, Any] | None:
-    """What `save_state` wrote last and can still be read, or None; tensors and plain values only, never code.
-
-    Args:
-        log: gets a note where a damaged file was set aside.
-    """
-    return restore(path, lambda state: state, log)
-
-
 def restore(path: Path, use: Callable[[dict[str, Any]], T], log: TrainingLog | None = None) -> T | None:
     """What `use` makes of the last checkpoint that it can use, or None where there is none.
+
+    A checkpoint holds tensors and plain values only, never code.
 
     Args:
         use: raises KeyError, TypeError, ValueError, AttributeError or RuntimeError for a state that is not its own.

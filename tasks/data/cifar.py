@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import DataError
+from bench.errors import DataError, first_line
 from tasks.data.content import Sample, digest
-from tasks.data.decode import Encoded, first_line, in_parallel, is_jpeg, read_rgb
+from tasks.data.decode import Encoded, in_parallel, is_jpeg, read_rgb
 from tasks.data.labelled import Labelled, ReadSet
+from tasks.data.listing import data_folder
 
 STATISTICS = {
     "cifar10": ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
@@ -43,10 +44,7 @@ def read_cifar(name: str, root: Path | None, *, download: bool) -> Labelled:
     Raises:
         DataError: neither layout is there, or a file is missing, truncated or of another kind.
     """
-    if root is None:
-        raise DataError(f"data set {name!r} needs a data folder: give --data DIR or set PRUNEBENCH_DATA")
-    if not root.is_dir():
-        raise DataError(f"data folder {root} does not exist; give an existing one with --data DIR or PRUNEBENCH_DATA")
+    root = data_folder(root, f"data set {name!r}")
     for folder in (root / name, root):
         for place in (folder, folder / "plain_text", folder / name, folder / "data"):
             files = {part: _parquet_files(place, part) for part in _PARTS}

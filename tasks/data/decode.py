@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from bench.errors import DataError
+from bench.errors import DataError, first_line
 
 MEMORY_LIMIT = 12 * 2**30
 """Bytes of decoded images that a data set may come to: it is held in memory."""
@@ -173,11 +173,6 @@ def _refuse_altered(image: Any, source: Source) -> None:
         if highest not in (0, 1, 255, 65535):
             # Pillow stretches such values to the full range.
             raise DataError(f"{source} is a mask with the largest value {highest}; 255, 65535 or a PNG is needed")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type."""
-    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
 
 
 def in_parallel(read: Callable[..., Read], *columns: Iterable[Any]) -> list[Read]:

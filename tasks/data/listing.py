@@ -15,6 +15,22 @@ OTHER_IMAGES = (
 _HIDDEN = ("__macosx",)
 
 
+def data_folder(root: Path | None, what: str) -> Path:
+    """The data folder, which is there.
+
+    Args:
+        what: needs it; begins the sentence.
+
+    Raises:
+        DataError: none was given, or it does not exist.
+    """
+    if root is None:
+        raise DataError(f"{what} needs a data folder: give --data DIR or set PRUNEBENCH_DATA")
+    if not root.is_dir():
+        raise DataError(f"data folder {root} does not exist; give an existing one with --data DIR or PRUNEBENCH_DATA")
+    return root
+
+
 def list_images(folder: Path, needed: str) -> list[Path]:
     """The images directly in `folder`, by name. Hidden files, folders and files that are no images are passed over.
 

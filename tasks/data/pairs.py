@@ -12,7 +12,7 @@ from bench.errors import DataError
 from tasks.data import bicubic, photographs
 from tasks.data.content import digest
 from tasks.data.decode import MEMORY_LIMIT, as_rgb, in_parallel, read_image, read_rgb
-from tasks.data.listing import images_by_name
+from tasks.data.listing import data_folder, images_by_name
 from tasks.data.luma import WINDOW
 from tasks.data.patches import Photo
 
@@ -23,10 +23,7 @@ def find_folder(root: Path | None, names: Sequence[str], what: str) -> Path:
     Raises:
         DataError: there is none.
     """
-    if root is None:
-        raise DataError(f"{what} needs a data folder: give --data DIR or set PRUNEBENCH_DATA")
-    if not root.is_dir():
-        raise DataError(f"data folder {root} does not exist; give an existing one with --data DIR or PRUNEBENCH_DATA")
+    root = data_folder(root, what)
     places = [root / middle / name for name in names for middle in ("", "sr", "benchmark")]
     found = next((place for place in places if place.is_dir()), None)
     if found is None:

@@ -12,7 +12,7 @@ import numpy as np
 from bench.errors import DataError
 from tasks.data.content import digest, refuse_leaks
 from tasks.data.decode import MEMORY_LIMIT, in_parallel, read_labels, read_rgb
-from tasks.data.listing import images_by_name, list_images
+from tasks.data.listing import data_folder, images_by_name, list_images
 from tasks.data.masked import VOID
 from tasks.data.scattered import Arrays
 
@@ -51,7 +51,7 @@ def find_camvid(root: Path | None, *, download: bool = False) -> Files:
     Raises:
         DataError: a folder is missing, or an image has no mask.
     """
-    base = _existing(root, "camvid")
+    base = data_folder(root, "data set 'camvid'")
     folder = next((f for f in (base / "camvid", base / "CamVid", base) if (f / "train").is_dir()), base / "camvid")
     layout = "camvid/train, val and test, and trainannot, valannot and testannot with masks of the same names"
     parts = {part: match_pairs(folder / part, folder / f"{part}annot", layout) for part in ("train", "val", "test")}
@@ -112,7 +112,7 @@ def find_voc(root: Path | None, *, download: bool) -> Files:
     """
     from torchvision.datasets import VOCSegmentation
 
-    base = _existing(root, "voc2012")
+    base = data_folder(root, "data set 'voc2012'")
     try:
         train, test = (
             VOCSegmentation(str(base), year="2012", image_set=part, download=download) for part in ("train", "val")
@@ -134,7 +134,7 @@ def find_pet(root: Path | None, *, download: bool) -> Files:
     """
     from torchvision.datasets import OxfordIIITPet
 
-    base = _existing(root, "oxford-pet")
+    base = data_folder(root, "data set 'oxford-pet'")
     try:
         train, test = (
             OxfordIIITPet(str(base), split=part, target_types="segmentation", download=download)
@@ -213,14 +213,6 @@ def _fit(pixels: np.ndarray, height: int, width: int, *, nearest: bool) -> np.nd
 
     method = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
     return np.asarray(ImageOps.fit(Image.fromarray(pixels), (width, height), method))
-
-
-def _existing(root: Path | None, name: str) -> Path:
-    if root is None:
-        raise DataError(f"data set {name!r} needs a data folder: give --data DIR or set PRUNEBENCH_DATA")
-    if not root.is_dir():
-        raise DataError(f"data folder {root} does not exist; give an existing one with --data DIR or PRUNEBENCH_DATA")
-    return root
 
 
 def _pairs(images: Sequence[str | Path], masks: Sequence[str | Path]) -> Pairs:

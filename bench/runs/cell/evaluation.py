@@ -86,12 +86,10 @@ def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path, track
 def _before_recovery(inputs: CellInputs, network: nn.Module | None, test: Split, tracker: Tracker) -> dict[str, float]:
     """Figures of the pruned network with the weights that pruning left."""
     cell, loaded = inputs.cell, inputs.loaded
-    if network is None:
-        # A `scratch` control's weights before recovery are in the cell that it takes the architecture from.
-        return recorded_cell(cell.source, tracker).pruned_metrics if cell.needs_dense and cell.source else {}
-    if not cell.judged_as_pruned:
-        return {}
-    return loaded.task.evaluate(network, test, loaded.device, cell.recovery_recipe)
+    if network is not None:
+        return loaded.task.evaluate(network, test, loaded.device, cell.recovery_recipe)
+    # A `scratch` control's weights before recovery are in the cell that it takes the architecture from.
+    return recorded_cell(cell.source, tracker).pruned_metrics if cell.source else {}
 
 
 def _with_outcomes(inputs: CellInputs, network: nn.Module, test: Split) -> tuple[dict[str, float], Outcomes | None]:

@@ -66,7 +66,7 @@ def checked_macs(inputs: CellInputs, decision: Decision, pruned: nn.Module) -> P
 def _recover(inputs: CellInputs, decision: Decision, pruned: nn.Module, active: ActiveJob) -> PrunedNetworks:
     """The pruned network before and after recovery."""
     cell, loaded = inputs.cell, inputs.loaded
-    as_pruned = None
+    as_pruned = pruned
     if cell.judged_as_pruned or not cell.recovery_epochs:
         as_pruned = recalibrate(
             copy.deepcopy(pruned), loaded.data.train, loaded.device, seed=cell.seed, recipe=cell.workload.train
@@ -85,7 +85,9 @@ def _recover(inputs: CellInputs, decision: Decision, pruned: nn.Module, active: 
         observer=active.observer,
     )
     # Without recovery the result is the network as pruned, with its statistics estimated anew.
-    return PrunedNetworks(before=as_pruned, final=final if cell.recovery_epochs else as_pruned or final)
+    return PrunedNetworks(
+        before=as_pruned if cell.judged_as_pruned else None, final=final if cell.recovery_epochs else as_pruned
+    )
 
 
 def _store(record: Record, results: CellResults, active: ActiveJob) -> None:

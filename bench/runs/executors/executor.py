@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
+from itertools import chain
 from typing import Protocol
 
 from bench.errors import RequestError
@@ -102,19 +103,17 @@ def run_jobs(executor: Executor, jobs: Sequence[Job], settings: Settings, emit: 
 
     due = list(jobs)
     for retries_left in range(settings.max_retries, -1, -1):
-        first = retries_left == settings.max_retries
-        lost: list[Job] = []
-        for batch in [due] if first or not executor.retries_alone else [[job] for job in due]:
-            for job, end in _ends(executor, batch):
-                if isinstance(end, Outcome):
-                    outcome = end
-                else:
-                    outcome = record_loss(job, settings, executor.reason(end), again=retries_left > 0)
-                    if outcome.status == "failed" and retries_left:
-                        lost.append(job)
-                        continue
-                emit(Ended(id=job.id, outcome=outcome))
-                yield outcome
+        alone = executor.retries_alone and retries_left < settings.max_retries
+        batches, lost = [[job] for job in due] if alone else [due], list[Job]()
+        for job, end in chain.from_iterable(_ends(executor, batch) for batch in batches):
+            outcome = end
+            if not isinstance(outcome, Outcome):
+                outcome = record_loss(job, settings, executor.reason(outcome), again=retries_left > 0)
+                if outcome.status == "failed" and retries_left:
+                    lost.append(job)
+                    continue
+            emit(Ended(id=job.id, outcome=outcome))
+            yield outcome
         due = lost
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bench.interface.log import TrainingLog
-from bench.training.checkpoint import load_state, restore, restore_epoch, save_epoch, save_state
+from bench.training.checkpoint import restore, restore_epoch, save_epoch, save_state
 
 
 def truncate(path: Path) -> None:
@@ -86,7 +86,7 @@ def test_without_a_good_checkpoint_the_phase_starts_again(damage: Callable[[Path
     save_state(path, {"epoch": 1})
     for _ in range(2):  # a second one takes the place of what was set aside before
         damage(path)
-        assert load_state(path, log) is None
+        assert restore(path, dict, log) is None
         save_state(path, {"epoch": 1})
     assert len(log.notes) == 1
 
@@ -108,7 +108,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
 
     path, log = tmp_path / "found.pt", TrainingLog()
     save_state(path, {"x": Evil()})
-    assert load_state(path, log) is None
+    assert restore(path, dict, log) is None
     assert not (tmp_path / "ran").exists()
     assert "torch cannot read it (UnpicklingError)" in log.notes[0]
 
@@ -119,7 +119,7 @@ def test_folders_in_the_way_of_a_checkpoint_are_set_aside(tmp_path: Path) -> Non
         (tmp_path / name / "inside").mkdir(parents=True)
     for epoch in (1, 2):
         save_state(path, {"epoch": epoch})
-    assert load_state(path) == {"epoch": 2}
+    assert restore(path, dict) == {"epoch": 2}
 
 
 def test_a_write_that_was_cut_off_between_its_two_renames_costs_nothing(tmp_path: Path) -> None:

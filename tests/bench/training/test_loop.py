@@ -15,7 +15,7 @@ from bench.interface.cell import Recipe
 from bench.interface.log import Observer, TrainingLog
 from bench.interface.method import Search
 from bench.interface.task import TrainVal
-from bench.training.checkpoint import load_state, save_state
+from bench.training.checkpoint import restore, save_state
 from bench.training.context import search_context, search_steps
 from bench.training.device import resolve_device, resolve_precision, stage_seed
 from bench.training.evaluate import recalibrate
@@ -86,10 +86,10 @@ def test_a_checkpoint_of_another_phase_is_not_resumed(data: Any, tmp_path: Path)
 
 def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "state.pt"
-    assert load_state(path) is None
+    assert restore(path, dict) is None
     save_state(path, {"epoch": 1, "t": torch.arange(3)})
     save_state(path, {"epoch": 2, "t": torch.arange(4)})
-    assert load_state(path)["epoch"] == 2  # pyright: ignore[reportOptionalSubscript]
+    assert restore(path, dict)["epoch"] == 2  # pyright: ignore[reportOptionalSubscript]
     assert sorted(p.name for p in path.parent.iterdir()) == ["state.pt", "state.pt.previous"]
 
 

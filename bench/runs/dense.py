@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, save_model
 from torch import nn
 
 from bench.errors import CellError
@@ -20,6 +20,7 @@ from bench.interface.log import TrainingLog
 from bench.runs.tracked import ActiveJob, Result
 from bench.runs.workload import load_workload
 from bench.structure.measure import count_macs
+from bench.structure.state import load_state
 from bench.tracking.mlflow_store import Tracker
 from bench.training.checkpoint import restore
 from bench.training.loop import Phase, train
@@ -98,5 +99,5 @@ def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module, fingerprint: st
         )
     model = copy.deepcopy(like)
     with tracker.artifact(state.run_id, "model") as folder:
-        load_model(model, str(folder / "model.safetensors"))
+        load_state(model, load_file(folder / "model.safetensors"))
     return DenseNetwork(model, facts["metrics"], facts["trajectory"])

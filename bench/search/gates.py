@@ -17,19 +17,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from bench.errors import RequestError
+from bench.structure.compiled import is_compiled
 from bench.structure.layers import require_rule
 from bench.structure.shadow import hide, unhide
 
 if TYPE_CHECKING:
-    from bench.structure.groups import ChannelGroup, Member, Structure
-
-GateSide = Literal["producer", "consumer"]
+    from bench.structure.groups import ChannelGroup, GateSide, Member, Structure
 
 
 class Gates:
@@ -41,13 +41,19 @@ class Gates:
     consumers read, at the last affine layer before them; there a zero makes the channel exactly zero (the
     norm's shift included), so that removing it changes nothing. On the consumer side it acts on the columns of
     the layers that read the group: convolutions and linear layers, not depthwise convolutions, which the
-    channels run through.
+    channels run through. A group that is exact on one side alone (`ChannelGroup.exact`) is gated there, whatever
+    `side` says: behind a sigmoid a channel that is zeroed at its producer is not zero where it is read.
 
     Raises:
-        ValueError: an unknown side, or a norm without affine parameters where a factor belongs.
+        ValueError: an unknown side.
+        RequestError: a network that is compiled, whose gates would be ignored.
     """
 
     def __init__(self, model: nn.Module, graph: Structure, side: GateSide = "producer") -> None:
+        if is_compiled(model):
+            raise RequestError(
+                "a compiled network runs without its gates: put them on the network that torch.compile was given"
+            )
         if side not in ("producer", "consumer"):
             raise ValueError(f"unknown side {side!r}; available: consumer, producer")
         self.graph = graph
@@ -55,16 +61,15 @@ class Gates:
         self._modules = dict(model.named_modules())
         self._factors: dict[str, torch.Tensor] = {}  # by group, one value a bundle
         self._presence: dict[str, torch.Tensor] = {}
-        self._parts: dict[str, list[tuple[ChannelGroup, Member]]] = {}
+        self._parts: dict[str, dict[GateSide, list[tuple[ChannelGroup, Member]]]] = {}
         for group in graph.groups:
-            for member in group.gates if side == "producer" else group.consumers:
-                if getattr(self._modules[member.module], "weight", None) is None:
-                    raise ValueError(f"group {group.name}: {member.module} has no affine parameters to gate")
-                self._parts.setdefault(member.module, []).append((group, member))
+            where = group.side(side)
+            for member in group.at(where):
+                self._parts.setdefault(member.module, {}).setdefault(where, []).append((group, member))
         self._blocks: dict[str, list[str]] = {}
         for block in graph.blocks:
             self._blocks.setdefault(block.gate, []).append(block.name)
-        self._rows: dict[tuple[str, torch.device], torch.Tensor | None] = {}
+        self._rows: dict[tuple[str, GateSide, torch.device], torch.Tensor | None] = {}
         self._handles: list[Any] = []
         for name in dict.fromkeys((*self._parts, *self._blocks)):
             module = self._modules[name]
@@ -128,11 +133,13 @@ class Gates:
     def _gated(self, name: str, module: nn.Module) -> dict[str, torch.Tensor]:
         weight: torch.Tensor = module._parameters["weight"]  # pyright: ignore[reportAssignmentType]
         bias = module._parameters.get("bias")
-        vector = self._vector(name, weight)
-        changed = vector is not None
-        if vector is not None:
-            weight = require_rule(module).scaled(module, weight, vector, columns=self.side == "consumer")
-            bias = bias * vector if bias is not None and self.side == "producer" else bias
+        changed = False
+        for side in self._parts.get(name, ()):
+            vector = self._vector(name, side, weight)
+            if vector is not None:
+                changed = True
+                weight = require_rule(module).scaled(module, weight, vector, columns=side == "consumer")
+                bias = bias * vector if bias is not None and side == "producer" else bias
         for block in self._blocks.get(name, ()):
             if block in self._presence:
                 changed = True
@@ -142,14 +149,14 @@ class Gates:
             return {}
         return {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
 
-    def _vector(self, name: str, like: torch.Tensor) -> torch.Tensor | None:
-        """One factor per channel of the layer's gated side: [n]."""
-        parts = [(g, m) for g, m in self._parts.get(name, ()) if g.name in self._factors]
+    def _vector(self, name: str, side: GateSide, like: torch.Tensor) -> torch.Tensor | None:
+        """One factor per channel of a gated side of a layer: [n]."""
+        parts = [(g, m) for g, m in self._parts[name][side] if g.name in self._factors]
         if not parts:
             return None
         whole = len(parts) == 1 and parts[0][1].rows.size == parts[0][1].of
         values = [self._factors[group.name] for group, _ in parts]
-        key = ("+".join((name, *(group.name for group, _ in parts))), like.device)
+        key = ("+".join((name, *(group.name for group, _ in parts))), side, like.device)
         if key not in self._rows:
             index = torch.full((parts[0][1].of,), sum(g.n_bundles for g, _ in parts))
             offset = 0

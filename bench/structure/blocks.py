@@ -7,130 +7,114 @@ are modules that are called once with one tensor, keep its 4-D shape and hold a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
-from bench.structure.groups import Block, Pruning
+from bench.structure.copies import borrowed
+from bench.structure.groups import Block
 from bench.structure.layers import convolves, rule_of
+from bench.structure.recorder import Call, Record
 from bench.structure.shortcut import ACTIVATIONS
-from bench.structure.tensors import tensors_in
-from bench.structure.verify import Probe
+from bench.structure.ties import shared_tensors
+from bench.structure.verify import FAILURES
 
 LAST = 4  # affine layers tried per block, from the end
+SHARES = "shares layers or weights with the rest of the network"
 
 
-@dataclass(frozen=True)
-class _Call:
-    """How a module was called: the shape of its one tensor, and whatever else it was given."""
+def find_blocks(
+    model: nn.Module, record: Record, generator: torch.Generator
+) -> tuple[tuple[Block, ...], list[tuple[str, str]]]:
+    """The removable blocks in the order of their calls, and those that would be but for what they share.
 
-    shape: tuple[int, ...]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-
-def find_blocks(probe: Probe) -> tuple[tuple[Block, ...], list[tuple[str, str]]]:
-    """The removable blocks in the order of their calls, and those that looked so but could not be replaced."""
+    Args:
+        model: a network whose numbers hide nothing (`bench.structure.verify.Probe`), on the CPU.
+        record: how its modules were called.
+    """
     blocks: list[Block] = []
-    for name, call in _calls(probe).items():
-        if not any(name.startswith(b.name + ".") for b in blocks):
-            block = _removable(probe, name, call)
-            if block is not None:
-                blocks.append(block)
-    failures = _failing(probe, blocks)
-    return tuple(block for block in blocks if block.name not in failures), list(failures.items())
+    shared: list[tuple[str, str]] = []
+    parts = _Shared(model)
+    for name, call in _candidates(model, record).items():
+        if any(name.startswith(b.name + ".") for b in blocks):
+            continue
+        block = _removable(model, name, call, generator)
+        if block is None:
+            continue
+        if parts.reach_out_of(name):
+            shared.append((name, SHARES))
+        else:
+            blocks.append(block)
+    return tuple(blocks), shared
 
 
-def _calls(probe: Probe) -> dict[str, _Call]:
-    """Candidates in the order of their calls, outermost first."""
-    order: list[str] = []
-    seen: dict[str, list[_Call | None]] = {}
-
-    def before(name: str) -> Callable[..., None]:
-        def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            order.append(name)
-            plain = bool(args) and isinstance(args[0], torch.Tensor)
-            plain = plain and len(list(tensors_in((*args, *kwargs.values())))) == 1
-            seen.setdefault(name, []).append(_Call(tuple(args[0].shape), args[1:], kwargs) if plain else None)
-
-        return note
-
-    def after(name: str) -> Callable[..., None]:
-        def check(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-            call = seen[name][-1]
-            if call is not None and (not isinstance(output, torch.Tensor) or tuple(output.shape) != call.shape):
-                seen[name][-1] = None
-
-        return check
-
-    handles = []
-    for name, module in probe.model.named_modules():
+def _candidates(model: nn.Module, record: Record) -> dict[str, Call]:
+    """Modules that are worth a try, in the order of their calls, outermost first."""
+    modules = dict(model.named_modules())
+    found: dict[str, Call] = {}
+    for name in record.entered:
+        module, calls = modules[name], record.calls[name]
         if not name or convolves(module) or isinstance(module, nn.Sequential):
             continue  # a Sequential adds nothing: at most it wraps the block
-        if any(convolves(m) for m in module.modules()):
-            handles.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
-            handles.append(module.register_forward_hook(after(name)))
-    probe.outputs(probe.model)
-    for handle in handles:
-        handle.remove()
-    result: dict[str, _Call] = {}
-    for name in dict.fromkeys(order):
-        call = seen[name][0]
-        if len(seen[name]) == 1 and call is not None and len(call.shape) == 4:
-            result[name] = call
-    return result
+        if len(calls) == 1 and calls[0] is not None and len(calls[0].shape) == 4:
+            if any(convolves(part) for part in module.modules()):
+                found[name] = calls[0]
+    return found
 
 
-def _removable(probe: Probe, name: str, call: _Call) -> Block | None:
-    module = probe.model.get_submodule(name)
+class _Shared:
+    """What modules of a network have in common with others."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._places: dict[nn.Module, list[str]] = {}
+        for name, module in model.named_modules(remove_duplicate=False):
+            self._places.setdefault(module, []).append(name)
+        self._ties = [[self._places[module][0] for module, _ in owners] for _, owners in shared_tensors(model)]
+
+    def reach_out_of(self, block: str) -> bool:
+        """Whether a module or parameter inside a block is also somewhere else."""
+        several = [names for names in (*self._places.values(), *self._ties) if len(names) > 1]
+        inside = [[name == block or name.startswith(block + ".") for name in names] for names in several]
+        return any(any(flags) and not all(flags) for flags in inside)
+
+
+def _removable(model: nn.Module, name: str, call: Call, generator: torch.Generator) -> Block | None:
+    module = model.get_submodule(name)
     _, channels, height, width = call.shape
     height, width = min(height, 8), min(width, 8)
     batch = max(1, 256 // (channels * height * width))
     # Enough noise of both signs, beyond 6, to tell all the activations and zero apart.
-    noise = torch.randn(batch, channels, height, width, generator=probe.generator) * 4
+    noise = torch.randn(batch, channels, height, width, generator=generator) * 4
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), noise.dtype)
+    noise = noise.to(dtype)
     targets = {key: function(noise) for key, function in ACTIVATIONS.items()}
     ran: list[nn.Module] = []
-    affine = [m for m in module.modules() if (rule := rule_of(m)) is not None and rule.ends_block]
-    handles = [m.register_forward_pre_hook(lambda m, args: ran.append(m)) for m in affine]
     paths = {m: f"{name}.{path}" for path, m in module.named_modules()}
-    try:
-        with torch.no_grad():
+    with borrowed(module), torch.no_grad():
+        for part in module.modules():
+            if (rule := rule_of(part)) is not None and rule.ends_block:
+                part.register_forward_pre_hook(lambda m, args: ran.append(m))
+        try:
             module(noise.clone(), *call.args, **call.kwargs)
-            for handle in handles:
-                handle.remove()
             for layer in list(dict.fromkeys(reversed(ran)))[:LAST]:
-                saved = [(p, p.detach().clone()) for p in layer.parameters(recurse=False)]
-                if not saved:
-                    continue
-                for p, _ in saved:
-                    p.zero_()
-                output = module(noise.clone(), *call.args, **call.kwargs)
-                for p, old in saved:
-                    p.copy_(old)
-                if not isinstance(output, torch.Tensor) or output.shape != noise.shape:
-                    return None
-                for key, target in targets.items():
-                    if torch.equal(output, target):
-                        return Block(name, key, paths[layer])
-    except (RuntimeError, ValueError, AssertionError):
-        return None  # the block insists on its input size
-    finally:
-        for handle in handles:
-            handle.remove()
+                activation = _without(module, layer, noise, call, targets)
+                if activation is not None:
+                    return Block(name, activation, paths[layer])
+        except FAILURES:
+            return None  # the block insists on its input size
     return None
 
 
-def _failing(probe: Probe, blocks: list[Block]) -> dict[str, str]:
-    def compare(some: list[Block]) -> str | None:
-        return probe.difference((), some, Pruning({}, tuple(block.name for block in some)))
-
-    failures: dict[str, str] = {}
-    if blocks and compare(blocks) is not None:
-        for block in blocks:
-            reason = compare([block])
-            if reason is not None:
-                failures[block.name] = reason
-    return failures
+def _without(
+    module: nn.Module, layer: nn.Module, noise: torch.Tensor, call: Call, targets: Mapping[str, torch.Tensor]
+) -> str | None:
+    """The activation that a block is once one of its layers gives zeros; None if it is none."""
+    with borrowed(layer):
+        for key, parameter in layer._parameters.items():
+            if parameter is not None:
+                layer._parameters[key] = nn.Parameter(torch.zeros_like(parameter))
+        output = module(noise.clone(), *call.args, **call.kwargs)
+    if not isinstance(output, torch.Tensor) or output.shape != noise.shape:
+        return None
+    return next((key for key, target in targets.items() if torch.equal(output, target)), None)

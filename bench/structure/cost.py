@@ -99,13 +99,16 @@ def bilinear_costs(
     modules) is a constant, of the block in which it is spent.
     """
     builder = _Terms(model, atoms, groups, blocks)
-    for name in dict.fromkeys((*atoms.order, *(side.module for side in atoms.sides))):
+    for name in dict.fromkeys((*atoms.order, *(side.module for side in atoms.sides if side.kind != "tensor"))):
         builder.add_layer(name)
-    inside = [atoms.macs.get(block.name, 0) for block in blocks]
+    for side in atoms.sides:
+        if side.kind == "tensor":
+            builder.add_tensor(side.module, side.ids.size)
+    inside = [atoms.record.inside.get(block.name, 0) for block in blocks]
     inside_params = [sum(p.numel() for p in builder.modules[block.name].parameters()) for block in blocks]
     total_params = sum(p.numel() for p in model.parameters())
     return (
-        Bilinear(builder.macs, len(groups), _unexplained(inside, atoms.macs.get("", 0), builder.spent)),
+        Bilinear(builder.macs, len(groups), _unexplained(inside, atoms.record.total, builder.spent)),
         Bilinear(builder.params, len(groups), _unexplained(inside_params, total_params, builder.owned)),
     )
 
@@ -121,6 +124,7 @@ class _Terms:
 
     def __init__(self, model: nn.Module, atoms: Atoms, groups: Sequence[ChannelGroup], blocks: Sequence[Block]) -> None:
         self.modules = dict(model.named_modules())
+        self._parameters = dict(model.named_parameters())
         self.positions = atoms.positions
         self.blocks = blocks
         self.macs: list[Term] = []
@@ -150,6 +154,18 @@ class _Terms:
             self.params.append(Term(len(own), 1, 1, {}, channels.constant, channels.counts, block))
             self.owned[block] += len(own) * self._pass_sizes[name]
         self._counted.update(id(p) for p in layer.parameters(recurse=False))
+
+    def add_tensor(self, name: str, channels: int) -> None:
+        """Add the entries of a parameter that no layer owns; buffers are no parameters."""
+        parameter = self._parameters.get(name)
+        if parameter is None or id(parameter) in self._counted:
+            return
+        own = self._channels(name, "tensor", channels)
+        block = self._block_of(name)
+        each = parameter.numel() // channels
+        self.params.append(Term(each, 1, 1, {}, own.constant, own.counts, block))
+        self.owned[block] += parameter.numel()
+        self._counted.add(id(parameter))
 
     def _add_kernel(self, name: str, layer: nn.Module, kernel: Kernel, block: int) -> None:
         runs_through = (name, "pass") in self._counts or kernel.depthwise

@@ -24,6 +24,7 @@ from bench.errors import ArchitectureError
 from bench.structure.groups import Pruning, checked_indices
 from bench.structure.layers import require_rule
 from bench.structure.shortcut import ACTIVATIONS
+from bench.structure.state import load_state, tensors_of
 from bench.structure.surgery import SideCut, SurgeryPlan, carry_out, network_facts, surgery_of
 
 FORMAT = "prunebench-architecture"
@@ -47,7 +48,7 @@ def save_pruned(directory: str | os.PathLike[str], smaller: nn.Module, pruning: 
         raise ValueError("the pruning does not belong to this network: it was made with another one")
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in smaller.state_dict().items()}
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors_of(smaller).items()}
     weights = save_tensors(tensors)
     document = {
         "format": FORMAT,
@@ -82,7 +83,7 @@ def load_pruned(directory: str | os.PathLike[str], model: nn.Module) -> nn.Modul
         )
     small = carry_out(model, _checked_plan(document, model, path), Pruning.from_dict(document))
     try:
-        small.load_state_dict(load_tensors(weights))
+        load_state(small, load_tensors(weights))
     except (RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()
         raise ArchitectureError(f"{folder}: weights do not fit the architecture: {first[-1].strip()}") from None
@@ -124,12 +125,10 @@ def _checked_plan(document: Mapping[str, Any], model: nn.Module, path: Path) -> 
     try:
         for name, sides in document["layers"].items():
             for kind, side in sides.items():
-                layer = modules.get(name)
-                if layer is None or kind not in ("out", "in", "pass"):
-                    raise ArchitectureError(f"{path}: the network has no layer {name!r} with a side {kind!r}")
-                if require_rule(layer).size(layer, kind) != side["size"]:  # TypeError: a layer without channels
+                axis = side.get("axis", 0)
+                if _size(model, modules, name, kind, axis, path) != side["size"]:
                     raise ArchitectureError(f"{path}: layer {name} does not have {side['size']} channels")
-                cut = SideCut(side["size"], checked_indices(side["kept"], side["size"], name))
+                cut = SideCut(side["size"], checked_indices(side["kept"], side["size"], name), axis)
                 plan.layers.setdefault(name, {})[kind] = cut
         for name, activation in document["blocks"].items():
             if not name or name not in modules or activation not in ACTIVATIONS:
@@ -138,6 +137,17 @@ def _checked_plan(document: Mapping[str, Any], model: nn.Module, path: Path) -> 
     except (KeyError, TypeError, AttributeError) as error:
         raise ArchitectureError(f"{path}: malformed ({error!r})") from None
     return plan
+
+
+def _size(model: nn.Module, modules: Mapping[str, nn.Module], name: str, kind: Any, axis: Any, path: Path) -> int:
+    """Channels on one side of a layer, or along one dimension of a tensor."""
+    if kind == "tensor":
+        tensor = dict((*model.named_parameters(), *model.named_buffers())).get(name)
+        if tensor is not None and isinstance(axis, int) and 0 <= axis < tensor.ndim:
+            return tensor.shape[axis]
+    elif name in modules and kind in ("out", "in", "pass"):
+        return require_rule(modules[name]).size(modules[name], kind)  # TypeError: a layer without channels
+    raise ArchitectureError(f"{path}: the network has no layer {name!r} with a side {kind!r}")
 
 
 def _digest(document: dict[str, Any]) -> str:

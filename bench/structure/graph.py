@@ -20,15 +20,15 @@ from torch import nn
 
 from bench.structure.blocks import find_blocks
 from bench.structure.cost import Bilinear, bilinear_costs
-from bench.structure.counted import require_counted
+from bench.structure.counted import require_counted, require_in_sight
 from bench.structure.coupling import couple
 from bench.structure.groups import Block, ChannelGroup, Member, Structure
 from bench.structure.layers import require_rule
 from bench.structure.protection import protected_layers
+from bench.structure.usable import usable
 from bench.structure.verify import Probe
 from bench.structure.walk import trace_atoms
 
-NOT_CALLED = "not called when the network runs in eval mode"
 Width = Any  # int, float or 0-dim tensor
 Widths = Mapping[Any, Width]  # by group or by group name
 
@@ -47,39 +47,45 @@ class PruningGraph(Structure):
     _params: Bilinear = field(repr=False)
 
     @classmethod
-    def trace(cls, model: nn.Module, example: torch.Tensor, protect: Iterable[str] = ()) -> PruningGraph:
+    def trace(
+        cls, model: nn.Module, example: torch.Tensor, protect: Iterable[str] = (), *, verify: bool = True
+    ) -> PruningGraph:
         """Find the groups and blocks of `model`; the model is not changed.
 
         Args:
-            model: any network whose forward takes one tensor. Traced in eval mode, on the CPU, on a copy.
+            model: any network whose forward takes one tensor. It is run in eval mode where it is.
             example: one input batch, e.g. [1, 3, 32, 32]; MACs are those of this batch.
             protect: names or patterns (`decoder.*`) of modules; the output channels of the layers that they are, or
                 hold, stay.
+            verify: hold random prunings to masked networks and to the counter. False, in half the time, is for a
+                network that has passed before, unchanged.
 
         Raises:
             RequestError: `protect` names no layer of the network, or its multiply-adds cannot be counted: the cost
                 model must agree with the counter on `model` itself, whole and with random channels removed.
         """
         layers = protected_layers(model, protect)
-        example = example.detach().to("cpu")
+        example = usable(model, example)
         probe = Probe(model, example)
-        with torch.enable_grad():
-            atoms = trace_atoms(probe.model, example, layers)
+        atoms = trace_atoms(model, example, layers)
         coupled = couple(atoms)
-        failures = probe.failing(coupled.groups)
+        groups, failures = probe.verified(coupled.groups) if verify else (coupled.groups, {})
         whole = coupled.whole
         for group in coupled.groups:
             if group.name in failures:
-                whole |= {m.module: failures[group.name] for m in group.members if m.kind != "in"}
-        groups = tuple(group for group in coupled.groups if group.name not in failures)
-        blocks, block_failures = find_blocks(probe)
-        skipped = [*coupled.skipped, *failures.items(), *block_failures]
-        skipped += [(name, NOT_CALLED) for name in atoms.unreached]
-        whole |= dict.fromkeys(atoms.unreached, NOT_CALLED)
-        macs, params = bilinear_costs(probe.model, atoms, groups, blocks)
+                whole |= {m.module: failures[group.name] for m in group.members if m.kind in ("out", "pass")}
+        blocks, shared = find_blocks(probe.model, atoms.record, probe.generator)
+        if verify:
+            blocks, failed = probe.removable(blocks)
+            shared += failed
+        skipped = [*coupled.skipped, *failures.items(), *shared, *atoms.unreached.items()]
+        whole |= atoms.unreached
+        macs, params = bilinear_costs(model, atoms, groups, blocks)
         kind = f"{type(model).__module__}.{type(model).__qualname__}"
         graph = cls(groups, blocks, tuple(skipped), whole, kind, tuple(example.shape), macs, params)
-        require_counted(model, example, atoms, graph, graph.macs)
+        require_in_sight(model, atoms.record.uncounted)
+        if verify:
+            require_counted(model, example, atoms, graph, graph.macs)
         return graph
 
     def macs(self, widths: Widths | None = None, blocks: Mapping[str, Any] | None = None) -> Any:

@@ -12,9 +12,11 @@ import torch
 
 from bench.errors import ArchitectureError
 
-SideKind = Literal["out", "in", "pass"]
+SideKind = Literal["out", "in", "pass", "tensor"]
 """A side of a layer: the weight rows that make channels, the columns that read them, or the per-channel parameters of a
-norm, a PReLU or a depthwise convolution that channels run through."""
+norm, a PReLU or a depthwise convolution that channels run through. "tensor": a parameter or buffer of a module that is
+no known layer, with one entry a channel."""
+GateSide = Literal["producer", "consumer"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +27,12 @@ class Member:
     """
 
     module: str
+    """The layer's name; that of the parameter or buffer where the kind is "tensor"."""
     kind: SideKind
     rows: np.ndarray  # int64 [bundles, rows per bundle]
     of: int  # channels on that side, this group's and others
+    axis: int = 0
+    """Of a tensor, the dimension that holds the channels."""
 
     @property
     def channels(self) -> str:
@@ -58,6 +63,9 @@ class ChannelGroup:
     members: tuple[Member, ...]
     gates: tuple[Member, ...]
     """The producers and passes right before the consumers: a factor there scales what every consumer reads."""
+    exact: tuple[GateSide, ...] = ("producer", "consumer")
+    """Where zeroing the channels computes what removing them does: at `gates`, in the columns of `consumers`, or both.
+    Behind a sigmoid a channel that is zeroed at its producer is not zero where it is read."""
 
     @property
     def n_bundles(self) -> int:
@@ -68,6 +76,14 @@ class ChannelGroup:
     def producers(self) -> tuple[Member, ...]:
         """Convolutions and linear layers whose weight rows make the channels."""
         return tuple(m for m in self.members if m.kind == "out")
+
+    def side(self, wanted: GateSide) -> GateSide:
+        """`wanted` where it is exact, else the other one."""
+        return wanted if wanted in self.exact else self.exact[0]
+
+    def at(self, side: GateSide) -> tuple[Member, ...]:
+        """The members at which channels are zeroed or scaled on a side."""
+        return self.gates if side == "producer" else self.consumers
 
     @property
     def passes(self) -> tuple[Member, ...]:

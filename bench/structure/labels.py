@@ -7,8 +7,10 @@ meet something which pruning would change are *frozen*, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -22,12 +24,22 @@ class NotFollowed(Exception):
 
 
 @dataclass(frozen=True)
+class Raw:
+    """A parameter or buffer of several dimensions, of which nothing has said yet along which the channels lie."""
+
+    name: str
+    axes: tuple[int | None, ...]
+    """By dimension of the value, the tensor's dimension that it is."""
+
+
+@dataclass(frozen=True)
 class Value:
     """A traced tensor: its shape, and labels that broadcast to it (size 1 where the label does not vary)."""
 
     shape: tuple[int, ...]
     labels: np.ndarray  # int64 [d_0, …], d_i in {1, shape[i]}
     tails: frozenset[str] = frozenset()  # the affine layers whose output this is, activations aside
+    raw: Raw | None = None
 
 
 @dataclass
@@ -37,6 +49,8 @@ class LayerSide:
     module: str
     kind: SideKind
     ids: np.ndarray
+    axis: int = 0
+    """Of a tensor, the dimension that holds the channels."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +67,17 @@ class Labels:
 
     Args:
         protect: layers whose output channels stay.
+        leading: numbers of the splits of a channel dimension of which parts stay whole.
     """
 
-    def __init__(self, protect: Iterable[str] = ()) -> None:
+    def __init__(self, protect: Iterable[str] = (), leading: Iterable[int] = ()) -> None:
         self.protect = frozenset(protect)
+        self.leading = frozenset(leading)
+        self.splits: list[np.ndarray] = []
+        """Labels of each channel dimension that was split in two."""
+        self.operands: dict[Any, list[tuple[int, ...]]] = {}
+        """By autograd node of a concatenation, the shapes of all that it was given."""
+        self.lenient = False
         self.count = 0
         self.sides: dict[tuple[str, SideKind], LayerSide] = {}
         self.positions: dict[str, int] = {}
@@ -86,7 +107,27 @@ class Labels:
 
     def freeze(self, ids: np.ndarray, reason: str) -> None:
         """Channels that must stay, and why."""
-        self._frozen.append((np.unique(ids), reason))
+        if not self.lenient:
+            self._frozen.append((np.unique(ids), reason))
+
+    def split(self, ids: np.ndarray) -> bool:
+        """Note a split of a channel dimension; whether its parts stay whole, and not the same of each part."""
+        self.splits.append(np.unique(ids))
+        return len(self.splits) - 1 in self.leading
+
+    def collapsed(self, of_label: np.ndarray, frozen: Mapping[int, str]) -> set[int]:
+        """Numbers of the splits whose channels cannot be pruned: they are frozen, or can only go together."""
+        atoms = [set(np.unique(of_label[ids]).tolist()) for ids in self.splits]
+        return {i for i, own in enumerate(atoms) if len(own) < 2 or any(atom in frozen for atom in own)}
+
+    @contextmanager
+    def leniently(self) -> Iterator[None]:
+        """While it is entered, nothing is frozen: what nobody reads may change."""
+        self.lenient = True
+        try:
+            yield
+        finally:
+            self.lenient = False
 
     def atoms(self) -> tuple[np.ndarray, dict[int, str]]:
         """([labels] -> atom, reasons by frozen atom)."""
@@ -129,6 +170,19 @@ class Labels:
             self.sides[name, kind] = LayerSide(name, kind, ids)
         else:
             self.link(known.ids, ids)
+
+    def tensor(self, name: str, axis: int, n: int) -> np.ndarray:
+        """Labels of the `n` channels along `axis` of a parameter or buffer that no layer owns."""
+        known = self.sides.get((name, "tensor"))
+        if known is None:
+            known = self.sides[name, "tensor"] = LayerSide(name, "tensor", self.fresh(n), axis)
+        elif known.axis != axis:
+            reason = f"parameter {name} holds channels along two dimensions"
+            self.freeze(known.ids, reason)
+            other = self.fresh(n)
+            self.freeze(other, reason)
+            return other
+        return known.ids
 
     def multiplied(self, name: str, positions: int) -> None:
         """Note that a call of a layer multiplies its kernel `positions` times."""

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 import torch.nn as nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from bench.structure.groups import SideKind
 from bench.structure.labels import Labels, LayerCall, Value, along, channel_labels
@@ -101,6 +102,13 @@ class LayerRule:
             if tensor is not None:
                 tensor[where] = 0
 
+    def zero_columns(self, layer: Any, columns: torch.Tensor) -> None:
+        """Make the layer read nothing of its input channels `columns`; its weight is replaced."""
+        factors = torch.ones(self.size(layer, "in"), dtype=layer.weight.dtype, device=layer.weight.device)
+        factors[columns] = 0
+        weight = self.scaled(layer, layer.weight.detach(), factors, columns=True)
+        layer.weight = nn.Parameter(weight, layer.weight.requires_grad)
+
     def scaled(self, layer: Any, weight: torch.Tensor, factors: torch.Tensor, *, columns: bool) -> torch.Tensor:
         """`weight` with a factor [n] on each row, or on each column."""
         return weight * factors
@@ -151,6 +159,16 @@ def makes_channels(module: nn.Module) -> bool:
     """Whether a module is a convolution or a linear layer, or another whose weight rows make channels."""
     rule = rule_of(module)
     return rule is not None and rule.makes_channels
+
+
+def computes_weight(module: nn.Module) -> bool:
+    """Whether a layer's weight or bias is no parameter of its own but computed from others when it runs.
+
+    As under `torch.nn.utils.parametrize`, `weight_norm`, `spectral_norm` and the masks of `torch.nn.utils.prune`.
+    """
+    if not makes_channels(module):
+        return False
+    return any(key in module.__dict__ or is_parametrized(module, key) for key in ("weight", "bias"))
 
 
 def convolves(module: nn.Module) -> bool:
@@ -221,9 +239,12 @@ class ConvolutionRule(LayerRule):
     def size(self, layer: Any, kind: SideKind) -> int:
         return layer.in_channels if kind == "in" else layer.out_channels
 
+    def channel_axis(self, layer: Any, ndim: int) -> int:
+        return ndim - len(tuple(layer.kernel_size)) - 1  # 0 where there is no batch dimension
+
     def label(self, layer: Any, call: LayerCall, value: Value | None, labels: Labels) -> Value:
         kernel = self.kernel(layer)
-        axis = len(call.in_shape) - len(tuple(layer.kernel_size)) - 1  # 0 where the input has no batch dimension
+        axis = self.channel_axis(layer, len(call.in_shape))
         shape = self.kernel_shape(call)
         labels.multiplied(call.name, math.prod(shape) // shape[axis])
         ids = labels.reads(call.name, value, axis, kernel.n_in)
@@ -401,6 +422,7 @@ class LayerNormRule(LayerRule):
     """Normalises over channels: what is left of them would change if one went."""
 
     def label(self, layer: Any, call: LayerCall, value: Value | None, labels: Labels) -> Value | None:
-        if value is not None and value.labels.size > 1:
+        last = () if value is None else value.labels.shape[-len(tuple(getattr(layer, "normalized_shape", (0,)))) :]
+        if value is not None and any(n > 1 for n in last):
             labels.freeze(value.labels, f"{type(layer).__name__} {call.name} normalises over the channels")
         return value

@@ -15,6 +15,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.benchmark import Timer
 
+from bench.structure.compiled import eagerly
 from bench.structure.counter import MacsCounter
 from bench.structure.tensors import tensors_in
 
@@ -48,8 +49,8 @@ def count_macs(model: nn.Module, example: torch.Tensor) -> int:
         model: any network; left as it was, training mode included.
         example: one input batch, on the model's device.
     """
-    with evaluating(model), MacsCounter() as counter:
-        model(example)
+    with evaluating(model), eagerly(model), MacsCounter() as counter:
+        model(example.clone())  # a network may change its input in place
     return counter.total
 
 

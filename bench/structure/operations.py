@@ -10,12 +10,13 @@ networks differ, and its groups are left whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bench.structure.labels import Labels, NotFollowed, Value, along, channel_labels
+from bench.structure.labels import Labels, NotFollowed, Raw, Value, along, channel_labels
 
 Inputs = Sequence["Value | None"]
 """Labels of an operation's operands; None for a constant."""
@@ -26,7 +27,7 @@ Rule = Callable[[Labels, Any, Inputs, Shapes], Outputs]
 """(labels, autograd node, inputs, shapes of the results) -> labels of the results; raises NotFollowed."""
 
 MIXING = ("mm", "bmm", "addmm", "baddbmm", "scaleddotproduct", "einsum", "convolution", "nativelayernorm",
-          "nativegroupnorm", "sort", "topk", "fft", "gridsampler")  # fmt: skip
+          "nativegroupnorm", "sort", "topk", "fft", "gridsampler", "cdist")  # fmt: skip
 """Beginnings of the names of operations that mix what they are given: without one channel the rest changes."""
 
 _RULES: dict[str, Rule] = {}
@@ -76,6 +77,9 @@ def tails(node: Any, values: Sequence[Value]) -> frozenset[str]:
 def elementwise(labels: Labels, values: Sequence[Value], shape: tuple[int, ...]) -> Value:
     """Operands are broadcast together; pooling and resizing count here too: they keep the channels."""
     rank = len(shape)
+    if len(values) == 1 and values[0].raw is not None and len(values[0].shape) == rank:
+        return replace(values[0], shape=shape)
+    values = _resolved(labels, values, shape)
     aligned: list[np.ndarray] = []
     for value in values:
         if len(value.shape) > rank:
@@ -99,6 +103,27 @@ def elementwise(labels: Labels, values: Sequence[Value], shape: tuple[int, ...])
     return Value(shape, main)
 
 
+def _resolved(labels: Labels, values: Sequence[Value], shape: tuple[int, ...]) -> list[Value]:
+    """The operands, with channels for the parameters that meet channels along one of their dimensions."""
+    rank = len(shape)
+    axes = {v.labels.ndim - a for v in values if v.raw is None for a, n in enumerate(v.labels.shape) if n > 1}
+    if len(axes) != 1:
+        return list(values)
+    (back,) = axes  # counted from the last dimension
+    result: list[Value] = []
+    for value in values:
+        place = len(value.shape) - back
+        if value.raw is None or place < 0 or value.shape[place] != shape[rank - back] or value.shape[place] == 1:
+            result.append(value)
+            continue
+        axis = value.raw.axes[place]
+        if axis is None:
+            raise NotFollowed
+        ids = labels.tensor(value.raw.name, axis, value.shape[place])
+        result.append(Value(value.shape, along(ids, place, len(value.shape))))
+    return result
+
+
 @operation("mean", "sum", "amax", "amin", "max", "min", "var", "std", "logsumexp", "prod")
 def reduction(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     (value,) = [v for v in inputs if v is not None]
@@ -112,26 +137,53 @@ def reduction(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outp
             raise NotFollowed
         ids = value.labels
         if any(ids.shape[a] > 1 for a in axes):
-            raise NotFollowed
+            ids = _linked(labels, ids, axes)
         if len(shape) < rank:
             ids = ids.reshape([n for a, n in enumerate(ids.shape) if a not in axes])
         result.append(Value(shape, ids))
     return result
 
 
+def _linked(labels: Labels, ids: np.ndarray, axes: Iterable[int]) -> np.ndarray:
+    """`ids` with those along `axes` linked and the first in place of all; for what mixes them along there.
+
+    Raises:
+        NotFollowed: they vary along no other dimension, so that all channels would be mixed.
+    """
+    if not any(n > 1 for a, n in enumerate(ids.shape) if a not in axes):
+        raise NotFollowed
+    for axis in axes:
+        if ids.shape[axis] > 1:
+            first = ids.take([0], axis)
+            labels.link(first, ids)
+            ids = first
+    return ids
+
+
+@operation("nativebatchnorm", "cudnnbatchnorm", "miopenbatchnorm", "batchnormimplindex")
+def batch_norm(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    """A norm outside of known layers: its scale, shift and statistics go with the channels."""
+    value, *vectors = inputs
+    ids = None if value is None else channel_labels(value, 1, value.shape[1])
+    if value is None or ids is None:
+        raise NotFollowed
+    for vector in vectors:
+        if vector is not None:
+            labels.link(vector.labels, ids)
+    return [Value(shapes[0], value.labels), *[None] * (len(shapes) - 1)]
+
+
 @operation("cat")
 def concatenation(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     shape = shapes[0]
     axis = _signed(node._saved_dim) % len(shape)
-    left = shape[axis] - sum(v.shape[axis] for v in inputs if v is not None)
-    if sum(v is None for v in inputs) > 1:
-        raise NotFollowed
+    sizes = _sizes(labels, node, inputs, axis, shape[axis])
     parts: list[np.ndarray] = []
-    for value in inputs:
+    for value, size in zip(inputs, sizes, strict=True):
         if value is None:  # a constant part: its channels stay
-            ids = labels.fresh(left)
+            ids = labels.fresh(size)
             labels.freeze(ids, "a constant is concatenated")
-            parts.append(ids.reshape([left if a == axis else 1 for a in range(len(shape))]))
+            parts.append(ids.reshape([size if a == axis else 1 for a in range(len(shape))]))
         else:
             parts.append(value.labels)
     elsewhere = np.broadcast_shapes(*([1 if a == axis else n for a, n in enumerate(p.shape)] for p in parts))
@@ -145,10 +197,20 @@ def concatenation(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> 
         for part in parts[1:]:
             labels.link(parts[0], part)
         return [Value(shape, parts[0])]
-    sizes = [left if v is None else v.shape[axis] for v in inputs]
     spread = [np.broadcast_to(p, [n if a == axis else 1 for a in range(len(shape))])
               for p, n in zip(parts, sizes, strict=True)]  # fmt: skip
     return [Value(shape, np.concatenate(spread, axis))]
+
+
+def _sizes(labels: Labels, node: Any, inputs: Inputs, axis: int, total: int) -> list[int]:
+    """How much each operand of a concatenation adds to it."""
+    known = labels.operands.get(node)
+    if known is not None and len(known) == len(inputs):
+        return [shape[axis] for shape in known]
+    if sum(v is None for v in inputs) > 1:
+        raise NotFollowed
+    left = total - sum(v.shape[axis] for v in inputs if v is not None)
+    return [left if v is None else v.shape[axis] for v in inputs]
 
 
 @operation("stack")
@@ -191,9 +253,17 @@ def unbind(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs
 def slicing(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     (value,) = [v for v in inputs if v is not None]
     axis = _signed(node._saved_dim) % len(value.shape)
-    if value.labels.shape[axis] > 1 and shapes[0][axis] != value.shape[axis]:
-        raise NotFollowed  # the bounds are written in the network's code
-    return [Value(shapes[0], value.labels)]
+    if value.labels.shape[axis] == 1 or shapes[0][axis] == value.shape[axis]:
+        return [Value(shapes[0], value.labels)]
+    n, step = value.shape[axis], int(node._saved_step)
+    start, end, _ = slice(_signed(node._saved_start), min(_signed(node._saved_end), n)).indices(n)
+    if step != 1 or value.labels.size != n:
+        raise NotFollowed
+    # If the bounds follow from the number of channels, they are the same part of it when channels go: as many from
+    # each part. If they are written in the code, the check of the traced network finds that out.
+    part = math.gcd(start, end, n)
+    labels.link_columns(value.labels.reshape(-1, part))
+    return [Value(shapes[0], value.labels.take(range(start, end), axis))]
 
 
 @operation("constantpadnd")
@@ -247,7 +317,8 @@ def permutation(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Ou
         a, b = (_signed(node._saved_dim0), _signed(node._saved_dim1)) if given else (0, -1)
         a, b = a % rank, b % rank
         order[a], order[b] = order[b], order[a]
-    return [Value(shapes[0], value.labels.transpose(order))]
+    raw = value.raw and Raw(value.raw.name, tuple(value.raw.axes[a] for a in order))
+    return [Value(shapes[0], value.labels.transpose(order), raw=raw)]
 
 
 @operation("view", "unsafeview", "reshapealias", "reshape", "squeeze", "unsqueeze", "flatten", "alias", "clone")
@@ -271,11 +342,27 @@ def reshape(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Output
             moved = first
     for before, after in pieces:
         split = [a for a in after if moved.shape[a] > 1]
-        if sum(ids.shape[a] > 1 for a in before) == 1:
-            # One channel dimension split as (g, m): the same offsets in each of the g parts stay.
-            for axis in split[:-1]:
-                labels.link(moved.take([0], axis), moved)
-    return [Value(shapes[0], moved)]
+        if sum(ids.shape[a] > 1 for a in before) == 1 and len(split) > 1:
+            # One channel dimension split as (g, m). If g is written in the code, the same offsets in each of the g
+            # parts stay; if m is, parts stay whole.
+            if labels.split(moved):
+                moved = _linked(labels, moved, split[1:])
+            else:
+                for axis in split[:-1]:
+                    labels.link(moved.take([0], axis), moved)
+    return [replace(value, shape=shapes[0], labels=moved, raw=_raw(value, pieces, shapes[0]))]
+
+
+def _raw(value: Value, pieces: Sequence[tuple[list[int], list[int]]], shape: tuple[int, ...]) -> Raw | None:
+    """The dimensions of a parameter after a view, as far as they are still there one by one."""
+    if value.raw is None:
+        return None
+    axes: list[int | None] = [None] * len(shape)
+    for before, after in pieces:
+        old, new = [a for a in before if value.shape[a] > 1], [a for a in after if shape[a] > 1]
+        if len(old) == len(new) == 1:
+            axes[new[0]] = value.raw.axes[old[0]]
+    return Raw(value.raw.name, tuple(axes))
 
 
 @operation("repeat")
@@ -292,12 +379,105 @@ def repetition(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Out
 def along_dimension(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     """Softmax and the like: each channel keeps its own result unless they run over the channels."""
     (value,) = [v for v in inputs if v is not None]
-    if value.labels.shape[_signed(node._saved_dim) % len(value.shape)] > 1:
+    axis = _signed(node._saved_dim) % len(value.shape)
+    if value.labels.shape[axis] > 1:
+        _linked(labels, value.labels, {axis})
+    return [Value(shapes[0], value.labels)]
+
+
+@operation("flip")
+def flipping(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    (value,) = [v for v in inputs if v is not None]
+    axes = [_signed(d) % len(value.shape) for d in node._saved_dims]
+    return [Value(shapes[0], np.flip(value.labels, axes))]
+
+
+@operation("roll")
+def rolling(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    (value,) = [v for v in inputs if v is not None]
+    axes = [_signed(d) % len(value.shape) for d in node._saved_dims]
+    if not axes or any(value.labels.shape[a] > 1 for a in axes):
+        raise NotFollowed  # how far is written in the network's code
+    return [Value(shapes[0], value.labels)]
+
+
+@operation("fftr2c", "fftc2r", "fftc2c")
+def fourier(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    (value,) = [v for v in inputs if v is not None]
+    if any(value.labels.shape[_signed(d) % len(value.shape)] > 1 for d in node._saved_dim):
         raise NotFollowed
     return [Value(shapes[0], value.labels)]
 
 
-@operation("index", "indexselect", "gather", "roll", "flip", "channelshuffle", "asstrided")
+@operation("viewasreal")
+def view_as_real(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    (value,) = [v for v in inputs if v is not None]
+    return [Value(shapes[0], value.labels[..., None])]
+
+
+@operation("viewascomplex")
+def view_as_complex(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    (value,) = [v for v in inputs if v is not None]
+    if value.labels.shape[-1] > 1:
+        raise NotFollowed
+    return [Value(shapes[0], value.labels[..., 0])]
+
+
+@operation("gridsampler2d", "gridsampler3d", "cudnngridsampler")
+def grid_sample(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    """The image keeps its channels; where it is read from is read whole."""
+    image, grid = inputs
+    if grid is not None:
+        labels.freeze(grid.labels, "where a grid is sampled is read from all its channels")
+    return [None if image is None else Value(shapes[0], image.labels)]
+
+
+@operation("glu")
+def gated_linear_unit(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    """One half times the sigmoid of the other: channels meet one to one."""
+    (value,) = [v for v in inputs if v is not None]
+    axis = _signed(node._saved_dim) % len(value.shape)
+    if value.labels.shape[axis] == 1:
+        return [Value(shapes[0], value.labels)]
+    first, second = np.split(value.labels, 2, axis)
+    labels.link(first, second)
+    return [Value(shapes[0], first)]
+
+
+@operation("im2col")
+def unfold(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    """Each channel becomes one for every place of the kernel, next to each other."""
+    (value,) = [v for v in inputs if v is not None]
+    ids = channel_labels(value, -3, value.shape[-3])
+    if ids is None:
+        raise NotFollowed
+    size = math.prod(node._saved_kernel_size)
+    return [Value(shapes[0], along(np.repeat(ids, size), len(shapes[0]) - 2, len(shapes[0])))]
+
+
+@operation("col2im")
+def fold(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    (value,) = [v for v in inputs if v is not None]
+    ids = channel_labels(value, -2, value.shape[-2])
+    if ids is None:
+        raise NotFollowed
+    parts = ids.reshape(-1, math.prod(node._saved_kernel_size))
+    labels.link_rows(parts)
+    return [Value(shapes[0], along(parts[:, 0], len(shapes[0]) - 3, len(shapes[0])))]
+
+
+@operation("channelshuffle")
+def channel_shuffle(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    (value,) = [v for v in inputs if v is not None]
+    ids = channel_labels(value, -3, value.shape[-3])
+    if ids is None:
+        raise NotFollowed
+    parts = ids.reshape(int(node._saved_groups), -1)
+    labels.link_columns(parts)
+    return [Value(shapes[0], along(parts.T.ravel(), -3, len(shapes[0])))]
+
+
+@operation("index", "indexselect", "gather", "asstrided")
 def reordering(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     raise NotFollowed
 

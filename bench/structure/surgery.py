@@ -17,10 +17,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.structure.groups import Block, ChannelGroup, Pruning, SideKind, Structure
-from bench.structure.layers import require_rule
+from bench.structure.copies import duplicate
+from bench.structure.groups import Block, ChannelGroup, GateSide, Pruning, SideKind, Structure
+from bench.structure.layers import require_rule, select
 from bench.structure.shadow import gated
 from bench.structure.shortcut import Shortcut
+from bench.structure.state import tensors_of
+from bench.structure.ties import shared_tensors, tie_again
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class SideCut:
     """Channels before the cut."""
     kept: list[int]
     """Ascending."""
+    axis: int = 0
+    """Of a tensor, the dimension that is cut."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Surgery:
 
 def surgery_of(model: nn.Module) -> Surgery | None:
     """How `model` was pruned; None for a network that was not."""
-    return getattr(model, "surgery", None)
+    return getattr(model, "surgery", None) or getattr(model, "meta", {}).get("surgery")
 
 
 def prune(model: nn.Module, graph: Structure, pruning: Pruning) -> nn.Module:
@@ -77,29 +82,60 @@ def carry_out(model: nn.Module, plan: SurgeryPlan, pruning: Pruning) -> nn.Modul
     """`prune` by a plan, which no graph is needed for."""
     small = cut(model, plan)
     _own(small, model)
-    object.__setattr__(small, "surgery", Surgery(plan, pruning.to_dict(), network_facts(model)))
+    surgery = Surgery(plan, pruning.to_dict(), network_facts(model))
+    object.__setattr__(small, "surgery", surgery)
+    if isinstance(small, torch.fx.GraphModule):
+        small.meta["surgery"] = surgery  # copies of a graph take along nothing else
     return small
 
 
 def mask(model: nn.Module, graph: Structure, pruning: Pruning) -> nn.Module:
-    """A copy of full size that computes what `prune` would: dropped channels and blocks are zeroed."""
-    masked = copy.deepcopy(model)
+    """A copy of full size that computes what `prune` would: dropped channels and blocks are zeroed.
+
+    Channels are zeroed where that is exact (`ChannelGroup.exact`): at their producers, or in their consumers' columns.
+    """
+    masked = duplicate(model)
     zero(masked, graph, pruning)
     return masked
 
 
 @torch.no_grad()
-def zero(model: nn.Module, graph: Structure, pruning: Pruning) -> None:
-    """`mask` in place."""
+def zero(model: nn.Module, graph: Structure, pruning: Pruning, side: GateSide | None = None) -> None:
+    """`mask` in place: parameters are replaced and not written into.
+
+    Args:
+        side: where channels are zeroed; None: where that is exact.
+    """
     modules = dict(model.named_modules())
+    own: set[nn.Module] = set()
+
+    def owned(name: str) -> nn.Module:
+        layer = modules[name]
+        if layer not in own:
+            own.add(layer)
+            _renew(layer)
+        return layer
+
     for group, kept in _kept_bundles(graph.groups, pruning):
-        for member in group.members:
-            if member.kind != "in":
-                layer = modules[member.module]
-                require_rule(layer).zero(layer, torch.as_tensor(member.rows[~kept].ravel()))
+        where = group.side("producer") if side is None else side
+        for member in group.at(where):
+            layer = owned(member.module)
+            rows = torch.as_tensor(member.rows[~kept].ravel())
+            rule = require_rule(layer)
+            rule.zero(layer, rows) if where == "producer" else rule.zero_columns(layer, rows)
     for block in _dropped_blocks(graph, pruning):
-        layer = modules[block.gate]
+        layer = owned(block.gate)
         require_rule(layer).zero(layer, None)
+
+
+def _renew(layer: nn.Module) -> None:
+    """Give a layer copies of its own parameters and buffers, to be written into."""
+    for name, parameter in layer._parameters.items():
+        if parameter is not None:
+            layer._parameters[name] = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+    for name, buffer in layer._buffers.items():
+        if buffer is not None:
+            layer._buffers[name] = buffer.clone()
 
 
 def permute(model: nn.Module, graph: Structure, order: Mapping[str, torch.Tensor]) -> nn.Module:
@@ -111,9 +147,8 @@ def permute(model: nn.Module, graph: Structure, order: Mapping[str, torch.Tensor
     Raises:
         ValueError: an unknown group, or not such a permutation.
     """
-    moved = copy.deepcopy(model)
-    modules = dict(moved.named_modules())
-    indices: dict[tuple[str, SideKind], np.ndarray] = {}
+    moved = duplicate(model)
+    sides: dict[str, dict[SideKind, SideCut]] = {}
     for name, given in order.items():
         group = graph.group(name)
         perm = given.detach().cpu().numpy()
@@ -123,39 +158,47 @@ def permute(model: nn.Module, graph: Structure, order: Mapping[str, torch.Tensor
         if (bundles != bundles[:, :1] // group.bundle * group.bundle + np.arange(group.bundle)).any():
             raise ValueError(f"group {name}: the order splits its bundles of {group.bundle}")
         for member in group.members:
-            key = (member.module, member.kind)
-            if key not in indices:
-                indices[key] = np.arange(member.of)
-            indices[key][member.rows] = member.rows[bundles[:, 0] // group.bundle]
-    with torch.no_grad():
-        for (name, kind), index in indices.items():
-            require_rule(modules[name]).take(modules[name], kind, index)
+            own = sides.setdefault(member.module, {})
+            side = own.setdefault(member.kind, SideCut(member.of, list(range(member.of)), member.axis))
+            index = np.array(side.kept)
+            index[member.rows] = member.rows[bundles[:, 0] // group.bundle]
+            side.kept[:] = index.tolist()
+    carve(moved, SurgeryPlan(sides, {}))
     return moved
 
 
-def skeleton(model: nn.Module) -> nn.Module:
-    """A copy of the module tree that shares all parameters and buffers with `model`."""
-    shared = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, {id(t): t for t in shared})
+def cut(model: nn.Module, plan: SurgeryPlan) -> nn.Module:
+    """A copy of `model`, cut layer by layer; tensors that are not cut stay shared with `model`."""
+    small = duplicate(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
+    carve(small, plan)
+    return small
 
 
 @torch.no_grad()
-def cut(model: nn.Module, plan: SurgeryPlan) -> nn.Module:
-    """A copy of `model`, cut layer by layer; tensors that are not cut stay shared with `model`."""
-    small = skeleton(model)
-    modules = dict(small.named_modules())
+def carve(model: nn.Module, plan: SurgeryPlan) -> None:
+    """`cut` in place: tensors are replaced and not written into."""
+    modules = dict(model.named_modules())
+    ties = shared_tensors(model)
     for name, sides in plan.layers.items():
         for kind, side in sides.items():
-            require_rule(modules[name]).take(modules[name], kind, np.asarray(side.kept, np.int64))
+            kept = np.asarray(side.kept, np.int64)
+            if kind == "tensor":
+                owner, _, key = name.rpartition(".")
+                select(modules[owner], key, side.axis, kept)
+            else:
+                require_rule(modules[name]).take(modules[name], kind, kept)
+    tie_again(ties)
     for name, activation in plan.blocks.items():
-        parent, _, child = name.rpartition(".")
-        modules[parent]._modules[child] = Shortcut(activation).train(modules[name].training)
-    return small
+        block = modules[name]
+        for parent in model.modules():
+            for child, part in parent._modules.items():
+                if part is block:
+                    parent._modules[child] = Shortcut(activation).train(block.training)
 
 
 def network_facts(model: nn.Module) -> dict[str, Any]:
     """A network's class, size and shapes, as far as a reader and a loader must know them."""
-    shapes = {name: list(t.shape) for name, t in model.state_dict().items()}
+    shapes = {name: list(t.shape) for name, t in tensors_of(model).items()}
     digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     return {"class": kind, "parameters": sum(p.numel() for p in model.parameters()), "shapes_sha256": digest}
@@ -164,19 +207,20 @@ def network_facts(model: nn.Module) -> dict[str, Any]:
 def plan_of(graph: Structure, pruning: Pruning) -> SurgeryPlan:
     """What `pruning` means for each layer; see `prune` for what is refused."""
     dropped: dict[tuple[str, SideKind], list[np.ndarray]] = {}
-    sizes: dict[tuple[str, SideKind], int] = {}
+    sizes: dict[tuple[str, SideKind], tuple[int, int]] = {}
     for group, kept in _kept_bundles(graph.groups, pruning):
         if kept.all():
             continue
         for member in group.members:
             key = (member.module, member.kind)
             dropped.setdefault(key, []).append(member.rows[~kept].ravel())
-            sizes[key] = member.of
+            sizes[key] = (member.of, member.axis)
     layers: dict[str, dict[SideKind, SideCut]] = {}
     for (name, kind), rows in dropped.items():
-        stay = np.ones(sizes[name, kind], bool)
+        size, axis = sizes[name, kind]
+        stay = np.ones(size, bool)
         stay[np.concatenate(rows)] = False
-        layers.setdefault(name, {})[kind] = SideCut(len(stay), np.flatnonzero(stay).tolist())
+        layers.setdefault(name, {})[kind] = SideCut(size, np.flatnonzero(stay).tolist(), axis)
     return SurgeryPlan(layers, {b.name: b.activation for b in _dropped_blocks(graph, pruning)})
 
 

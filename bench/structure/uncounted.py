@@ -6,18 +6,16 @@ that counts; this module names the ones that do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from types import TracebackType
+import functools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.autograd.function import BackwardCFunction
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.module_tracker import ModuleTracker
 
-from bench.structure.counter import MacsCounter
+from bench.structure.counter import MacsCounter, is_composite
 from bench.structure.tensors import tensors_in
 
 PRODUCTS = frozenset((
@@ -30,41 +28,29 @@ _PLAIN = ("aten", "prim", "prims", "profiler")
 """Where PyTorch's own operations live. Of those of others nobody knows whether they multiply."""
 
 
-class Uncounted(TorchDispatchMode):
-    """While it is entered, notes the operations that multiply and that the counter does not know.
+class WatchfulCounter(MacsCounter):
+    """A counter that also notes the operations that multiply and that it does not know.
 
     Args:
         model: the network that is run.
         example: its input.
+        stack: as `MacsCounter` has it; "" is the network itself.
     """
 
-    def __init__(self, model: nn.Module, example: torch.Tensor) -> None:
-        super().__init__()
-        self.found: dict[str, str] = {}
-        """By layer ("" is the network itself), what it runs."""
-        self._root = type(model).__name__
-        self._tracker = ModuleTracker()
+    def __init__(self, model: nn.Module, example: torch.Tensor, stack: Sequence[str]) -> None:
+        super().__init__(stack)
+        self.uncounted: dict[str, str] = {}
+        """By layer, what it runs."""
         self._seen = {_storage(t) for t in (example, *model.parameters(), *model.buffers())}
         self._kept: list[StorageWeakRef] = []  # while they are here, no address stands for two storages
-
-    def __enter__(self) -> Uncounted:
-        self._tracker.__enter__()
-        super().__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        self._tracker.__exit__(kind, error, trace)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = list(tensors_in((*args, *kwargs.values())))
         self.note_functions(given)
-        if _multiplies(func) and not MacsCounter.knows(func):
-            self.found.setdefault(self._layer(), str(func).removesuffix(".default"))
-        result = func(*args, **kwargs)
+        if _multiplies(func) and not self.knows(func) and not is_composite(func):
+            self.uncounted.setdefault(self._layer(), str(func).removesuffix(".default"))
+        result = super().__torch_dispatch__(func, types, args, kwargs)
         if any(_storage(t) in self._seen for t in given):
             made = list(tensors_in(result))
             self._seen.update(map(_storage, made))
@@ -77,15 +63,15 @@ class Uncounted(TorchDispatchMode):
             made_by = tensor.grad_fn
             if isinstance(made_by, BackwardCFunction) and _storage(tensor) not in self._seen:
                 name = f"autograd function {type(made_by).__name__.removesuffix('Backward')}"
-                if name not in self.found.values():  # whoever reads it later is not to blame
-                    self.found[self._layer() if layer is None else layer] = name
+                if name not in self.uncounted.values():  # whoever reads it later is not to blame
+                    self.uncounted[self._layer() if layer is None else layer] = name
 
     def _layer(self) -> str:
         """The innermost module that runs."""
-        name = max(self._tracker.parents, key=len)
-        return name.removeprefix(self._root).removeprefix(".") if name != "Global" else ""
+        return self._stack[-1] if self._stack else ""
 
 
+@functools.cache
 def _multiplies(func: Any) -> bool:
     library, _, operation = str(func).partition(".")  # aten.addmm.default
     if library not in _PLAIN:

@@ -1,34 +1,68 @@
-"""A copy of a network whose numbers hide nothing, on which claims about its structure are tried out."""
+"""A copy of a network whose numbers hide nothing, on which claims about its structure are tried out.
+
+Pruned networks are held to masked ones of full size, at every convolution and linear layer. Channels are masked where
+they are read, in their consumers' columns; and where they are made, which computes the same only if what lies between
+gives zero for zero. Every group learns where masking it is exact.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench.structure.groups import Block, ChannelGroup, Pruning, Structure
+from bench.errors import first_line
+from bench.structure.copies import borrowed, duplicate
+from bench.structure.groups import Block, ChannelGroup, GateSide, Pruning, Structure
 from bench.structure.layers import makes_channels, require_rule
-from bench.structure.surgery import cut, plan_of, skeleton, zero
+from bench.structure.stack import running
+from bench.structure.surgery import SurgeryPlan, carve, plan_of, zero
 from bench.structure.tensors import tensors_in
 
 SIDE = 64  # pixels: enough for every encoder of stride 32, and cheap
-TOLERANCE = 1e-4  # of the output's largest value
+TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-6, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+"""Of the output's largest value."""
+FAILURES = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, AttributeError, KeyError)
+"""What a network raises whose widths do not fit."""
+DIFFERS = "the pruned network differs from the masked one"
+
+
+class Difference(Exception):
+    """A pruned network is not what it should be.
+
+    Args:
+        reason: what is wrong with it.
+        where: the layer or module in which that shows first.
+    """
+
+    def __init__(self, reason: str, where: str) -> None:
+        super().__init__(reason)
+        self.reason, self.where = reason, where
 
 
 class Probe:
     """The copy: on the CPU, in eval mode, float32, with random norms and biases, so that nothing cancels."""
 
     def __init__(self, model: nn.Module, example: torch.Tensor) -> None:
-        training = {module: module.training for module in model.modules()}
-        self.model = copy.deepcopy(model).to("cpu", torch.float32).eval()
-        assert all(module.training == flag for module, flag in training.items())
         self.generator = torch.Generator().manual_seed(0)
+        self.model = duplicate(model).to("cpu")
+        for module in self.model.modules():
+            module.training = False
+        self.example = example.detach().to("cpu")
+        own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+        self.model.to(torch.float32)
         self._randomise()
-        self.example = example.float()
-        self.input = self._small(self.example)
+        floating = self.example.is_floating_point()
+        self.input = self._small(self.example.float() if floating else self.example)
+        if own not in (torch.float32, torch.float64) and not self._runs(self.input):
+            self.model.to(own)  # a network that names its own type
+            self.input = self._small(self.example.to(own) if floating else self.example)
+        tensor = next((p for p in self.model.parameters() if p.is_floating_point()), self.input)
+        self.tolerance = TOLERANCES.get(tensor.dtype, 1e-4)
 
     def _random(self, like: torch.Tensor, low: float, high: float) -> torch.Tensor:
         return torch.rand(like.shape, generator=self.generator) * (high - low) + low
@@ -38,6 +72,8 @@ class Probe:
         for module in self.model.modules():
             for name, p in module.named_parameters(recurse=False):
                 p.requires_grad_(p.is_floating_point())
+                if not p.is_floating_point():
+                    continue
                 if name == "bias":
                     p.copy_(self._random(p, -0.5, 0.5))
                 elif sum(n > 1 for n in p.shape) <= 1:  # a scale: of a norm, a layer, a channel
@@ -49,63 +85,206 @@ class Probe:
                     b.copy_(self._random(b, -0.5, 0.5))
                 elif name == "running_var":
                     b.copy_(self._random(b, 0.5, 1.5))
+                elif b.is_floating_point() and sum(n > 1 for n in b.shape) == 1:  # no two channels alike
+                    b.mul_(self._random(b, 0.8, 1.2)).add_(self._random(b, 0, 0.1))
 
     def _small(self, example: torch.Tensor) -> torch.Tensor:
-        noise = torch.randn(1, *example.shape[1:], generator=self.generator)
-        if noise.ndim != 4 or max(noise.shape[2:]) <= SIDE:
-            return noise
-        small = F.interpolate(noise, size=(min(SIDE, noise.shape[2]), min(SIDE, noise.shape[3])))
+        """A cheap input that the network takes: one image, no larger than it must be."""
+        if not example.is_floating_point():
+            return example
+        noise = torch.randn(1, *example.shape[1:], generator=self.generator).to(example.dtype)
+        options = [noise]
+        if noise.ndim == 4 and max(noise.shape[2:]) > SIDE:
+            options.insert(0, F.interpolate(noise, size=(min(SIDE, noise.shape[2]), min(SIDE, noise.shape[3]))))
+        options.append(torch.randn(example.shape, generator=self.generator).to(example.dtype))
+        return next((option for option in options[:-1] if self._runs(option)), options[-1])
+
+    def _runs(self, x: torch.Tensor) -> bool:
         try:
-            self.outputs(self.model, small)
-        except (RuntimeError, ValueError, AssertionError):
-            return noise  # the network insists on its input size
-        return small
+            self.outputs(x)
+        except FAILURES:
+            return False  # the network insists on its input size, or on more than one image
+        return True
 
     @torch.no_grad()
-    def outputs(self, model: nn.Module, x: torch.Tensor | None = None) -> list[torch.Tensor]:
-        return list(tensors_in(model((self.input if x is None else x).clone())))  # some change their input in place
+    def outputs(self, x: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """What the network as it is returns."""
+        with borrowed(self.model):  # a network may keep what it computes
+            return list(tensors_in(self.model((self.input if x is None else x).clone())))
 
-    def failing(self, groups: Sequence[ChannelGroup]) -> dict[str, str]:
-        """Groups whose pruning changes what the masked network computes, with what happened."""
+    # -- groups --------------------------------------------------------------------------------------------
+
+    def verified(self, groups: Sequence[ChannelGroup]) -> tuple[tuple[ChannelGroup, ...], dict[str, str]]:
+        """The groups that can be pruned, with the sides on which masking them is exact; and why others cannot."""
         failures: dict[str, str] = {}
-        while True:
-            rest = [group for group in groups if group.name not in failures]
-            if not rest or self.compare(rest) is None:
-                return failures
-            failures |= self._bisect(rest)
+        rest = list(groups)
+        for draw in range(2):
+            while rest:
+                pruning = self._drawn(rest, draw)
+                try:
+                    rest = self._held(rest, pruning) if draw == 0 else self._held_again(rest, pruning)
+                    break
+                except Difference as difference:
+                    bad = self._blamed(rest, difference, draw)
+                    failures |= bad
+                    rest = [group for group in rest if group.name not in bad]
+        return tuple(rest), failures
 
-    def _bisect(self, groups: Sequence[ChannelGroup]) -> dict[str, str]:
-        if len(groups) == 1:
-            return {groups[0].name: self.compare(groups) or "fails together with other groups"}
-        half = len(groups) // 2
-        bad = [part for part in (groups[:half], groups[half:]) if self.compare(part) is not None]
-        found: dict[str, str] = {}
-        for part in bad or [groups[half:]]:
-            found |= self._bisect(part)
-        return found
-
-    def compare(self, groups: Sequence[ChannelGroup]) -> str | None:
-        """Prune random channels of `groups`; None if masked and pruned agree, else what differs."""
-        keep: dict[str, torch.Tensor] = {}
+    def _held(self, groups: Sequence[ChannelGroup], pruning: Pruning) -> list[ChannelGroup]:
+        """The groups with their exact sides, once their pruned network is found to be the masked one."""
+        plain = Structure(tuple(groups), ())
+        plan = plan_of(plain, pruning)
+        small = self._pruned(plan)
+        zeroed, produced = self._zeros(plain, pruning, plan)
+        all_zero = len(zeroed) == len(groups)
+        at_producers = all_zero and self._differs(produced, small, plan) is None
+        consumed = self._masked(plain, pruning, "consumer")
+        at_columns = self._differs(consumed, small, plan) is None
+        if at_columns and all_zero and not at_producers:
+            zeroed = set()
+        sides: list[GateSide]
+        made = []
         for group in groups:
-            bundles = torch.rand(group.n_bundles, generator=self.generator) < 0.5
-            first, second = torch.randperm(group.n_bundles, generator=self.generator)[:2].tolist()
-            bundles[first], bundles[second] = True, False
-            keep[group.name] = bundles.repeat_interleave(group.bundle)
-        return self.difference(groups, (), Pruning(keep))
+            sides = ["producer"] if group.name in zeroed else []
+            if at_columns or not sides:
+                sides.append("consumer")
+            made.append(replace(group, exact=tuple(sides)))
+        if not at_columns and not at_producers:
+            self._require_same(Structure(tuple(made), ()), pruning, plan, small)
+        return made
 
-    @torch.no_grad()
-    def difference(self, groups: Sequence[ChannelGroup], blocks: Sequence[Block], pruning: Pruning) -> str | None:
-        """What tells the pruned network from the masked one; None where they compute the same."""
+    def _held_again(self, groups: list[ChannelGroup], pruning: Pruning) -> list[ChannelGroup]:
+        """The groups, once a second pruned network is found to be the masked one."""
+        structure = Structure(tuple(groups), ())
+        plan = plan_of(structure, pruning)
+        self._require_same(structure, pruning, plan, self._pruned(plan))
+        return groups
+
+    def require(self, groups: Sequence[ChannelGroup], blocks: Sequence[Block], pruning: Pruning) -> None:
+        """Hold one pruned network to the masked one.
+
+        Raises:
+            Difference: it computes something else, or fails.
+        """
         structure = Structure(tuple(groups), tuple(blocks))
         plan = plan_of(structure, pruning)
-        small = cut(self.model, plan)
-        expected = self._everywhere(self._masked(structure, pruning))
+        self._require_same(structure, pruning, plan, self._pruned(plan))
+
+    def _require_same(
+        self, structure: Structure, pruning: Pruning, plan: SurgeryPlan, small: dict[str, list[torch.Tensor]]
+    ) -> None:
+        where = self._differs(self._masked(structure, pruning, None), small, plan)
+        if where is not None:
+            raise Difference(DIFFERS, where)
+
+    def _blamed(self, groups: Sequence[ChannelGroup], difference: Difference, draw: int) -> dict[str, str]:
+        """The groups that a difference is laid at: those of the layer where it shows, else the first found by halving."""
+        near = [group for group in groups if any(_within(m.module, difference.where) for m in group.members)]
+        if difference.where and 0 < len(near) < len(groups) and self._wrong(near, draw):
+            return {name: difference.reason for name in self._halved(near, draw)}
+        return {name: self._wrong([g for g in groups if g.name == name], draw) or difference.reason
+                for name in self._halved(groups, draw)}  # fmt: skip
+
+    def _halved(self, groups: Sequence[ChannelGroup], draw: int) -> list[str]:
+        """Groups that are wrong by themselves, or else those that are wrong together."""
+        if len(groups) == 1:
+            return [groups[0].name]
+        middle = len(groups) // 2
+        halves = (groups[:middle], groups[middle:])
+        bad = [half for half in halves if self._wrong(half, draw)]
+        return [name for half in bad or [halves[1]] for name in self._halved(half, draw)]
+
+    def _wrong(self, groups: Sequence[ChannelGroup], draw: int) -> str | None:
+        """What is wrong with a network of which these groups alone are pruned."""
         try:
-            got = self._everywhere(small)
-        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
-            first = str(error).strip().splitlines() or [type(error).__name__]
-            return f"the pruned network fails: {first[0]}"
+            self._held(groups, self._drawn(groups, draw))
+        except Difference as difference:
+            return difference.reason
+        return None
+
+    def _drawn(self, groups: Iterable[ChannelGroup], draw: int) -> Pruning:
+        """Random channels; as far as a group has enough of them, another number at each draw."""
+        keep: dict[str, torch.Tensor] = {}
+        for group in groups:
+            n = group.n_bundles
+            low, high = (1, max(1, n // 2)) if draw == 0 else (n // 2 + 1, n - 1)
+            count = low if high < low else int(torch.randint(low, high + 1, (), generator=self.generator))
+            bundles = torch.zeros(n, dtype=torch.bool)
+            bundles[torch.randperm(n, generator=self.generator)[: min(count, n - 1)]] = True
+            keep[group.name] = bundles.repeat_interleave(group.bundle)
+        return Pruning(keep)
+
+    # -- blocks --------------------------------------------------------------------------------------------
+
+    def removable(self, blocks: Sequence[Block]) -> tuple[tuple[Block, ...], list[tuple[str, str]]]:
+        """The blocks that can be dropped, and why others cannot."""
+
+        def wrong(some: Sequence[Block]) -> str | None:
+            try:
+                self.require((), some, Pruning({}, tuple(block.name for block in some)))
+            except Difference as difference:
+                return difference.reason
+            return None
+
+        failures: dict[str, str] = {}
+        if blocks and wrong(blocks) is not None:
+            failures = {block.name: reason for block in blocks if (reason := wrong([block])) is not None}
+        return tuple(block for block in blocks if block.name not in failures), list(failures.items())
+
+    # -- runs ----------------------------------------------------------------------------------------------
+
+    def _pruned(self, plan: SurgeryPlan) -> dict[str, list[torch.Tensor]]:
+        with borrowed(self.model):
+            carve(self.model, plan)
+            with running(self.model) as stack:
+                try:
+                    return self._everywhere()
+                except FAILURES as error:
+                    raise Difference(
+                        f"the pruned network fails: {first_line(error)}", stack[-1] if stack else ""
+                    ) from None
+
+    def _masked(self, structure: Structure, pruning: Pruning, side: GateSide | None) -> dict[str, list[torch.Tensor]]:
+        with borrowed(self.model):
+            zero(self.model, structure, pruning, side)
+            return self._everywhere()
+
+    def _zeros(
+        self, structure: Structure, pruning: Pruning, plan: SurgeryPlan
+    ) -> tuple[set[str], dict[str, list[torch.Tensor]]]:
+        """Groups whose channels, zeroed where they are made, are zero wherever they are read; and what layers return."""
+        alive = {group.name for group in structure.groups if not group.gates}
+        with borrowed(self.model):
+            zero(self.model, structure, pruning, "producer")
+            for group in structure.groups:
+                kept = pruning.keep[group.name].numpy().reshape(group.n_bundles, -1)[:, 0]
+                for member in group.consumers:
+                    rows = torch.as_tensor(member.rows[~kept].ravel())
+                    layer = self.model.get_submodule(member.module)
+                    layer.register_forward_pre_hook(_zero_test(alive, group.name, rows), with_kwargs=True)
+            seen = self._everywhere()
+        return {group.name for group in structure.groups} - alive, seen
+
+    @torch.no_grad()
+    def _everywhere(self) -> dict[str, list[torch.Tensor]]:
+        """What every convolution and linear layer returns, and under "" the network: a dead ReLU hides nothing."""
+        seen: dict[str, list[torch.Tensor]] = {}
+        for name, module in self.model.named_modules():
+            if makes_channels(module):
+
+                def note(m: nn.Module, args: object, output: object, name: str = name) -> None:
+                    made = next(tensors_in(output), None)
+                    if made is not None:
+                        seen.setdefault(name, []).append(made.clone())  # what follows may work in place
+
+                module.register_forward_hook(note)
+        result = list(tensors_in(self.model(self.input.clone())))
+        return {**seen, "": result}
+
+    def _differs(
+        self, expected: dict[str, list[torch.Tensor]], got: dict[str, list[torch.Tensor]], plan: SurgeryPlan
+    ) -> str | None:
+        """The first layer whose kept channels are not as expected ("" the network); None if all are."""
         for name, tensors in got.items():
             sides = plan.layers.get(name, {})
             side = sides.get("out") or sides.get("pass")
@@ -113,41 +292,31 @@ class Probe:
             for a, b in zip(expected[name], tensors, strict=True):
                 if side is not None:
                     a = a.index_select(require_rule(layer).channel_axis(layer, a.ndim), torch.tensor(side.kept))
-                if a.shape != b.shape:
-                    return "the pruned network's output has another shape"
-                if not (a.isfinite().all() and float((a - b).abs().max()) <= TOLERANCE * float(a.abs().max())):
-                    return "the pruned network differs from the masked one"
+                if not self._same(a, b):
+                    return name
         return None
 
-    def _masked(self, structure: Structure, pruning: Pruning) -> nn.Module:
-        """A copy with zeroed channels and blocks; tensors that are not zeroed stay shared with the probe's model."""
-        touched = {m.module for g in structure.groups for m in g.members if m.kind != "in"}
-        touched |= {block.gate for block in structure.blocks}
-        masked = skeleton(self.model)
-        for name in touched:
-            module = masked.get_submodule(name)
-            for store in (module._parameters, module._buffers):
-                for key, tensor in store.items():
-                    if tensor is not None:
-                        copied = tensor.detach().clone()
-                        store[key] = nn.Parameter(copied) if isinstance(tensor, nn.Parameter) else copied  # pyright: ignore[reportArgumentType]
-        zero(masked, structure, pruning)
-        return masked
+    def _same(self, a: torch.Tensor, b: torch.Tensor) -> bool:
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        if not a.is_floating_point():
+            return torch.equal(a, b)
+        if not a.numel():
+            return True
+        return bool(a.isfinite().all()) and float((a - b).abs().max()) <= self.tolerance * float(a.abs().max())
 
-    def _everywhere(self, model: nn.Module) -> dict[str, list[torch.Tensor]]:
-        """What every convolution and linear layer returns, and under "" the network: a dead ReLU hides nothing."""
-        seen: dict[str, list[torch.Tensor]] = {}
-        handles = []
-        for name, module in model.named_modules():
-            if makes_channels(module):
 
-                def note(m: nn.Module, args: object, output: torch.Tensor, name: str = name) -> None:
-                    seen.setdefault(name, []).append(output.clone())  # what follows may work in place
+def _zero_test(alive: set[str], group: str, rows: torch.Tensor) -> Any:
+    """A hook that notes `group` as alive where a layer reads something of its channels `rows`."""
 
-                handles.append(module.register_forward_hook(note))
-        try:
-            seen[""] = self.outputs(model)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return seen
+    def test(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        x = next(tensors_in((*args, *kwargs.values())))
+        axis = require_rule(layer).channel_axis(layer, x.ndim)
+        if x.index_select(axis, rows).count_nonzero():
+            alive.add(group)
+
+    return test
+
+
+def _within(name: str, place: str) -> bool:
+    return name == place or name.startswith(place + ".")

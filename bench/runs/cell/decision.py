@@ -21,6 +21,7 @@ from bench.runs.tracked import ActiveJob
 from bench.search.fit import Fitted, fit
 from bench.search.transfer import transferred
 from bench.structure.groups import Pruning
+from bench.structure.state import load_state
 from bench.tracking.mlflow_store import Tracker
 from bench.training.checkpoint import restore, save_state
 from bench.training.context import search_context
@@ -56,7 +57,7 @@ def _decision(inputs: CellInputs, state: Mapping[str, Any]) -> Decision:
     """The decision from what `_search` made; the cell's log becomes that of the search."""
     network = copy.deepcopy(inputs.dense.model)
     if state["weights"] is not None:
-        network.load_state_dict(state["weights"])
+        load_state(network, state["weights"])
     fitted = Fitted(pruning=Pruning.from_dict(state["pruning"]), **state["fitted"])
     inputs.log.restore(state["log"])
     return Decision(network, fitted, float(state["seconds"]))

@@ -1,0 +1,209 @@
+"""What a network does in one run: its layers, the operations between them, its multiply-adds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from bench.structure.copies import asking_for_gradients, borrowed
+from bench.structure.labels import LayerCall
+from bench.structure.layers import LayerRule, computes_weight, rule_of
+from bench.structure.stack import running
+from bench.structure.tensors import tensors_in
+from bench.structure.uncounted import WatchfulCounter
+
+NORMS = (F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm)
+LIKE = (torch.zeros_like, torch.ones_like, torch.full_like, torch.rand_like, torch.randn_like)
+CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
+Source = tuple[Any, int]
+"""An autograd node and which of its outputs."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one call of a layer saw."""
+
+    layer: nn.Module
+    rule: LayerRule
+    call: LayerCall
+    source: Source | None  # what made its input; None: a constant
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a module was called: the shape of its one tensor, and whatever else it was given."""
+
+    shape: tuple[int, ...]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass
+class Record:
+    """One run of a network, read off autograd."""
+
+    leaf: torch.Tensor
+    """The input."""
+    runs: dict[Any, Run] = field(default_factory=dict)
+    """By the autograd node of the layer's output."""
+    outputs: list[Source] = field(default_factory=list)
+    """Of the network."""
+    read: dict[Source, None] = field(default_factory=dict)
+    """What modules gave, whether it reaches an output or not."""
+    made: dict[Source, str] = field(default_factory=dict)
+    """What operations gave, used or not, and the module in which they ran."""
+    operands: dict[Any, list[tuple[int, ...]]] = field(default_factory=dict)
+    """By the autograd node of a concatenation, the shapes of all that it was given, constants included."""
+    statistics: dict[Any, list[torch.Tensor]] = field(default_factory=dict)
+    """By the autograd node of a norm outside of layers, the buffers that it reads."""
+    calls: dict[str, list[Call | None]] = field(default_factory=dict)
+    """By module that keeps the shape of its one tensor; None for a call that does not."""
+    entered: dict[str, None] = field(default_factory=dict)
+    """Modules that ran, in the order of their first call."""
+    inside: dict[str, int] = field(default_factory=dict)
+    own: dict[str, int] = field(default_factory=dict)
+    total: int = 0
+    """Multiply-adds: inside each module, of each module's own, and of the network."""
+    uncounted: dict[str, str] = field(default_factory=dict)
+    """By module, what multiplies there out of the counter's sight."""
+
+
+def record(model: nn.Module, example: torch.Tensor) -> Record:
+    """Run `model` once on `example`, in eval mode and with gradients even where it turns them off.
+
+    The network is left as it was.
+    """
+    leaf = example.detach().clone()
+    with ExitStack() as stack:
+        stack.enter_context(borrowed(model))
+        stack.enter_context(asking_for_gradients((*model.parameters(), *_loose_buffers(model))))
+        for module in model.modules():
+            module.training = False
+        if leaf.is_floating_point():
+            leaf.requires_grad_()
+        found = Record(leaf)
+        recorder = _Recorder(found, model)
+        names = stack.enter_context(running(model))
+        counter = WatchfulCounter(model, leaf, names)
+        recorder.counter = counter
+        with _Functions(found, names), counter:
+            result = model(leaf.clone())  # not a leaf: a network may change its input in place
+        found.outputs = list(_sources(result))
+        found.inside, found.own, found.total = counter.inside, counter.own, counter.total
+        found.uncounted = counter.uncounted
+    return found
+
+
+class _Functions(TorchFunctionMode):
+    """Notes what every function of PyTorch gives, and lets none of them cut the way back to the input."""
+
+    def __init__(self, found: Record, stack: list[str]) -> None:
+        super().__init__()
+        self.found, self.stack = found, stack
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch._C._set_grad_enabled:
+            return None
+        if func in (torch.Tensor.detach, torch.detach) and args and args[0].grad_fn is not None:
+            return args[0].view_as(args[0])
+        if func in NORMS:
+            return self._norm(func, args, kwargs or {})
+        result = func(*args, **(kwargs or {}))
+        if func in LIKE and args and args[0].grad_fn is not None:
+            # Its size follows the other's: so do its channels.
+            result = torch.where(torch.ones_like(args[0], dtype=torch.bool), result, args[0])
+        if func in CONCATENATIONS and result.grad_fn is not None:
+            self.found.operands[result.grad_fn] = [tuple(t.shape) for t in args[0]]
+        if isinstance(result, (torch.Tensor, tuple, list)):
+            for source in _sources(result):
+                self.found.made.setdefault(source, self.stack[-1] if self.stack else "")
+        return result
+
+    def _norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A norm with running statistics, which must not ask for gradients."""
+        statistics: list[torch.Tensor] = []
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, torch.Tensor) and value.is_leaf and value is not self.found.leaf:
+                if value.requires_grad and not isinstance(value, nn.Parameter):
+                    statistics.append(value)
+                    return value.detach()
+            return value
+
+        result = func(*map(plain, args), **{key: plain(value) for key, value in kwargs.items()})
+        self.found.made.setdefault((result.grad_fn, result.output_nr), self.stack[-1] if self.stack else "")
+        self.found.statistics[result.grad_fn] = statistics
+        return result
+
+
+def _loose_buffers(model: nn.Module) -> Iterator[torch.Tensor]:
+    """Buffers of modules that are no known layers."""
+    for module in model.modules():
+        if rule_of(module) is None:
+            yield from module.buffers(recurse=False)
+
+
+class _Recorder:
+    """Hooks that note what each module was given and gave."""
+
+    def __init__(self, found: Record, model: nn.Module) -> None:
+        self.found = found
+        self.counter: WatchfulCounter | None = None
+        self.names = {module: name for name, module in model.named_modules()}
+        self._sources: dict[nn.Module, list[tuple[Source | None, tuple[int, ...]]]] = {}
+        layers = {m: rule for m in self.names if (rule := rule_of(m)) is not None and not computes_weight(m)}
+        # A layer is taken whole: timm's BatchNormAct2d runs its activation inside.
+        inner = {part for layer in layers for part in layer.modules()} - set(layers)
+        for module in self.names:
+            module.register_forward_pre_hook(self._before, with_kwargs=True)
+            if module not in inner:
+                module.register_forward_hook(self._after)
+            if module in layers:
+                module.register_forward_pre_hook(self._layer_before, with_kwargs=True)
+                module.register_forward_hook(self._layer_after(layers[module]))
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        name = self.names[module]
+        self.found.entered.setdefault(name)
+        plain = bool(args) and isinstance(args[0], torch.Tensor)
+        plain = plain and len(list(tensors_in((*args, *kwargs.values())))) == 1
+        call = Call(tuple(args[0].shape), args[1:], kwargs) if plain else None
+        self.found.calls.setdefault(name, []).append(call)
+
+    def _after(self, module: nn.Module, args: object, output: object) -> None:
+        calls = self.found.calls[self.names[module]]
+        if calls[-1] is not None and not (isinstance(output, torch.Tensor) and tuple(output.shape) == calls[-1].shape):
+            calls[-1] = None
+        if self.counter is not None:
+            self.counter.note_functions(tensors_in(output), self.names[module])
+        self.found.read.update(dict.fromkeys(_sources(output)))
+
+    def _layer_before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        x = next(tensors_in((*args, *kwargs.values())))
+        source = (x.grad_fn, x.output_nr) if x.grad_fn is not None else None
+        self._sources.setdefault(module, []).append((source, tuple(x.shape)))
+
+    def _layer_after(self, rule: LayerRule) -> Any:
+        def note(module: nn.Module, args: object, output: object) -> None:
+            source, in_shape = self._sources[module].pop()
+            first = next(tensors_in(output), None)  # some return more than what they made
+            if first is not None and first.grad_fn is not None:
+                call = LayerCall(self.names[module], in_shape, tuple(first.shape))
+                self.found.runs[first.grad_fn] = Run(module, rule, call, source)
+
+        return note
+
+
+def _sources(value: object) -> Iterator[Source]:
+    """The autograd sources of the tensors in a value."""
+    for tensor in tensors_in(value):
+        if tensor.grad_fn is not None:
+            yield tensor.grad_fn, tensor.output_nr

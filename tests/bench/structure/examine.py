@@ -293,7 +293,7 @@ def randomise(model: nn.Module, seed: int) -> nn.Module:
         return (torch.rand(like.shape, generator=generator) * (high - low) + low).to(like.dtype)
 
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin) or not tensor.is_floating_point():
+        if nn.parameter.is_lazy(tensor) or not tensor.is_floating_point():
             continue
         last, parameter = name.split(".")[-1], isinstance(tensor, nn.Parameter)
         if last in ("bias", "running_mean"):
@@ -424,7 +424,7 @@ def facts(model: nn.Module) -> dict[str, Any]:
     """What must be the same after a network was looked at."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
     modules = list(model.named_modules())
-    tensors = [(n, t) for n, t in named_tensors(model) if not isinstance(t, nn.parameter.UninitializedTensorMixin)]
+    tensors = [(n, t) for n, t in named_tensors(model) if not nn.parameter.is_lazy(t)]
     return {
         "state_dict": {name: tensor.detach().clone() for name, tensor in tensors},
         "tensors": {name: id(tensor) for name, tensor in tensors},

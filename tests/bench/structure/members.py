@@ -142,19 +142,21 @@ TIMM: dict[str, str] = {
     "xcit": "xcit_nano_12_p8_224",
 }
 """By timm's module, the smallest network of each family in it, with the side of its input where that is not 64."""
-ATTENTION = frozenset(
-    "beit cait convit deit eva hiera hieradet_sam2 mlp_mixer naflexvit qwen3_vit swin_transformer swin_transformer_v2 swin_transformer_v2_cr tnt vision_transformer vision_transformer_relpos vision_transformer_sam".split()
-)
+ATTENTION = frozenset((
+    "beit", "cait", "convit", "deit", "eva", "hiera", "hieradet_sam2", "mlp_mixer", "naflexvit", "qwen3_vit",
+    "swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr", "tnt", "vision_transformer",
+    "vision_transformer_relpos", "vision_transformer_sam",
+))  # fmt: skip
 """Modules of timm whose networks hold no convolution but the one that makes patches."""
-UNLISTED = frozenset("deepseek_vit gemma4_vit".split())
+UNLISTED = frozenset(("deepseek_vit", "gemma4_vit"))
 """Modules of timm whose smallest network is too large to try: pure attention, 167 million parameters and more."""
 
 TORCHVISION = {
     "": (
-        "alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet:96 inception_v3:128 maxvit_t:224 "
-        "mnasnet0_5 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large regnet_x_400mf regnet_y_400mf resnet18 resnet50 "
-        "resnext50_32x4d shufflenet_v2_x0_5 shufflenet_v2_x1_0 squeezenet1_0 squeezenet1_1 swin_t swin_v2_t vgg11 vgg11_bn "
-        "vit_b_32:224 wide_resnet50_2"
+        "alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet:96 inception_v3:128 "
+        "maxvit_t:224 mnasnet0_5 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large regnet_x_400mf "
+        "regnet_y_400mf resnet18 resnet50 resnext50_32x4d shufflenet_v2_x0_5 shufflenet_v2_x1_0 squeezenet1_0 "
+        "squeezenet1_1 swin_t swin_v2_t vgg11 vgg11_bn vit_b_32:224 wide_resnet50_2"
     ),
     "segmentation": "deeplabv3_mobilenet_v3_large deeplabv3_resnet50 fcn_resnet50 lraspp_mobilenet_v3_large",
     "detection": (
@@ -167,7 +169,8 @@ TORCHVISION = {
 """By torchvision's module, "" for classification; with the side of its input where that is not 64."""
 
 ARCHITECTURES = (
-    "Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "PAN", "UPerNet", "Segformer",
+    "Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "PAN", "UPerNet",
+    "Segformer",
 )  # fmt: skip
 ENCODERS = ("resnet18", "mobilenet_v2", "efficientnet-b0", "tu-regnetx_002", "densenet121", "mit_b0")
 UNSUPPORTED = {
@@ -217,7 +220,8 @@ def _smp(architecture: str, encoder: str) -> nn.Module:
 def _dpt() -> nn.Module:
     import segmentation_models_pytorch as smp
 
-    return smp.DPT("tu-vit_tiny_patch16_224", encoder_weights=None, classes=3, dynamic_img_size=True)
+    sizes: Any = {"dynamic_img_size": True}
+    return smp.DPT("tu-vit_tiny_patch16_224", encoder_weights=None, classes=3, **sizes)
 
 
 def _clip() -> torch.Tensor:

@@ -4,8 +4,8 @@
     python -m tests.bench.structure.sweep --only 'timm-*' --jobs 2
     python -m tests.bench.structure.sweep --table              # the table of docs/structure.md from what is recorded
 
-Each network runs in a process that may crash or hang; that is an outcome, and the sweep goes on. What is done is kept in
-reports/structure/sweep.json, so that a sweep that was stopped goes on where it was.
+Each network runs in a process that may crash or hang; that is an outcome, and the sweep goes on. What is done is kept
+in reports/structure/sweep.json, so that a sweep that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PAGE = ROOT / "docs" / "structure.md"
 BEGIN, END = "<!-- sweep: python -m tests.bench.structure.sweep -->", "<!-- end of sweep -->"
 LIMIT = 600
 """Seconds that one network may take."""
-RECYCLED = 20
+RECYCLED = 50
 """Networks after which a process makes room for a new one, with the memory that it gathered."""
 NAMED = 2
 """Layers that the table names for one reason."""

@@ -180,8 +180,8 @@ class Distillation(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.stem(x))
-        a, y = torch.split(F.relu(self.c1(x)), (self.kept, self.rest), 1)
-        b, y = torch.split(F.relu(self.c2(y)), (self.kept, self.rest), 1)
+        a, y = torch.split(F.relu(self.c1(x)), [self.kept, self.rest], 1)
+        b, y = torch.split(F.relu(self.c2(y)), [self.kept, self.rest], 1)
         x = x + self.last(torch.cat([a, b, self.c3(y)], 1))
         return self.head(F.relu(self.body(x)))
 
@@ -357,7 +357,7 @@ class TokensAndBack(Net):
         self.mix = nn.Linear(16, 16)
 
     def middle(self, y: torch.Tensor) -> torch.Tensor:
-        n, c, h, w = y.shape
+        n, _, h, w = y.shape
         tokens = self.mix(F.relu(y).flatten(2).transpose(1, 2))
         return F.relu(tokens).transpose(1, 2).reshape(n, -1, h, w)
 

@@ -213,7 +213,7 @@ class Versioned(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x)
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:  # pyright: ignore
         version = local_metadata.get("version", None)
         if version not in (1, 2):
             raise ValueError(f"version should be set to 1 or 2 instead of {version}")

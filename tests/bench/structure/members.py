@@ -34,14 +34,14 @@ TIMM: dict[str, str] = {
         "lambda_resnet26t lamhalobotnet50ts_256:256 sebotnet33ts_256:256 sehalonet33ts:256"
     ),
     "byobnet": (
-        "bat_resnext26ts:256 eca_resnext26ts gcresnet33ts gcresnext26ts gernet_s mobileone_s1 regnetz_b16 "
+        "bat_resnext26ts:256 eca_resnext26ts gcresnet33ts gcresnext26ts gernet_s mobileone_s0 mobileone_s1 regnetz_b16 "
         "repvgg_a0 resnet32ts resnext26ts seresnet33ts seresnext26ts test_byobnet"
     ),
     "cait": "cait_xxs24_224:224",
     "coat": "coat_tiny:224",
     "convit": "convit_tiny:224",
     "convmixer": "convmixer_768_32",
-    "convnext": "convnext_atto_rms convnextv2_atto",
+    "convnext": "convnext_atto convnext_atto_rms convnextv2_atto",
     "cpubone": "cpubone_nano",
     "crossvit": "crossvit_tiny_240",
     "csatv2": "csatv2",
@@ -108,7 +108,7 @@ TIMM: dict[str, str] = {
     "res2net": "res2next50",
     "resnest": "resnest14d",
     "resnet": (
-        "ecaresnet26t ecaresnetlight ecaresnext26t_32x4d gluon_resnet18_v1b gluon_resnext50_32x4d "
+        "resnet10t ecaresnet26t ecaresnetlight ecaresnext26t_32x4d gluon_resnet18_v1b gluon_resnext50_32x4d "
         "seresnext26t_32x4d resnetaa34d resnetblur18 resnetrs50 seresnet18 seresnetaa50d "
         "seresnextaa101d_32x8d wide_resnet50_2"
     ),
@@ -128,7 +128,7 @@ TIMM: dict[str, str] = {
     "tnt": "tnt_s_legacy_patch16_224:224",
     "tresnet": "tresnet_m",
     "twins": "twins_svt_small",
-    "vgg": "vgg11",
+    "vgg": "vgg11_bn vgg11",
     "visformer": "visformer_tiny:224",
     "vision_transformer": "flexivit_small:240 vit_small_patch16_224:224",
     "vision_transformer_hybrid": "vit_tiny_r_s16_p8_224:224",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +15,7 @@ from tests.bench.structure import examine as examination
 from tests.bench.structure import sweep
 from tests.bench.structure.examine import Invalid, examine
 from tests.bench.structure.members import MEMBERS, TIMM, UNLISTED, sized
+from tests.bench.structure.unruly import dies, hangs
 
 REAL = {
     "torchvision-mnasnet0_5": 0.9,
@@ -146,16 +145,6 @@ def test_prunings_have_distinct_widths() -> None:
 
 
 # -- the machinery ---------------------------------------------------------------------------------------------
-
-
-def dies(connection: Any, threads: int) -> None:
-    connection.recv()
-    os._exit(3)
-
-
-def hangs(connection: Any, threads: int) -> None:
-    connection.recv()
-    time.sleep(60)
 
 
 def test_a_crash_or_a_hang_of_one_network_is_an_outcome() -> None:

@@ -99,11 +99,14 @@ def bilinear_costs(
     modules) is a constant, of the block in which it is spent.
     """
     builder = _Terms(model, atoms, groups, blocks)
-    for name in dict.fromkeys((*atoms.order, *(side.module for side in atoms.sides if side.kind != "tensor"))):
+    layers = (side.module for side in atoms.sides if side.kind in ("out", "in", "pass"))
+    for name in dict.fromkeys((*atoms.order, *layers)):
         builder.add_layer(name)
     for side in atoms.sides:
         if side.kind == "tensor":
             builder.add_tensor(side.module, side.ids.size)
+        elif side.kind == "work":
+            builder.add_work(side.module, side.ids.size)
     inside = [atoms.record.inside.get(block.name, 0) for block in blocks]
     inside_params = [sum(p.numel() for p in builder.modules[block.name].parameters()) for block in blocks]
     total_params = sum(p.numel() for p in model.parameters())
@@ -166,6 +169,12 @@ class _Terms:
         self.params.append(Term(each, 1, 1, {}, own.constant, own.counts, block))
         self.owned[block] += parameter.numel()
         self._counted.add(id(parameter))
+
+    def add_work(self, name: str, channels: int) -> None:
+        """Add the multiply-adds of an operation that is no layer's, so many a channel."""
+        own, block = self._channels(name, "work", channels), self._block_of(name.partition(":")[0])
+        self.macs.append(Term(self.positions[name], 1, 1, {}, own.constant, own.counts, block))
+        self.spent[block] += self.positions[name] * channels
 
     def _add_kernel(self, name: str, layer: nn.Module, kernel: Kernel, block: int) -> None:
         runs_through = (name, "pass") in self._counts or kernel.depthwise

@@ -23,6 +23,7 @@ from torch import nn
 from bench.errors import ArchitectureError
 from bench.structure.groups import Pruning, checked_indices
 from bench.structure.layers import require_rule
+from bench.structure.module_numbers import read
 from bench.structure.shortcut import ACTIVATIONS
 from bench.structure.state import load_state, tensors_of
 from bench.structure.surgery import SideCut, SurgeryPlan, carry_out, network_facts, surgery_of
@@ -145,6 +146,10 @@ def _size(model: nn.Module, modules: Mapping[str, nn.Module], name: str, kind: A
         tensor = dict((*model.named_parameters(), *model.named_buffers())).get(name)
         if tensor is not None and isinstance(axis, int) and 0 <= axis < tensor.ndim:
             return tensor.shape[axis]
+    elif kind == "count":
+        number = read(model, name)
+        if number is not None:
+            return number
     elif name in modules and kind in ("out", "in", "pass"):
         return require_rule(modules[name]).size(modules[name], kind)  # TypeError: a layer without channels
     raise ArchitectureError(f"{path}: the network has no layer {name!r} with a side {kind!r}")

@@ -21,13 +21,14 @@ from torch import nn
 from bench.structure.blocks import find_blocks
 from bench.structure.cost import Bilinear, bilinear_costs
 from bench.structure.counted import require_counted, require_in_sight
-from bench.structure.coupling import couple
+from bench.structure.coupling import Coupled, couple
 from bench.structure.groups import Block, ChannelGroup, Member, Structure
 from bench.structure.layers import require_rule
 from bench.structure.protection import protected_layers
+from bench.structure.recorder import Record, record
 from bench.structure.usable import usable
 from bench.structure.verify import Probe
-from bench.structure.walk import trace_atoms
+from bench.structure.walk import Atoms, label
 
 Width = Any  # int, float or 0-dim tensor
 Widths = Mapping[Any, Width]  # by group or by group name
@@ -67,9 +68,13 @@ class PruningGraph(Structure):
         layers = protected_layers(model, protect)
         example = usable(model, example)
         probe = Probe(model, example)
-        atoms = trace_atoms(model, example, layers)
-        coupled = couple(atoms)
+        run = record(model, example)
+        atoms, coupled = _coupled(run, model, layers)
         groups, failures = probe.verified(coupled.groups) if verify else (coupled.groups, {})
+        blamed = {m.module for g in coupled.groups if g.name in failures for m in g.members if m.kind == "count"}
+        if blamed:  # the numbers that were changed there are not what the code goes by
+            atoms, coupled = _coupled(run, model, layers, blamed)
+            groups, failures = probe.verified(coupled.groups)
         whole = coupled.whole
         for group in coupled.groups:
             if group.name in failures:
@@ -122,10 +127,10 @@ class PruningGraph(Structure):
         scores: dict[str, torch.Tensor] = {}
         for group in self.groups:
             total: torch.Tensor | None = None
-            for member in group.members:
+            for member in (*group.producers, *group.passes):
                 layer: Any = modules[member.module]
                 rule = require_rule(layer)
-                if member.kind == "in" or not rule.makes_channels:
+                if not rule.makes_channels:
                     continue
                 norms = rule.rows(layer).detach().abs().pow(p).flatten(1).sum(1)
                 rows = torch.as_tensor(member.rows, device=norms.device)
@@ -163,6 +168,13 @@ class PruningGraph(Structure):
                     f"group {group.name}: width {width} is not a multiple of {group.bundle} up to {group.size}"
                 )
         return cost.exact(np.array(numbers, np.int64) // bundles, np.array(present, np.int64))
+
+
+def _coupled(
+    run: Record, model: nn.Module, protect: Iterable[str], without: Iterable[str] = ()
+) -> tuple[Atoms, Coupled]:
+    atoms = label(run, model, protect, without)
+    return atoms, couple(atoms)
 
 
 def _vector(values: list[Any], device: torch.device) -> torch.Tensor:

@@ -12,10 +12,11 @@ import torch
 
 from bench.errors import ArchitectureError
 
-SideKind = Literal["out", "in", "pass", "tensor"]
+SideKind = Literal["out", "in", "pass", "tensor", "count", "work"]
 """A side of a layer: the weight rows that make channels, the columns that read them, or the per-channel parameters of a
 norm, a PReLU or a depthwise convolution that channels run through. "tensor": a parameter or buffer of a module that is
-no known layer, with one entry a channel."""
+no known layer, with one entry a channel. "count": a whole number that a module keeps, which says how many they are.
+"work": an operation outside of layers that costs multiply-adds for each of them."""
 GateSide = Literal["producer", "consumer"]
 
 
@@ -27,7 +28,7 @@ class Member:
     """
 
     module: str
-    """The layer's name; that of the parameter or buffer where the kind is "tensor"."""
+    """The layer's name; that of the parameter, buffer or number where the kind is "tensor" or "count"."""
     kind: SideKind
     rows: np.ndarray  # int64 [bundles, rows per bundle]
     of: int  # channels on that side, this group's and others

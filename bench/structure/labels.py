@@ -17,6 +17,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bench.structure.groups import SideKind
+from bench.structure.module_numbers import Numbers
 
 
 class NotFollowed(Exception):
@@ -77,6 +78,9 @@ class Labels:
         """Labels of each channel dimension that was split in two."""
         self.operands: dict[Any, list[tuple[int, ...]]] = {}
         """By autograd node of a concatenation, the shapes of all that it was given."""
+        self.owners: dict[Any, str] = {}
+        """By autograd node, the module in which it ran."""
+        self.numbers = Numbers({})
         self.lenient = False
         self.count = 0
         self.sides: dict[tuple[str, SideKind], LayerSide] = {}
@@ -183,6 +187,24 @@ class Labels:
             self.freeze(other, reason)
             return other
         return known.ids
+
+    def counted(self, node: Any, ids: np.ndarray) -> bool:
+        """Note the whole numbers of the module in which an operation ran that say how many the channels `ids` are.
+
+        Returns:
+            Whether there are any. They are written anew where channels are removed.
+        """
+        places = self.numbers.of(self.owners.get(node), ids.size)
+        for place in places:
+            self.side(place, "count", ids.ravel())
+        return bool(places)
+
+    def works(self, node: Any, ids: np.ndarray, macs: int) -> None:
+        """Note an operation outside of layers that costs `macs` multiply-adds for each of its channels."""
+        if not self.lenient:
+            name = f"{self.owners.get(node, '')}:operation:{len(self.sides)}"
+            self.side(name, "work", ids)
+            self.positions[name] = macs
 
     def multiplied(self, name: str, positions: int) -> None:
         """Note that a call of a layer multiplies its kernel `positions` times."""

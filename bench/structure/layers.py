@@ -422,7 +422,10 @@ class LayerNormRule(LayerRule):
     """Normalises over channels: what is left of them would change if one went."""
 
     def label(self, layer: Any, call: LayerCall, value: Value | None, labels: Labels) -> Value | None:
-        last = () if value is None else value.labels.shape[-len(tuple(getattr(layer, "normalized_shape", (0,)))) :]
+        if type(layer).forward not in (nn.LayerNorm.forward, nn.RMSNorm.forward) and value is not None:
+            last = value.labels.shape  # along which dimension it goes is up to it
+        else:
+            last = () if value is None else value.labels.shape[-len(layer.normalized_shape) :]
         if value is not None and any(n > 1 for n in last):
             labels.freeze(value.labels, f"{type(layer).__name__} {call.name} normalises over the channels")
         return value

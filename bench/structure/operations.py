@@ -9,6 +9,7 @@ networks differ, and its groups are left whole.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ Rule = Callable[[Labels, Any, Inputs, Shapes], Outputs]
 """(labels, autograd node, inputs, shapes of the results) -> labels of the results; raises NotFollowed."""
 
 MIXING = ("mm", "bmm", "addmm", "baddbmm", "scaleddotproduct", "einsum", "convolution", "nativelayernorm",
-          "nativegroupnorm", "sort", "topk", "fft", "gridsampler", "cdist")  # fmt: skip
+          "sort", "topk", "fft", "gridsampler", "cdist")  # fmt: skip
 """Beginnings of the names of operations that mix what they are given: without one channel the rest changes."""
 
 _RULES: dict[str, Rule] = {}
@@ -78,7 +79,9 @@ def elementwise(labels: Labels, values: Sequence[Value], shape: tuple[int, ...])
     """Operands are broadcast together; pooling and resizing count here too: they keep the channels."""
     rank = len(shape)
     if len(values) == 1 and values[0].raw is not None and len(values[0].shape) == rank:
-        return replace(values[0], shape=shape)
+        (value,) = values
+        axes = [a if n == m else None for a, n, m in zip(values[0].raw.axes, value.shape, shape, strict=True)]
+        return replace(value, shape=shape, raw=Raw(values[0].raw.name, tuple(axes)))
     values = _resolved(labels, values, shape)
     aligned: list[np.ndarray] = []
     for value in values:
@@ -173,6 +176,48 @@ def batch_norm(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Out
     return [Value(shapes[0], value.labels), *[None] * (len(shapes) - 1)]
 
 
+@operation("nativegroupnorm")
+def group_norm(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    """A norm over groups of channels outside of known layers: a group goes as a whole."""
+    value, *vectors = inputs
+    ids = None if value is None else channel_labels(value, 1, value.shape[1])
+    if value is None or ids is None:
+        raise NotFollowed
+    parts = ids.reshape(int(node._saved_group), -1)
+    labels.link_rows(parts)
+    labels.counted(node, parts[:, 0])
+    for vector in vectors:
+        if vector is not None:
+            labels.link(vector.labels, ids)
+    return [Value(shapes[0], value.labels), *[None] * (len(shapes) - 1)]
+
+
+@operation("convolution")
+def convolution(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    """A depthwise convolution outside of known layers, such as a fixed blur; others are not followed."""
+    value, weight, *rest = inputs
+    axis = len(shapes[0]) - len(node._saved_stride) - 1
+    channels = shapes[0][axis]
+    if value is None or node._saved_transposed or not node._saved_groups == channels == value.shape[axis]:
+        raise NotFollowed
+    ids = channel_labels(value, axis, channels)
+    if ids is None:
+        raise NotFollowed
+    size = math.prod(node._saved_weight.shape[2:])
+    if weight is not None and weight.raw is not None and weight.raw.axes[0] is not None:
+        labels.link(labels.tensor(weight.raw.name, weight.raw.axes[0], channels), ids)
+    elif weight is not None and weight.labels.size == channels > 1:
+        labels.link(weight.labels.ravel(), ids)
+    elif weight is not None and weight.raw is None:
+        raise NotFollowed
+    for bias in rest:
+        if bias is not None:
+            labels.link(bias.labels, ids)
+    labels.counted(node, ids)
+    labels.works(node, ids, size * math.prod(shapes[0]) // channels)
+    return [Value(shapes[0], along(ids, axis, len(shapes[0])))]
+
+
 @operation("cat")
 def concatenation(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     shape = shapes[0]
@@ -231,12 +276,24 @@ def splitting(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outp
     if value.labels.shape[axis] == 1:
         return [Value(shape, value.labels) for shape in shapes]
     sizes = [shape[axis] for shape in shapes]
-    if len(set(sizes)) > 1:
-        raise NotFollowed
-    parts = np.split(value.labels, np.cumsum(sizes)[:-1].tolist(), axis)
-    for part in parts[1:]:  # equal parts must stay equal
-        labels.link(parts[0], part)
+    ends = np.cumsum(sizes).tolist()
+    parts = np.split(value.labels, ends[:-1], axis)
+    labels.counted(node, value.labels)
+    counted = [labels.counted(node, part) for part in parts] if value.labels.size == ends[-1] else [False]
+    if not all(counted):
+        _follow_the_width(labels, value, axis, ends)
     return [Value(shape, part) for shape, part in zip(shapes, parts, strict=True)]
+
+
+def _follow_the_width(labels: Labels, value: Value, axis: int, bounds: Sequence[int]) -> None:
+    """Bounds that the network computes from the number of channels: as many of them go from each part.
+
+    If they are written in the code, the check of the traced network finds that out.
+    """
+    part = math.gcd(value.shape[axis], *bounds)
+    moved = np.moveaxis(value.labels, axis, 0)
+    parts = moved.reshape(-1, part, *moved.shape[1:])
+    labels.link(parts[:1], parts)
 
 
 @operation("unbind", "select")
@@ -259,10 +316,10 @@ def slicing(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Output
     start, end, _ = slice(_signed(node._saved_start), min(_signed(node._saved_end), n)).indices(n)
     if step != 1 or value.labels.size != n:
         raise NotFollowed
-    # If the bounds follow from the number of channels, they are the same part of it when channels go: as many from
-    # each part. If they are written in the code, the check of the traced network finds that out.
-    part = math.gcd(start, end, n)
-    labels.link_columns(value.labels.reshape(-1, part))
+    labels.counted(node, value.labels)
+    bounds = [bound for bound in (start, end) if 0 < bound < n]
+    if not all([labels.counted(node, value.labels.take(range(bound), axis)) for bound in bounds]):
+        _follow_the_width(labels, value, axis, bounds)
     return [Value(shapes[0], value.labels.take(range(start, end), axis))]
 
 
@@ -347,9 +404,13 @@ def reshape(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Output
             # parts stay; if m is, parts stay whole.
             if labels.split(moved):
                 moved = _linked(labels, moved, split[1:])
+                labels.counted(node, moved)
             else:
                 for axis in split[:-1]:
                     labels.link(moved.take([0], axis), moved)
+                labels.counted(node, functools.reduce(lambda ids, axis: ids.take([0], axis), split[:-1], moved))
+        elif moved.size in (value.shape[a] for a in before) or moved.size in (shapes[0][a] for a in after):
+            labels.counted(node, moved)
     return [replace(value, shape=shapes[0], labels=moved, raw=_raw(value, pieces, shapes[0]))]
 
 

@@ -22,6 +22,7 @@ from bench.structure.uncounted import WatchfulCounter
 
 NORMS = (F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm)
 LIKE = (torch.zeros_like, torch.ones_like, torch.full_like, torch.rand_like, torch.randn_like)
+KEPT_IN_PLACE = ("__init__", "__invert__", "__index__", "__int__", "requires_grad_", "detach_", "copy_", "zero_", "fill_")
 CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
 Source = tuple[Any, int]
 """An autograd node and which of its outputs."""
@@ -58,8 +59,10 @@ class Record:
     """Of the network."""
     read: dict[Source, None] = field(default_factory=dict)
     """What modules gave, whether it reaches an output or not."""
-    made: dict[Source, str] = field(default_factory=dict)
-    """What operations gave, used or not, and the module in which they ran."""
+    made: dict[Source, None] = field(default_factory=dict)
+    """What operations gave, used or not."""
+    owners: dict[Any, str] = field(default_factory=dict)
+    """By autograd node, the module in which it ran."""
     operands: dict[Any, list[tuple[int, ...]]] = field(default_factory=dict)
     """By the autograd node of a concatenation, the shapes of all that it was given, constants included."""
     statistics: dict[Any, list[torch.Tensor]] = field(default_factory=dict)
@@ -110,13 +113,16 @@ class _Functions(TorchFunctionMode):
         self.found, self.stack = found, stack
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         if func is torch._C._set_grad_enabled:
             return None
         if func in (torch.Tensor.detach, torch.detach) and args and args[0].grad_fn is not None:
             return args[0].view_as(args[0])
         if func in NORMS:
-            return self._norm(func, args, kwargs or {})
-        result = func(*args, **(kwargs or {}))
+            return self._norm(func, args, kwargs)
+        if args and isinstance(args[0], torch.Tensor) and args[0]._is_view():
+            func, kwargs = _out_of_place(func, kwargs)
+        result = func(*args, **kwargs)
         if func in LIKE and args and args[0].grad_fn is not None:
             # Its size follows the other's: so do its channels.
             result = torch.where(torch.ones_like(args[0], dtype=torch.bool), result, args[0])
@@ -124,8 +130,19 @@ class _Functions(TorchFunctionMode):
             self.found.operands[result.grad_fn] = [tuple(t.shape) for t in args[0]]
         if isinstance(result, (torch.Tensor, tuple, list)):
             for source in _sources(result):
-                self.found.made.setdefault(source, self.stack[-1] if self.stack else "")
+                self._note(source)
         return result
+
+    def _note(self, source: Source) -> None:
+        """Note what was made, and in which module the operations ran that made it."""
+        self.found.made.setdefault(source)
+        owner = self.stack[-1] if self.stack else ""
+        nodes = [source[0]]
+        while nodes:
+            node = nodes.pop()
+            if node is not None and node not in self.found.owners:
+                self.found.owners[node] = owner
+                nodes += [before for before, _ in node.next_functions]
 
     def _norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A norm with running statistics, which must not ask for gradients."""
@@ -139,9 +156,18 @@ class _Functions(TorchFunctionMode):
             return value
 
         result = func(*map(plain, args), **{key: plain(value) for key, value in kwargs.items()})
-        self.found.made.setdefault((result.grad_fn, result.output_nr), self.stack[-1] if self.stack else "")
+        self._note((result.grad_fn, result.output_nr))
         self.found.statistics[result.grad_fn] = statistics
         return result
+
+
+def _out_of_place(func: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A function that leaves its operand alone: what is written into a view, autograd only shows by strides."""
+    name = getattr(func, "__name__", "")
+    if kwargs.get("inplace") is True:
+        return func, {**kwargs, "inplace": False}
+    plain = f"__{name[3:]}" if name.startswith("__i") else name.removesuffix("_") if name[-1:] == "_" != name[-2:-1] else ""
+    return getattr(torch.Tensor, plain, func) if plain and name not in KEPT_IN_PLACE else func, kwargs
 
 
 def _loose_buffers(model: nn.Module) -> Iterator[torch.Tensor]:

@@ -20,6 +20,7 @@ from torch import nn
 from bench.structure.copies import duplicate
 from bench.structure.groups import Block, ChannelGroup, GateSide, Pruning, SideKind, Structure
 from bench.structure.layers import require_rule, select
+from bench.structure.module_numbers import write
 from bench.structure.shadow import gated
 from bench.structure.shortcut import Shortcut
 from bench.structure.state import tensors_of
@@ -158,6 +159,8 @@ def permute(model: nn.Module, graph: Structure, order: Mapping[str, torch.Tensor
         if (bundles != bundles[:, :1] // group.bundle * group.bundle + np.arange(group.bundle)).any():
             raise ValueError(f"group {name}: the order splits its bundles of {group.bundle}")
         for member in group.members:
+            if member.kind in ("count", "work"):
+                continue
             own = sides.setdefault(member.module, {})
             side = own.setdefault(member.kind, SideCut(member.of, list(range(member.of)), member.axis))
             index = np.array(side.kept)
@@ -185,6 +188,8 @@ def carve(model: nn.Module, plan: SurgeryPlan) -> None:
             if kind == "tensor":
                 owner, _, key = name.rpartition(".")
                 select(modules[owner], key, side.axis, kept)
+            elif kind == "count":
+                write(model, name, len(kept))
             else:
                 require_rule(modules[name]).take(modules[name], kind, kept)
     tie_again(ties)
@@ -212,6 +217,8 @@ def plan_of(graph: Structure, pruning: Pruning) -> SurgeryPlan:
         if kept.all():
             continue
         for member in group.members:
+            if member.kind == "work":
+                continue
             key = (member.module, member.kind)
             dropped.setdefault(key, []).append(member.rows[~kept].ravel())
             sizes[key] = (member.of, member.axis)

@@ -16,9 +16,10 @@ import torch
 import torch.nn as nn
 
 from bench.structure.labels import Labels, LayerSide, Raw, Value
-from bench.structure.layers import computes_weight, makes_channels
+from bench.structure.layers import computes_weight, makes_channels, rule_of
+from bench.structure.module_numbers import Numbers
 from bench.structure.operations import follow, tails
-from bench.structure.recorder import Record, Run, Source, record
+from bench.structure.recorder import Record, Run, Source
 from bench.structure.ties import keep_ties
 
 NOT_CALLED = "not called when the network runs in eval mode"
@@ -40,22 +41,23 @@ class Atoms:
     record: Record
 
 
-def trace_atoms(model: nn.Module, example: torch.Tensor, protect: Iterable[str] = ()) -> Atoms:
-    """Run `model` once on `example` and label every channel.
+def label(run: Record, model: nn.Module, protect: Iterable[str] = (), without: Iterable[str] = ()) -> Atoms:
+    """Label every channel of a network that ran once.
 
     Args:
+        run: what it did.
         protect: names of layers whose output channels stay.
+        without: numbers that modules keep (`bench.structure.module_numbers`) and that are not to be changed.
     """
-    run = record(model, example)
-    protected = frozenset(protect)
-    walk = _walked(run, model, protected, frozenset())
+    protected, left = frozenset(protect), frozenset(without)
+    walk = _walked(run, model, protected, frozenset(), left)
     of_label, frozen = walk.labels.atoms()
     collapsed = walk.labels.collapsed(of_label, frozen)
     if collapsed:  # split the other way, where that helps
-        other = _walked(run, model, protected, frozenset(collapsed))
+        other = _walked(run, model, protected, frozenset(collapsed), left)
         saved = collapsed - other.labels.collapsed(*other.labels.atoms())
         if saved:
-            walk = _walked(run, model, protected, frozenset(saved))
+            walk = _walked(run, model, protected, frozenset(saved), left)
             of_label, frozen = walk.labels.atoms()
     order = tuple(dict.fromkeys(layer.call.name for layer in run.runs.values()))
     unreached = _unreached(model, run, set(order))
@@ -63,10 +65,14 @@ def trace_atoms(model: nn.Module, example: torch.Tensor, protect: Iterable[str] 
     return Atoms(of_label, frozen, list(labels.sides.values()), labels.positions, unreached, order, walk.tails, run)
 
 
-def _walked(run: Record, model: nn.Module, protect: frozenset[str], leading: frozenset[int]) -> _Walk:
+def _walked(
+    run: Record, model: nn.Module, protect: frozenset[str], leading: frozenset[int], without: frozenset[str]
+) -> _Walk:
     """All labels of one run."""
     labels = Labels(protect, leading)
-    labels.operands = run.operands
+    labels.operands, labels.owners = run.operands, run.owners
+    others = {name: module for name, module in model.named_modules() if rule_of(module) is None}
+    labels.numbers = Numbers(others, without)
     walk = _Walk(labels, run, model)
     for node, output in run.outputs:
         walk.value(node, output)

@@ -12,13 +12,12 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from bench.structure.copies import borrowed
+from bench.structure.copies import FAILURES, borrowed
 from bench.structure.groups import Block
 from bench.structure.layers import convolves, rule_of
 from bench.structure.recorder import Call, Record
 from bench.structure.shortcut import ACTIVATIONS
 from bench.structure.ties import shared_tensors
-from bench.structure.verify import FAILURES
 
 LAST = 4  # affine layers tried per block, from the end
 SHARES = "shares layers or weights with the rest of the network"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,10 @@ from torch import nn
 
 from bench.errors import RequestError, first_line
 from bench.structure.tensors import tensors_in
+
+CONTAINERS = frozenset((dict, list, set, OrderedDict))
+FAILURES = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, AttributeError, KeyError)
+"""What a network raises that does not take its input, or whose widths do not fit."""
 
 
 def duplicate(model: nn.Module, shared: Mapping[int, Any] | None = None) -> nn.Module:
@@ -42,7 +47,8 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     Tensors are put back, not their values: replace them, do not write into them.
     """
     entries = [(module, dict(module.__dict__)) for module in model.modules()]
-    containers = [(value, copy.copy(value)) for _, entry in entries for value in entry.values() if _holds(value)]
+    held = [value for _, entry in entries for value in entry.values() if type(value) in CONTAINERS]
+    containers = [(value, copy.copy(value) if value else value.__class__()) for value in held]
     try:
         yield
     finally:
@@ -52,11 +58,6 @@ def borrowed(model: nn.Module) -> Iterator[None]:
         for value, before in containers:
             value.clear()
             value.extend(before) if isinstance(value, list) else value.update(before)
-
-
-def _holds(value: object) -> bool:
-    """Whether a value is a plain container, whose content may change in place."""
-    return type(value) in (dict, list, set) or type(value).__name__ == "OrderedDict"
 
 
 @contextmanager

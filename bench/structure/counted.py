@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 
 from bench.errors import RequestError, first_line
-from bench.structure.copies import borrowed
+from bench.structure.copies import FAILURES, borrowed
 from bench.structure.groups import Pruning, Structure
 from bench.structure.layers import rule_of
 from bench.structure.measure import evaluating
 from bench.structure.stack import running
 from bench.structure.surgery import carve, plan_of
 from bench.structure.uncounted import WatchfulCounter
-from bench.structure.verify import FAILURES
 from bench.structure.walk import Atoms
 
 NAMED = 3
@@ -43,31 +42,26 @@ def require_counted(
     if predicted({}, {}) != atoms.record.total:
         raise RuntimeError("the cost model does not explain the traced network")
     require_in_sight(model, atoms.record.uncounted)
-    prunings = list(_prunings(structure)) if structure.groups or structure.blocks else [Pruning()]
-    for pruning in prunings:
-        with borrowed(model):
-            carve(model, plan_of(structure, pruning))
-            with running(model) as stack:
-                counter = WatchfulCounter(model, example, stack)
-                try:
-                    with evaluating(model), counter:
-                        model(example.clone())  # a network may change its input in place
-                except FAILURES as error:
-                    raise RequestError(
-                        f"with channels removed at random this network fails: {first_line(error)}"
-                    ) from error
-            require_in_sight(model, counter.uncounted)
-            expected = predicted(pruning.widths, dict.fromkeys(pruning.drop_blocks, 0))
-            if counter.total != expected:
-                wrong = _wrong(model, counter.own, atoms, pruning.drop_blocks)
-                where = f" in {_listed(model, wrong)}" if wrong else ""
-                what = (
-                    "with channels removed at random" if structure.groups or structure.blocks else "without gradients"
-                )
-                raise RequestError(
-                    f"the costs of this network cannot be told: {what} it takes {counter.total} multiply-adds where "
-                    f"the cost model says {expected}{where}"
-                )
+    pruning = _random_pruning(structure)
+    with borrowed(model):
+        carve(model, plan_of(structure, pruning))
+        with running(model) as stack:
+            counter = WatchfulCounter(model, example, stack)
+            try:
+                with evaluating(model), counter:
+                    model(example.clone())  # a network may change its input in place
+            except FAILURES as error:
+                raise RequestError(f"with channels removed at random this network fails: {first_line(error)}") from error
+        require_in_sight(model, counter.uncounted)
+        expected = predicted(pruning.widths, dict.fromkeys(pruning.drop_blocks, 0))
+        if counter.total != expected:
+            wrong = _wrong(model, counter.own, atoms, pruning.drop_blocks)
+            where = f" in {_listed(model, wrong)}" if wrong else ""
+            what = "with channels removed at random" if structure.groups or structure.blocks else "without gradients"
+            raise RequestError(
+                f"the costs of this network cannot be told: {what} it takes {counter.total} multiply-adds where "
+                f"the cost model says {expected}{where}"
+            )
 
 
 def require_in_sight(model: nn.Module, uncounted: Mapping[str, str]) -> None:
@@ -84,21 +78,18 @@ def require_in_sight(model: nn.Module, uncounted: Mapping[str, str]) -> None:
         )
 
 
-def _prunings(structure: Structure) -> Iterator[Pruning]:
-    """Two random prunings: no group has the same width in both, and the second drops blocks."""
+def _random_pruning(structure: Structure) -> Pruning:
+    """A random pruning, of few channels, since thin networks run fast, and without some of the blocks."""
     generator = torch.Generator().manual_seed(1)
-    counts: list[list[int]] = []
+    keep: dict[str, torch.Tensor] = {}
     for group in structure.groups:
-        most = max(2, group.n_bundles // 2)  # thin networks run fast
-        counts.append((1 + torch.randperm(most, generator=generator)[:2]).tolist())
-    for number in range(2):
-        keep: dict[str, torch.Tensor] = {}
-        for group, pair in zip(structure.groups, counts, strict=True):
-            bundles = torch.zeros(group.n_bundles, dtype=torch.bool)
-            bundles[torch.randperm(group.n_bundles, generator=generator)[: pair[number]]] = True
-            keep[group.name] = bundles.repeat_interleave(group.bundle)
-        dropped = [b.name for b in structure.blocks if number and float(torch.rand((), generator=generator)) < 0.5]
-        yield Pruning(keep, tuple(dropped))
+        most = max(1, group.n_bundles // 2)
+        bundles = torch.zeros(group.n_bundles, dtype=torch.bool)
+        count = int(torch.randint(most, (), generator=generator)) + 1
+        bundles[torch.randperm(group.n_bundles, generator=generator)[:count]] = True
+        keep[group.name] = bundles.repeat_interleave(group.bundle)
+    dropped = [block.name for block in structure.blocks if float(torch.rand((), generator=generator)) < 0.5]
+    return Pruning(keep, tuple(dropped))
 
 
 def _wrong(small: nn.Module, counted: Mapping[str, int], atoms: Atoms, dropped: Sequence[str]) -> list[str]:

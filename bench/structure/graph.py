@@ -25,7 +25,7 @@ from bench.structure.coupling import Coupled, couple
 from bench.structure.groups import Block, ChannelGroup, Member, Structure
 from bench.structure.layers import require_rule
 from bench.structure.protection import protected_layers
-from bench.structure.recorder import Record, record
+from bench.structure.recorder import record, record_training
 from bench.structure.usable import usable
 from bench.structure.verify import Probe
 from bench.structure.walk import Atoms, label
@@ -69,11 +69,17 @@ class PruningGraph(Structure):
         example = usable(model, example)
         probe = Probe(model, example)
         run = record(model, example)
-        atoms, coupled = _coupled(run, model, layers)
+        trained = record_training(model, example, run)
+
+        def coupled_without(numbers: Iterable[str]) -> tuple[Atoms, Coupled]:
+            atoms = label(run, model, layers, numbers, trained)
+            return atoms, couple(atoms)
+
+        atoms, coupled = coupled_without(())
         groups, failures = probe.verified(coupled.groups) if verify else (coupled.groups, {})
         blamed = {m.module for g in coupled.groups if g.name in failures for m in g.members if m.kind == "count"}
         if blamed:  # the numbers that were changed there are not what the code goes by
-            atoms, coupled = _coupled(run, model, layers, blamed)
+            atoms, coupled = coupled_without(blamed)
             groups, failures = probe.verified(coupled.groups)
         whole = coupled.whole
         for group in coupled.groups:
@@ -168,13 +174,6 @@ class PruningGraph(Structure):
                     f"group {group.name}: width {width} is not a multiple of {group.bundle} up to {group.size}"
                 )
         return cost.exact(np.array(numbers, np.int64) // bundles, np.array(present, np.int64))
-
-
-def _coupled(
-    run: Record, model: nn.Module, protect: Iterable[str], without: Iterable[str] = ()
-) -> tuple[Atoms, Coupled]:
-    atoms = label(run, model, protect, without)
-    return atoms, couple(atoms)
 
 
 def _vector(values: list[Any], device: torch.device) -> torch.Tensor:

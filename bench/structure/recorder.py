@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,9 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from bench.structure.copies import asking_for_gradients, borrowed
+from bench.structure.copies import FAILURES, asking_for_gradients, borrowed, duplicate
 from bench.structure.labels import LayerCall
-from bench.structure.layers import LayerRule, computes_weight, rule_of
+from bench.structure.layers import LayerRule, computes_weight, makes_channels, rule_of
 from bench.structure.stack import running
 from bench.structure.tensors import tensors_in
 from bench.structure.uncounted import WatchfulCounter
@@ -79,17 +80,17 @@ class Record:
     """By module, what multiplies there out of the counter's sight."""
 
 
-def record(model: nn.Module, example: torch.Tensor) -> Record:
+def record(model: nn.Module, example: torch.Tensor, *, training: bool = False) -> Record:
     """Run `model` once on `example`, in eval mode and with gradients even where it turns them off.
 
-    The network is left as it was.
+    The network is left as it was; in training mode its norms' statistics change.
     """
     leaf = example.detach().clone()
     with ExitStack() as stack:
         stack.enter_context(borrowed(model))
         stack.enter_context(asking_for_gradients((*model.parameters(), *_loose_buffers(model))))
         for module in model.modules():
-            module.training = False
+            module.training = training
         if leaf.is_floating_point():
             leaf.requires_grad_()
         found = Record(leaf)
@@ -103,6 +104,17 @@ def record(model: nn.Module, example: torch.Tensor) -> Record:
         found.inside, found.own, found.total = counter.inside, counter.own, counter.total
         found.uncounted = counter.uncounted
     return found
+
+
+def record_training(model: nn.Module, example: torch.Tensor, run: Record) -> Record | None:
+    """Run a copy in training mode, if layers did not run in eval mode; None if all did, or it does not run so."""
+    idle = [name for name, module in model.named_modules() if makes_channels(module) and name not in run.entered]
+    if not idle:
+        return None
+    twice = example if len(example) > 1 else torch.cat([example, example])  # norms need more than one value
+    with contextlib.suppress(*FAILURES):
+        return record(duplicate(model), twice, training=True)
+    return None
 
 
 class _Functions(TorchFunctionMode):
@@ -189,12 +201,12 @@ class _Recorder:
         # A layer is taken whole: timm's BatchNormAct2d runs its activation inside.
         inner = {part for layer in layers for part in layer.modules()} - set(layers)
         for module in self.names:
-            module.register_forward_pre_hook(self._before, with_kwargs=True)
+            module.register_forward_pre_hook(_unseen(self._before), with_kwargs=True)
             if module not in inner:
-                module.register_forward_hook(self._after)
+                module.register_forward_hook(_unseen(self._after))
             if module in layers:
-                module.register_forward_pre_hook(self._layer_before, with_kwargs=True)
-                module.register_forward_hook(self._layer_after(layers[module]))
+                module.register_forward_pre_hook(_unseen(self._layer_before), with_kwargs=True)
+                module.register_forward_hook(_unseen(self._layer_after(layers[module])))
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         name = self.names[module]
@@ -226,6 +238,16 @@ class _Recorder:
                 self.found.runs[first.grad_fn] = Run(module, rule, call, source)
 
         return note
+
+
+def _unseen(hook: Any) -> Any:
+    """A hook whose own look at tensors is no function of the network."""
+
+    def wrapped(*args: Any) -> None:
+        with torch._C.DisableTorchFunction():
+            hook(*args)
+
+    return wrapped
 
 
 def _sources(value: object) -> Iterator[Source]:

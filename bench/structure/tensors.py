@@ -12,6 +12,8 @@ def tensors_in(output: object) -> Iterator[torch.Tensor]:
     """The tensors of a network's output, whether tensor, list, dict, or dataclass."""
     if isinstance(output, torch.Tensor):
         yield output
+    elif output is None or type(output) in (bool, int, float, str):
+        return  # most of what is asked about, and soon told
     elif isinstance(output, Mapping):
         for item in output.values():
             yield from tensors_in(item)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench.errors import first_line
-from bench.structure.copies import borrowed, duplicate
+from bench.structure.copies import FAILURES, borrowed, duplicate
 from bench.structure.groups import Block, ChannelGroup, GateSide, Pruning, Structure
 from bench.structure.layers import makes_channels, require_rule
 from bench.structure.stack import running
@@ -26,8 +26,6 @@ from bench.structure.tensors import tensors_in
 SIDE = 64  # pixels: enough for every encoder of stride 32, and cheap
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-6, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 """Of the output's largest value."""
-FAILURES = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, AttributeError, KeyError)
-"""What a network raises whose widths do not fit."""
 DIFFERS = "the pruned network differs from the masked one"
 
 
@@ -116,6 +114,8 @@ class Probe:
 
     def verified(self, groups: Sequence[ChannelGroup]) -> tuple[tuple[ChannelGroup, ...], dict[str, str]]:
         """The groups that can be pruned, with the sides on which masking them is exact; and why others cannot."""
+        if self._both_exact(groups):
+            return tuple(groups), {}
         failures: dict[str, str] = {}
         rest = list(groups)
         for draw in range(2):
@@ -130,12 +130,26 @@ class Probe:
                     rest = [group for group in rest if group.name not in bad]
         return tuple(rest), failures
 
+    def _both_exact(self, groups: Sequence[ChannelGroup]) -> bool:
+        """Whether all is as in most networks: two prunings, of other widths, hold at the producers and the consumers."""
+        structure = Structure(tuple(groups), ())
+        try:
+            first, second = self._drawn(groups, 0), self._drawn(groups, 1)
+            plan = plan_of(structure, first)
+            zeroed, produced = self._zeros(structure, first)
+            if len(zeroed) < len(groups) or self._differs(produced, self._pruned(plan), plan) is not None:
+                return False
+            plan = plan_of(structure, second)
+            return self._differs(self._masked(structure, second, "consumer"), self._pruned(plan), plan) is None
+        except Difference:
+            return False
+
     def _held(self, groups: Sequence[ChannelGroup], pruning: Pruning) -> list[ChannelGroup]:
         """The groups with their exact sides, once their pruned network is found to be the masked one."""
         plain = Structure(tuple(groups), ())
         plan = plan_of(plain, pruning)
         small = self._pruned(plan)
-        zeroed, produced = self._zeros(plain, pruning, plan)
+        zeroed, produced = self._zeros(plain, pruning)
         all_zero = len(zeroed) == len(groups)
         at_producers = all_zero and self._differs(produced, small, plan) is None
         consumed = self._masked(plain, pruning, "consumer")
@@ -181,9 +195,12 @@ class Probe:
         """The groups that a difference is laid at: those of the layer where it shows, else the first found by halving."""
         near = [group for group in groups if any(_within(m.module, difference.where) for m in group.members)]
         if difference.where and 0 < len(near) < len(groups) and self._wrong(near, draw):
-            return {name: difference.reason for name in self._halved(near, draw)}
-        return {name: self._wrong([g for g in groups if g.name == name], draw) or difference.reason
-                for name in self._halved(groups, draw)}  # fmt: skip
+            return dict.fromkeys(self._halved(near, draw), difference.reason)
+        found: dict[str, str] = {}
+        for name in self._halved(groups, draw):
+            alone = [group for group in groups if group.name == name]
+            found[name] = self._wrong(alone, draw) or difference.reason
+        return found
 
     def _halved(self, groups: Sequence[ChannelGroup], draw: int) -> list[str]:
         """Groups that are wrong by themselves, or else those that are wrong together."""
@@ -250,9 +267,9 @@ class Probe:
             return self._everywhere()
 
     def _zeros(
-        self, structure: Structure, pruning: Pruning, plan: SurgeryPlan
+        self, structure: Structure, pruning: Pruning
     ) -> tuple[set[str], dict[str, list[torch.Tensor]]]:
-        """Groups whose channels, zeroed where they are made, are zero wherever they are read; and what layers return."""
+        """Groups whose channels, zeroed where they are made, are zero wherever they are read; and what layers give."""
         alive = {group.name for group in structure.groups if not group.gates}
         with borrowed(self.model):
             zero(self.model, structure, pruning, "producer")

@@ -41,23 +41,34 @@ class Atoms:
     record: Record
 
 
-def label(run: Record, model: nn.Module, protect: Iterable[str] = (), without: Iterable[str] = ()) -> Atoms:
+def label(
+    run: Record,
+    model: nn.Module,
+    protect: Iterable[str] = (),
+    without: Iterable[str] = (),
+    trained: Record | None = None,
+) -> Atoms:
     """Label every channel of a network that ran once.
 
     Args:
         run: what it did.
         protect: names of layers whose output channels stay.
         without: numbers that modules keep (`bench.structure.module_numbers`) and that are not to be changed.
+        trained: what it did in training mode, where more layers run. What those read stays.
     """
     protected, left = frozenset(protect), frozenset(without)
-    walk = _walked(run, model, protected, frozenset(), left)
+
+    def walked(leading: Iterable[int]) -> _Walk:
+        return _walked(run, trained, model, Labels(protected, leading), left)
+
+    walk = walked(())
     of_label, frozen = walk.labels.atoms()
     collapsed = walk.labels.collapsed(of_label, frozen)
     if collapsed:  # split the other way, where that helps
-        other = _walked(run, model, protected, frozenset(collapsed), left)
+        other = walked(collapsed)
         saved = collapsed - other.labels.collapsed(*other.labels.atoms())
         if saved:
-            walk = _walked(run, model, protected, frozenset(saved), left)
+            walk = walked(saved)
             of_label, frozen = walk.labels.atoms()
     order = tuple(dict.fromkeys(layer.call.name for layer in run.runs.values()))
     unreached = _unreached(model, run, set(order))
@@ -65,11 +76,8 @@ def label(run: Record, model: nn.Module, protect: Iterable[str] = (), without: I
     return Atoms(of_label, frozen, list(labels.sides.values()), labels.positions, unreached, order, walk.tails, run)
 
 
-def _walked(
-    run: Record, model: nn.Module, protect: frozenset[str], leading: frozenset[int], without: frozenset[str]
-) -> _Walk:
+def _walked(run: Record, trained: Record | None, model: nn.Module, labels: Labels, without: frozenset[str]) -> _Walk:
     """All labels of one run."""
-    labels = Labels(protect, leading)
     labels.operands, labels.owners = run.operands, run.owners
     others = {name: module for name, module in model.named_modules() if rule_of(module) is None}
     labels.numbers = Numbers(others, without)
@@ -84,8 +92,21 @@ def _walked(
     with labels.leniently():
         for node, output in run.made:  # what is computed in vain must still fit together
             walk.value(node, output)
+    if trained is not None:
+        _freeze_training(run, trained, model, labels)
     keep_ties(model, labels, walk.outside)
     return walk
+
+
+def _freeze_training(run: Record, trained: Record, model: nn.Module, labels: Labels) -> None:
+    """Freeze what is read by layers that run in training mode alone: a head that helps there keeps fitting."""
+    positions = dict(labels.positions)
+    labels.operands, labels.owners = trained.operands, trained.owners
+    walk = _Walk(labels, trained, model)
+    walk.known = set(run.entered)
+    for node, output in (*trained.outputs, *trained.read):
+        walk.value(node, output)
+    labels.positions = positions
 
 
 def _unreached(model: nn.Module, run: Record, followed: set[str]) -> dict[str, str]:
@@ -111,6 +132,8 @@ class _Walk:
         tensors = (*model.named_parameters(), *model.named_buffers())
         self.tensors = {id(tensor): name for name, tensor in tensors}
         self.layers = {layer.call.name for layer in run.runs.values()}
+        self.known: set[str] | None = None
+        """The layers that run in eval mode, where this is a run in training mode."""
         self.outside: dict[str, None] = {}
         """Layers whose parameters are used outside of them, too."""
         self.memo: dict[Any, list[Value | None]] = {}
@@ -157,6 +180,10 @@ class _Walk:
         """Labels of a layer's output."""
         name = run.call.name
         made = run.rule.label(run.layer, run.call, value, self.labels)
+        if self.known is not None and name not in self.known:
+            for given in (value, made):
+                if given is not None:
+                    self.labels.freeze(given.labels, f"read by {name}, which runs in training mode alone")
         self.tails.setdefault(name, set()).update(value.tails if value is not None else ())
         return replace(made, tails=frozenset({name})) if made is not None and run.rule.takes_factor else made
 

@@ -19,6 +19,7 @@ import torch.nn as nn
 
 from bench.errors import RequestError, first_line
 from bench.search.gates import Gates
+from bench.structure.copies import duplicate
 from bench.structure.files import load_pruned, save_pruned
 from bench.structure.graph import PruningGraph
 from bench.structure.groups import Pruning
@@ -262,7 +263,7 @@ class _Examination:
         if not graph.groups:
             return
         twin, example = self.double()
-        dense = evaluated(copy.deepcopy(model)) if twin is None else copy.deepcopy(twin)
+        dense = evaluated(duplicate(model if twin is None else twin))
         factors = {name: keep.to(next(dense.parameters()).dtype) for name, keep in pruning.keep.items()}
         presence = {name: torch.tensor(0.0, dtype=torch.float64) for name in pruning.drop_blocks}
         try:

@@ -38,10 +38,12 @@ if TYPE_CHECKING:
 class Slimming:
     """An L1 penalty on the scales of norms while the weights train; then one threshold over the scales."""
 
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    """λ in units of the task's gradient; 0: the network trains without a penalty."""
+    travel: Annotated[float, Field(ge=0)] = 0.9
+    """SGD: how far the penalty alone takes a scale in the whole search, in units of the mean scale."""
+    weight: Annotated[float, Field(ge=0)] = 2.0
+    """Adam: λ in units of the task's gradient."""
     strength: Annotated[float, Field(ge=0)] | None = None
-    """λ of equation (1) itself, in place of `weight`."""
+    """λ of equation (1) itself, in place of both."""
 
     searches: ClassVar[bool] = True
     architecture: ClassVar[bool] = False  # the scales are weights
@@ -51,16 +53,23 @@ class Slimming:
     standing: ClassVar[str] = "published; the penalty's strength and channels without norms reconstructed"
 
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
-        from bench.search.ranking import gate_gradients
-
         scales = Scales(model.to(ctx.device), graph)
-        strength = self.strength
-        if strength is None:
-            slopes = [torch.cat(list(batch.values())) for batch in gate_gradients(graph, model, task, ctx)]
-            strength = self.weight * rms(torch.cat(slopes)) / max(rms(scales.all()), 1e-30)
+        strength = self.strength if self.strength is not None else self.in_units(scales, task, ctx)
         ctx.note(f"slimming: the penalty's strength is {strength:.3g}")
         ctx.train(model, penalty=lambda: strength * scales.all().sum())
         return Found(scores=scales.scores(), scope="raw" if scales.comparable else "global", model=model)
+
+    def in_units(self, scales: Scales, task: Task, ctx: Context) -> float:
+        """λ that the optimiser turns into the same shrinking in a search of any length, on any network."""
+        from bench.search.ranking import gate_gradients
+        from bench.training.loop import rates
+
+        if ctx.recipe.optimizer == "sgd":
+            moved = sum(rates(ctx.recipe, len(ctx.data.train), ctx.epochs)) / (1 - ctx.recipe.momentum)
+            return self.travel * float(scales.all().detach().mean()) / moved if moved else 0.0
+        # Adam divides by the size of the whole gradient, so that the penalty counts against the task's.
+        slopes = [torch.cat(list(batch.values())) for batch in gate_gradients(scales.graph, scales.model, task, ctx)]
+        return self.weight * rms(torch.cat(slopes)) / max(rms(scales.all()), 1e-30)
 
 
 class Scales:
@@ -72,7 +81,7 @@ class Scales:
     def __init__(self, model: nn.Module, graph: PruningGraph) -> None:
         from bench.search.coupled import is_norm
 
-        self.graph, self.modules = graph, dict(model.named_modules())
+        self.model, self.graph, self.modules = model, graph, dict(model.named_modules())
         norms = {g.name: [m for m in g.passes if is_norm(self.modules[m.module])] for g in graph.groups}
         self.comparable = all(norms.values())
         """Whether every group has norms."""

@@ -54,6 +54,12 @@ def steps_per_epoch(samples: int, recipe: Recipe) -> int:
     return max(1, samples // recipe.batch_size)
 
 
+def rates(recipe: Recipe, samples: int, epochs: int) -> list[float]:
+    """The rate of every step of a phase that passes over `samples`."""
+    each = steps_per_epoch(samples, recipe)
+    return [learning_rate(recipe, step, each * epochs, each) for step in range(each * epochs)]
+
+
 def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser; weight decay on weights of two dimensions and more."""
     groups: list[dict[str, Any]] = [

@@ -96,6 +96,6 @@ def mean_ranks(maps: Tensor) -> Tensor:
 
     What has no height and width counts as one row.
     """
-    planes = maps.flatten(3) if maps.ndim > 4 else maps
-    planes = planes.flatten(2).unsqueeze(2) if maps.ndim < 4 else planes
+    rows = maps.shape[2] if maps.ndim > 3 else 1
+    planes = maps.reshape(*maps.shape[:2], rows, -1)
     return torch.linalg.matrix_rank(planes.float()).double().mean(0)

@@ -139,7 +139,9 @@ def test_a_search_without_the_architecture_that_it_declares_is_found(monkeypatch
     }
 
 
-PENALISES = "adds to the loss of its weights' steps, if anything, a finite number whose slopes reach them and are finite"
+PENALISES = (
+    "adds to the loss of its weights' steps, if anything, a finite number whose slopes reach them and are finite"
+)
 
 
 @dataclass(frozen=True)

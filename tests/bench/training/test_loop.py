@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.errors import CellError, RequestError
 from bench.interface.cell import Recipe
@@ -215,12 +215,12 @@ def test_a_blind_search_moves_the_architecture_by_its_penalty_alone(data: Any, b
 
 @pytest.mark.parametrize("bilevel", [None, True, False])
 def test_a_penalty_is_followed_by_the_steps_of_the_weights(data: Any, bilevel: bool | None) -> None:
-    """One step at a rate of 0.05: with 0.1 · Σ|γ| in the loss, scales of 1 end 0.05 · 0.1 lower, and no other weight."""
+    """One step at a rate of 0.05: with 0.1 · Σ|γ| in the loss scales end 0.05 · 0.1 lower, and nothing else."""
     recipe = RECIPE.model_copy(update={"batch_size": 100 if bilevel else 200, "momentum": 0.0})
 
     def trained(strength: float) -> tuple[nn.Module, dict[str, Any]]:
         model, log = network(data), TrainingLog()
-        scales = [m.weight for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        scales: list[Tensor] = [m.weight for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
         search = None if bilevel is None else scale_search(model, bilevel=bilevel)[0]
         penalty = (lambda: strength * torch.cat(scales).abs().sum()) if strength else None
         run(data, 1, model=model, recipe=recipe, search=search, penalty=penalty, log=log, phase="search")

@@ -7,9 +7,10 @@ removed wherever they are, and the network is fine-tuned::
 
 Published: (1) in the loss of the weights' steps; the ranking by |γ| with one threshold over all layers; fine-tuning.
 Reconstructed: λ. The paper's 1e-4 (VGGNet) and 1e-5 (ResNet, DenseNet) belong to 160 epochs from fresh weights with γ
-at 0.5; a search of a few epochs from the dense network does not feel them. By default λ is stated in the task's units:
-the penalty's slope along all channels' scales is `weight` times the root mean square of the loss's, on ten batches of
-the dense network. Where several norms scale a channel their |γ| are averaged. A channel without a norm has the L2 norms
+at 0.5; a search of a few epochs from the dense network does not feel them. Under SGD λ is such that the penalty alone
+would take a mean scale `travel` of its way to zero in the whole search. Adam divides by the size of the whole gradient:
+there λ's slope along the channels' scales is `weight` times the loss's, in root mean squares over ten batches of the
+dense network. `docs/methods.md` has what they do. Where several norms scale a channel their |γ| are averaged. A channel without a norm has the L2 norms
 of its filters in place of |γ|, as in weight normalization; if the network has any such group, scores are divided by
 their group's mean, since norms of filters and scales are no common measure. The threshold is solved to the budget.
 """

@@ -10,9 +10,10 @@ Reconstructed: λ. The paper's 1e-4 (VGGNet) and 1e-5 (ResNet, DenseNet) belong 
 at 0.5; a search of a few epochs from the dense network does not feel them. Under SGD λ is such that the penalty alone
 would take a mean scale `travel` of its way to zero in the whole search. Adam divides by the size of the whole gradient:
 there λ's slope along the channels' scales is `weight` times the loss's, in root mean squares over ten batches of the
-dense network. `docs/methods.md` has what they do. Where several norms scale a channel their |γ| are averaged. A channel without a norm has the L2 norms
-of its filters in place of |γ|, as in weight normalization; if the network has any such group, scores are divided by
-their group's mean, since norms of filters and scales are no common measure. The threshold is solved to the budget.
+dense network. `docs/methods.md` has what they do. Where several norms scale a channel their |γ| are averaged. A channel
+without a norm has the L2 norms of its filters in place of |γ|, as in weight normalization; if the network has any such
+group, scores are divided by their group's mean, since norms of filters and scales are no common measure. The threshold
+is solved to the budget.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from functools import cached_property
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.interface import registry
 from bench.interface.cell import RECOVERIES, Recipe
-from bench.interface.method import Budget, Context, Found, Method, prunes
+from bench.interface.method import Budget, Context, Found, Method, Penalty, Search, learns_architecture, prunes
 from bench.interface.task import Splits, Task
 from bench.search import fit as budgets
 from bench.structure.graph import PruningGraph
@@ -33,6 +33,8 @@ NEAR = 0.12
 """How far a method's own decision may be from its budget after the two epochs of a trial. Searches that heed their
 budget were seen to be 0.08 off at most; one and the same decision for all of `RATIOS` is 0.2 off for one of them."""
 
+Trainer = Callable[[nn.Module, Search | None, Recipe, Penalty | None], nn.Module]
+
 
 class MethodTrial:
     """A method on a small classification network."""
@@ -44,6 +46,8 @@ class MethodTrial:
             "classification", {"dataset": "digits", "model": "resnet8", "train_size": 200}
         )
         self.data: Splits = self.task.load(None)
+        self.penalties: list[tuple[Tensor, list[Tensor | None]]] = []
+        """Of each search that adds to its weights' loss: the penalty before the first step, and its gradients."""
 
     @cached_property
     def dense(self) -> nn.Module:
@@ -60,7 +64,23 @@ class MethodTrial:
         method: Method = registry.make_method(self.name, {})
         ctx = search_context(self.task, self.data.visible, RECIPE, epochs=epochs, seed=seed, device=CPU)
         torch.manual_seed(seed)
-        return method.search(copy.deepcopy(self.dense), self.graph, self.task, Budget(ratio), ctx), ctx
+        watched = dataclasses.replace(ctx, trainer=self.watching(ctx.trainer))
+        return method.search(copy.deepcopy(self.dense), self.graph, self.task, Budget(ratio), watched), ctx
+
+    def watching(self, trainer: Trainer) -> Trainer:
+        """The shared loop, with a look at the penalty that it is given."""
+
+        def train(model: nn.Module, search: Search | None, recipe: Recipe, penalty: Penalty | None) -> nn.Module:
+            if penalty is not None:
+                value = penalty()
+                weights = [p for p in model.parameters() if p.requires_grad]
+                slopes: list[Tensor | None] = []
+                if value.ndim == 0 and value.requires_grad:
+                    slopes = list(torch.autograd.grad(value, weights, allow_unused=True))
+                self.penalties.append((value.detach(), slopes))
+            return trainer(model, search, recipe, penalty)
+
+        return train
 
     @cached_property
     def found(self) -> tuple[Found, Context]:
@@ -147,6 +167,29 @@ def method_spends_what_it_declares(trial: MethodTrial) -> None:
     assert epochs == expected, f"epochs {epochs} were trained where {expected} were due"
 
 
+def method_takes_the_steps_it_declares(trial: MethodTrial) -> None:
+    """takes steps of its weights in every epoch of a search, and of an architecture exactly if it declares one"""
+    _, ctx = trial.found
+    for row in ctx.log.epochs("search"):
+        assert row["weight_steps"] > 0, f"epoch {row['epoch']} of the search has no steps of the weights"
+    steps = ctx.log.total("search", "architecture_steps")
+    expected = learns_architecture(trial.kind)
+    assert (steps > 0) == expected, (
+        f"its searches take {steps} steps of an architecture, where it declares architecture = {expected}"
+    )
+
+
+def method_penalises_its_weights(trial: MethodTrial) -> None:
+    """adds to the loss of its weights' steps, if anything, a finite number whose slopes reach them and are finite"""
+    _ = trial.found  # the search is made once, and its penalties are kept
+    for value, slopes in trial.penalties:
+        assert value.ndim == 0, f"the penalty has shape {tuple(value.shape)} in place of one number"
+        assert bool(value.isfinite()), f"the penalty is {float(value)}"
+        reached = [slope for slope in slopes if slope is not None]
+        assert any(bool(slope.any()) for slope in reached), "the penalty's slopes reach no weight of the network"
+        assert all(bool(slope.isfinite().all()) for slope in reached), "the penalty's slopes are not finite"
+
+
 def method_returns_a_whole_network(trial: MethodTrial) -> None:
     """returns, if any, a network of the dense network's shape and free of gates"""
     found, _ = trial.found
@@ -171,5 +214,7 @@ METHOD_PROPERTIES: tuple[Callable[[MethodTrial], None], ...] = (
     method_heeds_its_budget,
     method_is_reproducible,
     method_spends_what_it_declares,
+    method_takes_the_steps_it_declares,
+    method_penalises_its_weights,
     method_returns_a_whole_network,
 )

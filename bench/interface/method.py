@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from bench.structure.graph import PruningGraph
 
-Scope = Literal["layer", "global"]
+Penalty = Callable[[], "Tensor"]
+"""A finite scalar with a gradient, computed anew in every step."""
+Scope = Literal["layer", "global", "raw"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Found:
     scores: Mapping[str, Tensor]
     """Per group, one score a channel, [C_g]; the highest are kept."""
     scope: Scope = "layer"
-    """`layer`: one keep-ratio for all groups; `global`: one threshold over all scores."""
+    """`layer`: one keep-ratio for all groups; `global`: one threshold over scores divided by their group's mean; `raw`:
+    one threshold over the scores as they are, a bundle at the mean of its channels."""
     widths: Mapping[str, int] | None = None
     """Per group, kept channels; groups that are not named stay whole."""
     keep: Mapping[str, Tensor] | None = None
@@ -75,7 +78,7 @@ class Found:
 
     def __post_init__(self) -> None:
         if self.scope not in get_args(Scope):
-            raise ValueError(f"scope {self.scope!r} is not allowed; use {' or '.join(get_args(Scope))}")
+            raise ValueError(f"scope {self.scope!r} is not allowed; use one of {', '.join(get_args(Scope))}")
         if self.widths is not None and self.keep is not None:
             raise ValueError("a method gives widths or keep masks, not both")
         if self.scope != "layer" and (self.widths is not None or self.keep is not None):
@@ -158,7 +161,7 @@ class Context:
     epochs: int
     """Length of the search."""
     recipe: Recipe
-    trainer: Callable[[nn.Module, Search | None, Recipe], nn.Module]
+    trainer: Callable[[nn.Module, Search | None, Recipe, Penalty | None], nn.Module]
     """The shared loop, bound to this search's task, data, length and checkpoint."""
     log: TrainingLog = field(default_factory=TrainingLog)
     observer: Observer = field(default_factory=Observer)
@@ -169,20 +172,35 @@ class Context:
         """Something that a reader of the result should know, once."""
         self.log.note(text)
 
-    def train(self, model: nn.Module, search: Search | None = None, *, recipe: Recipe | None = None) -> nn.Module:
-        """Train `model` for the search's epochs in the shared loop; returns it, trained in place."""
-        return self.trainer(model, search, recipe or self.recipe)
+    def train(
+        self,
+        model: nn.Module,
+        search: Search | None = None,
+        *,
+        recipe: Recipe | None = None,
+        penalty: Penalty | None = None,
+    ) -> nn.Module:
+        """Train `model` for the search's epochs in the shared loop; returns it, trained in place.
+
+        Args:
+            search: what is learned beside the weights.
+            penalty: added to the loss of the weights' steps, such as a norm of some weights that should become small.
+                These are steps of the weights like all others: the same epochs, rates and counts in the ledger.
+        """
+        return self.trainer(model, search, recipe or self.recipe, penalty)
 
 
 @runtime_checkable
 class Method(Protocol):
     """A method adapter: a frozen dataclass whose fields are the method's hyper-parameters.
 
-    Four class variables are optional:
+    Five class variables are optional:
 
     * `prunes: ClassVar[bool] = True`: False for a control that prunes nothing; it stands once a seed, at budget 1.
     * `weight_share: ClassVar[float] = 1.0`: share of a search's samples on which the weights take steps; 0.5 where
       the search is bi-level.
+    * `architecture: ClassVar[bool] = True`: False where a search has no parameters but the network's weights, and so no
+      steps of an architecture from which a `blind` search could keep the task's gradient.
     * `paper: ClassVar[Mapping[str, Any]] = {}`: hyper-parameters that differ from the defaults under protocol `paper`.
     * `paper_recipe: ClassVar[PaperRecipe]`: how the paper trains; without it the workload's recipes and epochs hold.
 
@@ -242,6 +260,11 @@ def paper_settings(kind: type[Any]) -> dict[str, Any]:
 def weight_share(kind: type[Any]) -> float:
     """Share of a search's samples on which the weights take steps."""
     return float(getattr(kind, "weight_share", 1.0))
+
+
+def learns_architecture(kind: type[Any]) -> bool:
+    """Whether searches of this class take steps of an architecture beside those of the weights."""
+    return bool(kind.searches and getattr(kind, "architecture", True))
 
 
 def paper_recipe(kind: type[Any], task: str) -> PaperRecipe | None:

@@ -3,7 +3,7 @@
 Another package registers an adapter in its pyproject.toml::
 
     [project.entry-points."prunebench.methods"]
-    taylor = "my_package.taylor:Taylor"
+    my-norm = "my_package.my_norm:MyNorm"
 
 The groups are `prunebench.methods` and `prunebench.tasks`; a name that exists already is an error.
 """

@@ -16,7 +16,7 @@ import pydantic
 from bench.errors import RequestError, unknown
 from bench.interface import registry
 from bench.interface.cell import ABLATIONS, RECOVERIES, Ablation, Cell, PaperPlan, Protocol, Recipe, Recovery, Workload
-from bench.interface.method import paper_recipe, paper_settings, prunes, weight_share
+from bench.interface.method import learns_architecture, paper_recipe, paper_settings, prunes, weight_share
 from bench.runs.suite_table import SuiteTable, WorkloadTable, explained
 
 
@@ -172,7 +172,8 @@ def _paper_plan(kind: type[Any], workload: Workload, scale: float) -> PaperPlan 
 def _ablations(suite: SuiteTable, entries: Sequence[_Entry], cells: Sequence[Cell]) -> list[Cell]:
     """The controls that take a method apart, made of each of its cells in the suite's first recovery of it.
 
-    `blind` and `l1-channels` ask what a search decided; a method that does not search has `scratch` alone.
+    `blind` and `l1-channels` ask what a search decided; a method that does not search has `scratch` alone. A
+    search that learns weights alone has no `blind`, which would be that search again.
     """
     wanted: list[Ablation] = [name for name in ABLATIONS if name in (suite.controls or ())]
     if not wanted:
@@ -186,7 +187,7 @@ def _ablations(suite: SuiteTable, entries: Sequence[_Entry], cells: Sequence[Cel
         for name in wanted:
             if name == "scratch":
                 change = {"ablation": name, "source": cell.id, "recovery": "scratch"}
-            elif not entry.kind.searches:
+            elif not entry.kind.searches or (name == "blind" and not learns_architecture(entry.kind)):
                 continue
             else:
                 change = {"ablation": name} | ({"source": cell.id} if name == "l1-channels" else {})

@@ -162,8 +162,8 @@ def _native_widths(
         return {g.name: int(_mask(found.keep, g).sum()) for g in groups}
     if found.widths is not None:
         return {g.name: int(found.widths.get(g.name, g.size)) for g in groups}
-    if found.scope == "global":
-        return _by_threshold(lattice, rankings, budget)
+    if found.scope != "layer":
+        return _by_threshold(lattice, rankings, budget, relative=found.scope == "global")
     return _uniform(lattice, budget)
 
 
@@ -177,14 +177,16 @@ def _uniform(lattice: _Lattice, budget: Budget) -> dict[str, int]:
     return at(nearest(lambda ratio: lattice.macs(at(ratio)), budget.ratio * lattice.dense, 0.0, 1.0))
 
 
-def _by_threshold(lattice: _Lattice, rankings: Mapping[str, np.ndarray], budget: Budget) -> dict[str, int]:
-    """One threshold over scores that are divided by their group's mean."""
+def _by_threshold(
+    lattice: _Lattice, rankings: Mapping[str, np.ndarray], budget: Budget, *, relative: bool
+) -> dict[str, int]:
+    """One threshold over all scores; if `relative`, each divided by its group's mean."""
     units: list[tuple[float, str]] = []
     for name, scores in rankings.items():
         if name in lattice.fixed:
             continue
-        normalised = np.sort(scores / max(float(np.mean(scores)), 1e-30))
-        units += [(float(s), name) for s in normalised[:-1]]  # a group's best unit always stays
+        unit = max(float(np.mean(scores)), 1e-30) if relative else lattice.bundle[name]
+        units += [(float(s), name) for s in np.sort(scores / unit)[:-1]]  # a group's best unit always stays
     units.sort()
 
     def without(count: int) -> dict[str, int]:

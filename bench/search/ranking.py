@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
@@ -39,14 +39,37 @@ def channel_ranking(order: Order, graph: PruningGraph, model: nn.Module, task: T
     return {name: scores.cpu() for name, scores in graph.channel_scores(weighed).items()}
 
 
+def taylor_batches(ctx: Context) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first `TAYLOR_BATCHES` training batches of an epoch, the same ones for a seed."""
+    size = min(ctx.recipe.batch_size, len(ctx.data.train))
+    return islice(ctx.data.train.batches(size, seed=ctx.seed, epoch=0, device=ctx.device), TAYLOR_BATCHES)
+
+
+def gate_gradients(graph: PruningGraph, model: nn.Module, task: Task, ctx: Context) -> Iterator[dict[str, Tensor]]:
+    """∂L/∂z of each of `taylor_batches`, by group name, [bundles]; z = 1 is a gate on everything that a bundle makes.
+
+    A gate stands where `Gates` puts a producer's factor: behind the norm in front of the consumers, or behind the layer
+    where there is no norm. Layers that make the same channels share it. The model is not changed; norms keep their
+    statistics.
+    """
+    from bench.search.gates import Gates
+
+    network = copy.deepcopy(model).to(ctx.device).eval()
+    ones = {g.name: torch.ones(g.n_bundles, device=ctx.device, requires_grad=True) for g in graph.groups}
+    with Gates(network, graph) as gates:
+        gates.set({g.name: ones[g.name].repeat_interleave(g.bundle) for g in graph.groups})
+        for x, y in taylor_batches(ctx):
+            loss = task.loss(network(x), y, ctx.recipe)
+            slopes = torch.autograd.grad(loss, list(ones.values()), retain_graph=False)
+            yield dict(zip(ones, slopes, strict=True))
+
+
 def taylor_weights(model: nn.Module, task: Task, ctx: Context) -> nn.Module:
     """A copy of the network with Σ|w·∂L/∂w| over `TAYLOR_BATCHES` training batches in place of each parameter w."""
     weighed = copy.deepcopy(model).to(ctx.device).eval()  # norms keep their statistics
     parameters = list(weighed.parameters())
     total = [torch.zeros_like(p) for p in parameters]
-    size = min(ctx.recipe.batch_size, len(ctx.data.train))
-    batches = ctx.data.train.batches(size, seed=ctx.seed, epoch=0, device=ctx.device)
-    for x, y in islice(batches, TAYLOR_BATCHES):
+    for x, y in taylor_batches(ctx):
         loss = task.loss(weighed(x), y, ctx.recipe)
         for sum_, p, slope in zip(
             total, parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True

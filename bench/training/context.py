@@ -9,7 +9,7 @@ from torch import nn
 
 from bench.interface.cell import Recipe
 from bench.interface.log import Observer, TrainingLog
-from bench.interface.method import Context, Search
+from bench.interface.method import Context, Penalty, Search
 from bench.interface.task import Task, TrainVal
 from bench.training.loop import Phase, steps_per_epoch, train
 
@@ -37,10 +37,10 @@ def search_context(
     log, observer = log or TrainingLog(), observer or Observer()
     phase = Phase("search", epochs, seed, device, workdir / "search.pt" if workdir else None)
 
-    def trainer(model: nn.Module, search: Search | None, recipe: Recipe) -> nn.Module:
+    def trainer(model: nn.Module, search: Search | None, recipe: Recipe, penalty: Penalty | None) -> nn.Module:
         return train(
             model, task, data.train, recipe, phase,
-            val=data.val, search=search, blind=blind, log=log, observer=observer,
+            val=data.val, search=search, penalty=penalty, blind=blind, log=log, observer=observer,
         )  # fmt: skip
 
     return Context(data, device, seed, epochs, recipe, trainer, log, observer, blind)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bench.errors import CellError
 from bench.interface.cell import Recipe
 from bench.interface.log import Observer, TrainingLog
-from bench.interface.method import Search, Stateful
+from bench.interface.method import Penalty, Search, Stateful
 from bench.interface.task import Split, Task
 from bench.training import quiet
 from bench.training.checkpoint import restore_epoch, save_epoch
@@ -54,6 +54,12 @@ def steps_per_epoch(samples: int, recipe: Recipe) -> int:
     return max(1, samples // recipe.batch_size)
 
 
+def rates(recipe: Recipe, samples: int, epochs: int) -> list[float]:
+    """The rate of every step of a phase that passes over `samples`."""
+    each = steps_per_epoch(samples, recipe)
+    return [learning_rate(recipe, step, each * epochs, each) for step in range(each * epochs)]
+
+
 def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser; weight decay on weights of two dimensions and more."""
     groups: list[dict[str, Any]] = [
@@ -76,6 +82,7 @@ def train(
     *,
     val: Split | None = None,
     search: Search | None = None,
+    penalty: Penalty | None = None,
     blind: bool = False,
     teacher: nn.Module | None = None,
     log: TrainingLog | None = None,
@@ -87,6 +94,7 @@ def train(
         split: training data.
         val: evaluated after every epoch; the figures are logged and decide nothing.
         search: what a differentiable search adds to each step.
+        penalty: added to the loss of the weights' steps. The log has it apart from the task's loss, as `penalty`.
         blind: keep the task's gradient from the architecture, so that the search's penalty alone moves it; all else,
             the data that norms see included, stays the same.
         teacher: where given, the loss is the task's distillation loss against its output.
@@ -96,11 +104,13 @@ def train(
         CellError: the loss or a weight became NaN or infinite, or the split is too small for a batch of two.
     """
     log, observer = log or TrainingLog(), observer or Observer()
-    training = _Training(model, task, split, recipe, phase, search, teacher, blind=blind)
+    training = _Training(model, task, split, recipe, phase, search, teacher, penalty=penalty, blind=blind)
     for epoch in range(restore_epoch(phase.checkpoint, training.parts, log, phase.name), phase.epochs):
         start = time.perf_counter() - quiet.waited()
         row: dict[str, Any] = {"phase": phase.name, "epoch": epoch + 1, "loss": training.epoch(epoch, observer)}
         row |= {"lr": training.optimizer.param_groups[0]["lr"], **training.counts}
+        if penalty is not None:
+            row["penalty"] = float(training.penalties) / training.steps_per_epoch
         if val is not None and len(val):
             row |= {f"val_{k}": v for k, v in task.evaluate(model, val, phase.device, recipe).items()}
         if search and search.metrics:
@@ -133,8 +143,10 @@ class _Training:
         search: Search | None,
         teacher: nn.Module | None,
         *,
+        penalty: Penalty | None = None,
         blind: bool = False,
     ) -> None:
+        self.penalty, self.penalties = penalty, torch.zeros((), device=phase.device)
         self.model, self.task, self.recipe, self.phase = model, task, recipe, phase
         self.search, self.teacher, self.blind = search, teacher, blind
         to_device(model, phase.device)
@@ -180,6 +192,7 @@ class _Training:
         self.model.train()
         streams = [self.batches(number, epoch) for number in range(len(self.halves))]
         total = torch.zeros((), device=phase.device)
+        self.penalties.zero_()
         mean = math.nan
         for index in range(self.steps_per_epoch):
             step = epoch * self.steps_per_epoch + index
@@ -222,24 +235,33 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, step, self.steps, self.steps_per_epoch)
         search, loss = self.search, self.loss(x, y)
+        whole = self.with_penalty(loss)
         self.optimizer.zero_grad(set_to_none=True)
         if search and search.bilevel:
             # The architecture's gradient of this step would be thrown away: do not compute it.
-            gradients = torch.autograd.grad(loss, self.weights, materialize_grads=True)
+            gradients = torch.autograd.grad(whole, self.weights, materialize_grads=True)
             _set_gradients(self.weights, gradients)
         elif search:
             search.optimizer.zero_grad(set_to_none=True)
             if self.blind:
-                loss.backward()
+                whole.backward()
                 _set_gradients(self.architecture, self.penalty_gradients(search))
             else:
-                _penalised(loss, search).backward()
+                _penalised(whole, search).backward()
         else:
-            loss.backward()
+            whole.backward()
         if self.recipe.grad_clip:
             nn.utils.clip_grad_norm_(self.weights, self.recipe.grad_clip)
         self.optimizer.step()
         return loss.detach()
+
+    def with_penalty(self, loss: Tensor) -> Tensor:
+        """The loss that the weights' step follows."""
+        if self.penalty is None:
+            return loss
+        penalty = self.penalty()
+        self.penalties += penalty.detach()
+        return loss + penalty
 
     def architecture_gradients(self, search: Search, x: Tensor, y: Tensor) -> None:
         """Gradients of the architecture in a bi-level search; the weights keep theirs."""

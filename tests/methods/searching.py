@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from bench.interface.cell import Recipe
-from bench.interface.method import Budget, Context, Found, Method, Search
+from bench.interface.method import Budget, Context, Found, Method, Penalty, Search
 from bench.interface.task import Splits, Task
 from bench.search.fit import Fitted, fit
 from bench.structure.graph import PruningGraph
@@ -130,7 +130,9 @@ class Cost:
     time: float = math.nan
     """Processor time in the same unit."""
 
-    def __call__(self, model: nn.Module, search: Search | None, recipe: Recipe) -> nn.Module:
+    def __call__(
+        self, model: nn.Module, search: Search | None, recipe: Recipe, penalty: Penalty | None = None
+    ) -> nn.Module:
         assert search is not None
         dense = copy.deepcopy(model)  # hooks of the copy act on copies of the gates and are removed
         for module in dense.modules():

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.interface.cell import Recipe
-from bench.interface.method import Budget, Context, Found, Search
+from bench.interface.method import Budget, Context, Found, Penalty, Search
 from bench.search.fit import Fitted
 from bench.structure.graph import PruningGraph
 from bench.structure.groups import Pruning
@@ -173,7 +173,7 @@ def test_extraction_is_exact(name: str) -> None:
     outputs: list[Tensor] = []
 
     @torch.no_grad()
-    def look(gated: nn.Module, search: Search | None, recipe: Recipe) -> nn.Module:
+    def look(gated: nn.Module, search: Search | None, recipe: Recipe, penalty: Penalty | None) -> nn.Module:
         assert search is not None and search.before is not None
         search.before(0.0)
         outputs.append(gated(x))
@@ -230,7 +230,7 @@ def traced(ctx: Context) -> tuple[Context, list[float]]:
     """The same context, and R(g) over the dense MACs after every iteration of the search that it trains."""
     steps: list[float] = []
 
-    def trainer(model: nn.Module, search: Search | None, recipe: Recipe) -> nn.Module:
+    def trainer(model: nn.Module, search: Search | None, recipe: Recipe, penalty: Penalty | None) -> nn.Module:
         assert search is not None and search.after is not None and search.metrics is not None
         after, metrics = search.after, search.metrics
 
@@ -238,7 +238,7 @@ def traced(ctx: Context) -> tuple[Context, list[float]]:
             after(progress)
             steps.append(metrics()["expected_macs_ratio"])
 
-        return ctx.trainer(model, dataclasses.replace(search, after=trace), recipe)
+        return ctx.trainer(model, dataclasses.replace(search, after=trace), recipe, penalty)
 
     return dataclasses.replace(ctx, trainer=trainer), steps
 

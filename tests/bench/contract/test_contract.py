@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import re
@@ -17,7 +18,7 @@ import torch
 import methods
 from bench.contract.suite import METHOD_PROPERTIES, TASK_PROPERTIES, MethodTrial, TaskTrial, check
 from bench.contract.task import task_halves_are_disjoint, task_splits_are_disjoint, task_tells_its_data_apart
-from bench.errors import RequestError
+from bench.errors import CellError, RequestError
 from bench.interface import registry
 from bench.interface.method import Budget, Found
 from bench.search.fit import fit
@@ -81,6 +82,7 @@ class Deaf:
     """Trains as it should, and keeps 0.7 of the MACs whatever it is asked."""
 
     kept: ClassVar[float] = 0.7
+    architecture: ClassVar[bool] = False
     searches: ClassVar[bool] = True
     needs_dense: ClassVar[bool] = True
     recovery: ClassVar[str] = "finetune"
@@ -112,6 +114,73 @@ def test_a_method_that_ignores_its_budget_is_found(
     failed = failures(kind, monkeypatch)
     assert list(failed) == [HEEDS]
     assert re.match(reason, failed[HEEDS])
+
+
+STEPS = "takes steps of its weights in every epoch of a search, and of an architecture exactly if it declares one"
+
+
+@dataclass(frozen=True)
+class Boastful:
+    """Declares, by leaving it out, steps of an architecture that it does not take."""
+
+    searches: ClassVar[bool] = True
+    needs_dense: ClassVar[bool] = True
+    recovery: ClassVar[str] = "finetune"
+    standing: ClassVar[str] = "a broken method"
+
+    def search(self, model: Any, graph: Any, task: Any, budget: Any, ctx: Any) -> Found:
+        ctx.train(model)
+        return Found(scores=graph.channel_scores(model))
+
+
+def test_a_search_without_the_architecture_that_it_declares_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert failures(Boastful, monkeypatch) == {
+        STEPS: "its searches take 0 steps of an architecture, where it declares architecture = True"
+    }
+
+
+PENALISES = (
+    "adds to the loss of its weights' steps, if anything, a finite number whose slopes reach them and are finite"
+)
+
+
+@dataclass(frozen=True)
+class Idle(Boastful):
+    """Its penalty is of a copy of the weights."""
+
+    architecture: ClassVar[bool] = False
+
+    def search(self, model: Any, graph: Any, task: Any, budget: Any, ctx: Any) -> Found:
+        own = [p.detach().clone().requires_grad_() for p in model.parameters()]
+        ctx.train(model, penalty=lambda: sum(p.abs().sum() for p in own))
+        return Found(scores=graph.channel_scores(model))
+
+
+@dataclass(frozen=True)
+class Steep(Boastful):
+    """The slope of its penalty is infinite at the shifts of norms that are 0."""
+
+    architecture: ClassVar[bool] = False
+
+    def search(self, model: Any, graph: Any, task: Any, budget: Any, ctx: Any) -> Found:
+        last = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)][-1]
+        last.bias.data.zero_()
+        with contextlib.suppress(CellError):  # weights that are not finite
+            ctx.train(model, penalty=lambda: last.bias.abs().sqrt().sum())
+        return Found(scores=graph.channel_scores(model))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Idle, "the penalty's slopes reach no weight of the network"),
+        (Steep, "the penalty's slopes are not finite"),
+    ],
+)
+def test_a_penalty_that_does_nothing_or_cannot_be_followed_is_found(
+    kind: type[Any], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert failures(kind, monkeypatch)[PENALISES] == reason
 
 
 def with_halves(halves: Callable[[Any, int], Any]) -> Any:

@@ -38,9 +38,9 @@ def test_controls_are_methods_too() -> None:
 
 
 def test_another_package_registers_a_method(points: list[EntryPoint]) -> None:
-    points.append(EntryPoint("taylor", "methods.l1:L1", "prunebench.methods"))
-    assert make_method("taylor", {"scope": "global"}) == L1(scope="global")
-    assert "taylor" not in task_names()
+    points.append(EntryPoint("elsewhere", "methods.l1:L1", "prunebench.methods"))
+    assert make_method("elsewhere", {"scope": "global"}) == L1(scope="global")
+    assert "elsewhere" not in task_names()
 
 
 def test_two_adapters_cannot_share_a_name(points: list[EntryPoint]) -> None:

@@ -39,6 +39,14 @@ def test_ablations_are_made_of_each_method_where_they_make_sense() -> None:
     assert made["dcss", "blind"].search_epochs == 2 and made["dcss", "l1-channels"].search_epochs == 0
 
 
+def test_a_search_of_weights_alone_has_no_blind_twin() -> None:
+    given = changed_workload(epochs={"dense": 4, "search": 2, "recovery": 2})
+    given |= {"methods": ["slimming"], "controls": ["blind", "l1-channels"], "budgets": [0.5], "seeds": [0]}
+    cells = suite_from_table(given, "t").cells
+    assert [(c.method, c.ablation) for c in cells] == [("slimming", None), ("slimming", "l1-channels")]
+    assert [c.search_epochs for c in cells] == [2, 0] and [c.recovery_epochs for c in cells] == [2, 4]
+
+
 def test_everything_is_recovered_by_rewinding_unless_a_suite_says_otherwise() -> None:
     cells = suite_from_table(table(), "t").cells
     assert {c.recovery for c in cells if c.needs_dense} == {"rewind"}

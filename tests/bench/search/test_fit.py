@@ -41,7 +41,7 @@ def random_scores(graph: PruningGraph, seed: int) -> dict[str, torch.Tensor]:
 @given(
     name=st.sampled_from(["resnet8", "resnet20", "edsr-tiny"]),
     ratio=st.sampled_from([0.9, 0.75, 0.5, 0.25, 0.15]),
-    scope=st.sampled_from(["layer", "global"]),
+    scope=st.sampled_from(["layer", "global", "raw"]),
     seed=st.integers(0, 1000),
 )
 def test_scores_are_fitted_inside_the_tolerance_as_measured(name: str, ratio: float, scope: Scope, seed: int) -> None:
@@ -55,7 +55,24 @@ def test_scores_are_fitted_inside_the_tolerance_as_measured(name: str, ratio: fl
     assert fitted.note == ""
 
 
-@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_a_raw_threshold_takes_scores_as_they_are() -> None:
+    """A group whose scores are all higher loses nothing; divided by their means, the groups are alike."""
+    _, graph, _ = traced("resnet20")
+    scores = {g.name: torch.arange(1.0, g.size + 1) / g.size for g in graph.groups}
+    high = graph.groups[2].name
+    scores[high] = scores[high] + 1
+    raw = fit(graph, Found(scores, scope="raw"), Budget(0.5)).native_widths
+    assert raw[high] == graph.group(high).size
+    lowest = [float(scores[n].sort(descending=True).values[w - 1]) for n, w in raw.items() if n != high]
+    removed = [float(scores[n].sort(descending=True).values[w]) for n, w in raw.items() if n != high]
+    assert min(lowest) >= max(removed)  # one threshold
+    scores[high] = 1000 * (scores[high] - 1)
+    alike = fit(graph, Found(scores, scope="global"), Budget(0.5)).native_widths
+    shares = [alike[g.name] / g.size for g in graph.groups]
+    assert max(shares) - min(shares) < 0.1
+
+
+@pytest.mark.parametrize("scope", ["layer", "global", "raw"])
 def test_the_highest_scores_stay(scope: Scope) -> None:
     _, graph, _ = traced("resnet20")
     scores = random_scores(graph, 3)

@@ -100,7 +100,7 @@ def test_random_rankings_follow_the_seed() -> None:
 def test_searches_start_from_the_ranking_that_was_asked_for(name: str, order: Order) -> None:
     """What a search without a single step would keep."""
     bench = digits()
-    ctx = dataclasses.replace(bench.context(1), trainer=lambda model, search, recipe: model)
+    ctx = dataclasses.replace(bench.context(1), trainer=lambda model, search, recipe, penalty: model)
     expected = channel_ranking(order, bench.graph, bench.model, bench.task, ctx)
     found = make_method(name, {"order": order}).search(
         copy.deepcopy(bench.model), bench.graph, bench.task, Budget(0.5), ctx

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.errors import CellError, RequestError
 from bench.interface.cell import Recipe
@@ -211,6 +211,32 @@ def test_a_blind_search_moves_the_architecture_by_its_penalty_alone(data: Any, b
     search.optimizer.param_groups[0]["lr"] = 0.0
     run(data, 1, model=seeing, search=search, phase="search")
     assert float(other.detach()) == 0 and same(blind, seeing)
+
+
+@pytest.mark.parametrize("bilevel", [None, True, False])
+def test_a_penalty_is_followed_by_the_steps_of_the_weights(data: Any, bilevel: bool | None) -> None:
+    """One step at a rate of 0.05: with 0.1 · Σ|γ| in the loss scales end 0.05 · 0.1 lower, and nothing else."""
+    recipe = RECIPE.model_copy(update={"batch_size": 100 if bilevel else 200, "momentum": 0.0})
+
+    def trained(strength: float) -> tuple[nn.Module, dict[str, Any]]:
+        model, log = network(data), TrainingLog()
+        scales: list[Tensor] = [m.weight for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        search = None if bilevel is None else scale_search(model, bilevel=bilevel)[0]
+        penalty = (lambda: strength * torch.cat(scales).abs().sum()) if strength else None
+        run(data, 1, model=model, recipe=recipe, search=search, penalty=penalty, log=log, phase="search")
+        return model, log.rows[0]
+
+    (plain, without), (pulled, row) = trained(0.0), trained(0.1)
+    count = 0
+    for name, weight in plain.named_parameters():
+        scale = isinstance(plain.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d) and name.endswith("weight")
+        count += weight.numel() * scale
+        moved = weight - pulled.get_parameter(name)
+        assert torch.allclose(moved, torch.full_like(moved, 0.05 * 0.1 * scale), atol=1e-6), name
+    assert row["weight_steps"] == without["weight_steps"] == 1
+    assert row["architecture_steps"] == without["architecture_steps"] == (bilevel is not None)
+    assert row["loss"] == without["loss"]  # the task's alone
+    assert row["penalty"] == pytest.approx(0.1 * count) and "penalty" not in without
 
 
 def test_epochs_are_counted_in_samples_and_steps(data: Any) -> None:

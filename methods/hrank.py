@@ -53,7 +53,7 @@ class HRank:
 
         modules = dict(model.named_modules())
         readers = {g.name: [m for m in g.consumers if convolves(modules[m.module])] for g in graph.groups}
-        sites = {id(m): m for g in graph.groups for m in readers[g.name] or g.gates}
+        sites = {id(m): m for g in graph.groups for m in readers[g.name] or g.producers}
         train = ctx.data.train
         size = min(self.images, len(train))
         images, _ = next(iter(train.batches(size, seed=ctx.seed, epoch=0, device=ctx.device)))

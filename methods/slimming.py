@@ -87,7 +87,7 @@ class Scales:
         norms = {g.name: [m for m in g.passes if is_norm(self.modules[m.module])] for g in graph.groups}
         self.comparable = all(norms.values())
         """Whether every group has norms."""
-        self.members = [member for g in graph.groups for member in norms[g.name] or g.gates]
+        self.members = [member for g in graph.groups for member in norms[g.name] or g.producers]
 
     def of(self, member: Member) -> Tensor:
         """Of all channels on the member's side of its layer, [member.of]."""

@@ -49,7 +49,7 @@ class Taylor:
         for slopes in gate_gradients(graph, model, task, ctx):
             batches += 1
             for group in graph.groups:
-                square = slopes[group.name].square().cpu() / len(group.gates)
+                square = slopes[group.name].square().cpu() / len(group.at(group.side("producer")))
                 total[group.name] = total.get(group.name, 0) + square
         ctx.note(f"Taylor: gradients of {batches} training batches, which no epoch counts")
         mean = {g.name: (total[g.name] / batches).repeat_interleave(g.bundle) for g in graph.groups}

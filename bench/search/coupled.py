@@ -28,7 +28,7 @@ def coupled_scores(graph: Structure, of: Callable[[Member], Tensor | None], *, m
     scores: dict[str, Tensor] = {}
     for group in graph.groups:
         parts: list[Tensor] = []
-        for member in group.members:
+        for member in group.layers:
             values = of(member)
             if values is not None:
                 rows = values.detach().cpu()[torch.as_tensor(member.rows)]

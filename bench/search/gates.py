@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 
 from bench.errors import RequestError
 from bench.structure.compiled import is_compiled
@@ -171,69 +170,3 @@ class Gates:
             return values[0]
         joined = values[0] if whole else torch.cat([*values, values[0].new_ones(1)])
         return joined.index_select(0, index)
-
-
-class ChannelMaps:
-    """A linear map along each group's channels, applied where `Gates` puts a producer's factor.
-
-    For methods that mix channels and not only scale them (TAS's channel-wise interpolation). One 1×1
-    convolution behind the norm: a map cannot be folded in front of a norm in training mode.
-    """
-
-    def __init__(self, model: nn.Module, graph: Structure) -> None:
-        self.graph = graph
-        self._maps: dict[str, torch.Tensor] = {}
-        self._handles: list[Any] = []
-        modules = dict(model.named_modules())
-        for group in graph.groups:
-            for member in group.gates:
-                hook = self._apply(group, member)
-                self._handles.append(modules[member.module].register_forward_hook(hook))
-
-    def set(self, maps: Mapping[str, torch.Tensor]) -> None:
-        """The maps of the next forward passes: by group name, [size, size] acting as y = map @ x.
-
-        Raises:
-            ValueError: an unknown group, one with bundles, or another shape.
-        """
-        for name, given in maps.items():
-            group = self.graph.group(name)
-            if tuple(given.shape) != (group.size, group.size) or group.bundle > 1:
-                raise ValueError(
-                    f"group {name}: maps must have shape [{group.size}, {group.size}] and act on single channels"
-                )
-        self._maps = dict(maps)
-
-    def remove(self) -> None:
-        """Take the maps out."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-
-    def __enter__(self) -> ChannelMaps:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
-
-    def _apply(self, group: ChannelGroup, member: Member) -> Callable[[nn.Module, Any, torch.Tensor], Any]:
-        rows = torch.as_tensor(member.rows.ravel())
-        plain = torch.equal(rows, torch.arange(member.of))
-        moved: dict[torch.device, torch.Tensor] = {}
-
-        def hook(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor | None:
-            matrix = self._maps.get(group.name)
-            if matrix is None:
-                return None
-            dim = require_rule(module).channel_axis(module, output.ndim)
-            if output.device not in moved:
-                moved[output.device] = rows.to(output.device)
-            index = moved[output.device]
-            part = output if plain else output.index_select(dim, index)
-            if part.ndim == 4 and dim == 1:
-                mixed = F.conv2d(part, matrix[:, :, None, None])
-            else:
-                mixed = F.linear(part.movedim(dim, -1), matrix).movedim(-1, dim)
-            return mixed if plain else output.index_copy(dim, index, mixed)
-
-        return hook

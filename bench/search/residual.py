@@ -28,7 +28,7 @@ def _inside(path: str, module: str) -> bool:
 
 def _smallest_module(group: ChannelGroup) -> str:
     """Path of the smallest module that holds every layer of the group; the network itself is ''."""
-    paths = [member.module.split(".")[:-1] for member in group.members]
+    paths = [member.module.split(".")[:-1] for member in group.layers]
     shared = takewhile(lambda names: len(set(names)) == 1, zip(*paths, strict=False))
     return ".".join(names[0] for names in shared)
 

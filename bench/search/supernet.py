@@ -59,12 +59,13 @@ class Supernet:
         self._maps: dict[bytes, tuple[torch.Tensor, torch.Tensor]] = {}
         self._index = self._weight = torch.empty(0)
         modules: dict[str, Any] = dict(model.named_modules())
-        parts: dict[str, list[tuple[int, Member]]] = {}
+        parts: dict[tuple[str, bool], list[tuple[int, Member]]] = {}
         for number, group in enumerate(self.groups):
-            for member in group.gates:
-                parts.setdefault(member.module, []).append((number, member))
-        for name, members in parts.items():
-            self._mix_widths(modules[name], members)
+            side = group.side("producer")
+            for member in group.at(side):
+                parts.setdefault((member.module, side == "consumer"), []).append((number, member))
+        for (name, reads), members in parts.items():
+            self._mix_widths(modules[name], members, reads=reads)
         self.stages: list[Stage] = []
         for blocks in stages_of(graph.blocks):
             if depths is None:
@@ -150,13 +151,14 @@ class Supernet:
 
     # -- the mixtures --------------------------------------------------------------------------------------
 
-    def _mix_widths(self, layer: Any, members: Sequence[tuple[int, Member]]) -> None:
+    def _mix_widths(self, layer: Any, members: Sequence[tuple[int, Member]], *, reads: bool) -> None:
+        """Mix what a layer makes; or what it reads, where a zero that is made is not zero where it is read."""
         size = members[0][1].of
         owner = torch.full((size,), len(self.groups))
         for number, member in members:
             owner[torch.as_tensor(member.rows.ravel())] = number
         key = b"/".join([b"%d" % number + member.rows.tobytes() for number, member in members])
-        affine = isinstance(rule_of(layer), BatchNormRule) and layer.weight is not None
+        affine = isinstance(rule_of(layer), BatchNormRule) and layer.weight is not None and not reads
         if affine:
             count = len(self.widths[0])
             for name in ("weight", "bias"):
@@ -180,7 +182,11 @@ class Supernet:
             )
             return _mapped(module, x, (maps * gamma).sum(1), maps.flatten(1) @ beta.flatten())
 
-        self._handles.append(layer.register_forward_hook(hook))
+        if reads:
+            before = lambda module, args: (hook(module, (), args[0]), *args[1:])  # noqa: E731
+            self._handles.append(layer.register_forward_pre_hook(before))
+        else:
+            self._handles.append(layer.register_forward_hook(hook))
 
     @torch.no_grad()
     def _maps_of(

@@ -56,9 +56,9 @@ def _candidates(model: nn.Module, record: Record) -> dict[str, Call]:
         module, calls = modules[name], record.calls[name]
         if not name or convolves(module) or isinstance(module, nn.Sequential):
             continue  # a Sequential adds nothing: at most it wraps the block
-        if len(calls) == 1 and calls[0] is not None and len(calls[0].shape) == 4:
-            if any(convolves(part) for part in module.modules()):
-                found[name] = calls[0]
+        call = calls[0] if len(calls) == 1 else None
+        if call is not None and len(call.shape) == 4 and any(convolves(part) for part in module.modules()):
+            found[name] = call
     return found
 
 

@@ -51,7 +51,9 @@ def require_counted(
                 with evaluating(model), counter:
                     model(example.clone())  # a network may change its input in place
             except FAILURES as error:
-                raise RequestError(f"with channels removed at random this network fails: {first_line(error)}") from error
+                raise RequestError(
+                    f"with channels removed at random this network fails: {first_line(error)}"
+                ) from error
         require_in_sight(model, counter.uncounted)
         expected = predicted(pruning.widths, dict.fromkeys(pruning.drop_blocks, 0))
         if counter.total != expected:

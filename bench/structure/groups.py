@@ -78,6 +78,11 @@ class ChannelGroup:
         """Convolutions and linear layers whose weight rows make the channels."""
         return tuple(m for m in self.members if m.kind == "out")
 
+    @property
+    def layers(self) -> tuple[Member, ...]:
+        """The members that are sides of layers, and no tensors or numbers beside them."""
+        return tuple(m for m in self.members if m.kind in ("out", "in", "pass"))
+
     def side(self, wanted: GateSide) -> GateSide:
         """`wanted` where it is exact, else the other one."""
         return wanted if wanted in self.exact else self.exact[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,7 +22,17 @@ from bench.structure.uncounted import WatchfulCounter
 
 NORMS = (F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm)
 LIKE = (torch.zeros_like, torch.ones_like, torch.full_like, torch.rand_like, torch.randn_like)
-KEPT_IN_PLACE = ("__init__", "__invert__", "__index__", "__int__", "requires_grad_", "detach_", "copy_", "zero_", "fill_")
+KEPT_IN_PLACE = (
+    "__init__",
+    "__invert__",
+    "__index__",
+    "__int__",
+    "requires_grad_",
+    "detach_",
+    "copy_",
+    "zero_",
+    "fill_",
+)
 CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
 Source = tuple[Any, int]
 """An autograd node and which of its outputs."""
@@ -161,10 +170,11 @@ class _Functions(TorchFunctionMode):
         statistics: list[torch.Tensor] = []
 
         def plain(value: Any) -> Any:
-            if isinstance(value, torch.Tensor) and value.is_leaf and value is not self.found.leaf:
-                if value.requires_grad and not isinstance(value, nn.Parameter):
-                    statistics.append(value)
-                    return value.detach()
+            if not isinstance(value, torch.Tensor) or isinstance(value, nn.Parameter) or value is self.found.leaf:
+                return value
+            if value.is_leaf and value.requires_grad:
+                statistics.append(value)
+                return value.detach()
             return value
 
         result = func(*map(plain, args), **{key: plain(value) for key, value in kwargs.items()})
@@ -178,7 +188,9 @@ def _out_of_place(func: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any
     name = getattr(func, "__name__", "")
     if kwargs.get("inplace") is True:
         return func, {**kwargs, "inplace": False}
-    plain = f"__{name[3:]}" if name.startswith("__i") else name.removesuffix("_") if name[-1:] == "_" != name[-2:-1] else ""
+    plain = (
+        f"__{name[3:]}" if name.startswith("__i") else name.removesuffix("_") if name[-1:] == "_" != name[-2:-1] else ""
+    )
     return getattr(torch.Tensor, plain, func) if plain and name not in KEPT_IN_PLACE else func, kwargs
 
 

@@ -131,7 +131,7 @@ class Probe:
         return tuple(rest), failures
 
     def _both_exact(self, groups: Sequence[ChannelGroup]) -> bool:
-        """Whether all is as in most networks: two prunings, of other widths, hold at the producers and the consumers."""
+        """Whether all is as in most networks: two prunings hold, one at the producers and one at the consumers."""
         structure = Structure(tuple(groups), ())
         try:
             first, second = self._drawn(groups, 0), self._drawn(groups, 1)
@@ -192,7 +192,7 @@ class Probe:
             raise Difference(DIFFERS, where)
 
     def _blamed(self, groups: Sequence[ChannelGroup], difference: Difference, draw: int) -> dict[str, str]:
-        """The groups that a difference is laid at: those of the layer where it shows, else the first found by halving."""
+        """The groups that a difference is laid at: those of the layer where it shows, else those found by halving."""
         near = [group for group in groups if any(_within(m.module, difference.where) for m in group.members)]
         if difference.where and 0 < len(near) < len(groups) and self._wrong(near, draw):
             return dict.fromkeys(self._halved(near, draw), difference.reason)
@@ -266,9 +266,7 @@ class Probe:
             zero(self.model, structure, pruning, side)
             return self._everywhere()
 
-    def _zeros(
-        self, structure: Structure, pruning: Pruning
-    ) -> tuple[set[str], dict[str, list[torch.Tensor]]]:
+    def _zeros(self, structure: Structure, pruning: Pruning) -> tuple[set[str], dict[str, list[torch.Tensor]]]:
         """Groups whose channels, zeroed where they are made, are zero wherever they are read; and what layers give."""
         alive = {group.name for group in structure.groups if not group.gates}
         with borrowed(self.model):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 
+from bench.structure import computing, moving  # noqa: F401  (they register what they know)
 from bench.structure.labels import Labels, LayerSide, Raw, Value
 from bench.structure.layers import computes_weight, makes_channels, rule_of
 from bench.structure.module_numbers import Numbers

@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from bench.search.gates import ChannelMaps, Gates
+from bench.search.gates import Gates
 from bench.structure.graph import PruningGraph
 from bench.structure.groups import Pruning
 from bench.structure.surgery import prune
@@ -220,35 +220,6 @@ def test_wrong_factors_are_refused_in_words() -> None:
             gates.set({"nope": torch.ones(15)})
         with pytest.raises(ValueError, match=r"unknown block 'layer3\.0'; available: layer1\.0"):
             gates.set(blocks={"layer3.0": torch.ones(())})
-
-
-@pytest.mark.parametrize("name", ["cifar-resnet20", "torchvision-densenet121", "torchvision-mobilenet_v2"])
-def test_a_diagonal_map_is_a_gate(name: str) -> None:
-    model, structure, x = network(name), graph(name), example_of(name)
-    factors = {g.name: torch.rand(g.size) for g in structure.groups}
-    with Gates(model, structure) as gates:
-        gates.set(factors)
-        gated = outputs(model, x)
-    with ChannelMaps(model, structure) as maps:
-        maps.set({key: torch.diag(f) for key, f in factors.items()})
-        assert_same(gated, outputs(model, x), tolerance=1e-5)
-        with pytest.raises(ValueError, match="maps must have shape"):
-            maps.set(factors)
-    assert torch.equal(outputs(model, x), outputs(network(name), x))
-
-
-def test_a_map_mixes_channels_behind_the_norm() -> None:
-    model, structure = network("cifar-resnet8"), graph("cifar-resnet8")
-    block, x = model.get_submodule("layer1.0"), torch.randn(2, 16, 8, 8)
-    matrix = torch.randn(16, 16)
-    with torch.no_grad():
-        inner = F.relu(
-            torch.einsum("oc,nchw->nohw", matrix, block.get_submodule("bn1")(block.get_submodule("conv1")(x)))
-        )
-        expected = F.relu(x + block.get_submodule("bn2")(block.get_submodule("conv2")(inner)))
-        with ChannelMaps(model, structure) as maps:
-            maps.set({"layer1.0.conv1": matrix})
-            assert_same(expected, block(x), tolerance=1e-5)
 
 
 def saved_bytes(model: nn.Module, x: torch.Tensor) -> int:

@@ -153,7 +153,7 @@ def test_a_network_that_takes_another_way_without_gradients_is_found_out() -> No
             return super().forward(input) if torch.is_grad_enabled() else self[2](self[1](self[0](input)))
 
     model = Lazier(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 1))
-    with pytest.raises(RequestError, match=r"whole it takes 5632 multiply-adds where .* says 9728 in 4 \(Conv2d\)"):
+    with pytest.raises(RequestError, match=r"random it takes \d+ multiply-adds where .* says \d+ in 4 \(Conv2d\)"):
         PruningGraph.trace(model, X)
 
 

@@ -274,11 +274,14 @@ class Activated(nn.Module):
         return self.head(F.relu(self.second(self.act(self.first(x)))))
 
 
-def test_an_activation_that_does_not_keep_zero_leaves_its_group_whole() -> None:
+def test_an_activation_that_does_not_keep_zero_is_masked_where_it_is_read() -> None:
     structure = check(Activated(nn.Sigmoid()), torch.randn(1, 3, 12, 12))
-    assert [g.name for g in structure.groups] == ["second"]
-    assert dict(structure.skipped)["first"] == "the pruned network differs from the masked one"
-    assert [g.name for g in check(Activated(nn.SiLU()), torch.randn(1, 3, 12, 12)).groups] == ["first", "second"]
+    assert {g.name: g.exact for g in structure.groups} == {
+        "first": ("consumer",),
+        "second": ("producer", "consumer"),
+    }
+    plain = check(Activated(nn.SiLU()), torch.randn(1, 3, 12, 12))
+    assert [g.exact for g in plain.groups] == [("producer", "consumer")] * 2
 
 
 def test_a_layer_norm_over_channels_leaves_its_group_whole() -> None:
@@ -291,15 +294,38 @@ def test_a_layer_norm_over_channels_leaves_its_group_whole() -> None:
     assert structure.skipped[0] == ("first", "LayerNorm act normalises over the channels")
 
 
+class Sliced(Activated):
+    """Reads its first three channels after the others."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.first(x))
+        return self.head(F.relu(self.second(torch.cat([y[:, 3:], y[:, :3]], 1))))
+
+
 def test_code_that_names_a_width_leaves_its_group_whole() -> None:
-    class Sliced(Activated):
+    structure = check(Sliced(nn.Identity()), torch.randn(1, 3, 12, 12))
+    assert "first" in structure.whole
+    assert [g.name for g in structure.groups] == ["second"]
+
+
+def test_a_width_that_a_module_keeps_is_written_anew() -> None:
+    class Kept(Sliced):
+        def __init__(self) -> None:
+            super().__init__(nn.Identity())
+            self.part = 3
+
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             y = F.relu(self.first(x))
-            return self.head(F.relu(self.second(torch.cat([y[:, :3], y[:, 3:]], 1))))
+            return self.head(F.relu(self.second(torch.cat([y[:, self.part :], y[:, : self.part]], 1))))
 
-    structure = check(Sliced(nn.Identity()), torch.randn(1, 3, 12, 12))
-    assert dict(structure.skipped)["first"] == "operation slice is not followed channel by channel"
-    assert [g.name for g in structure.groups] == ["second"]
+    model = randomise(Kept()).eval()
+    structure = PruningGraph.trace(model, torch.randn(1, 3, 12, 12))
+    assert {g.name: g.size for g in structure.groups} == {"first[0]": 3, "first[3]": 5, "second": 8}
+    keep = {"first[0]": torch.tensor([False, True, True]), "first[3]": torch.tensor([True, False, False, True, True])}
+    smaller = prune(model, structure, Pruning(keep))
+    assert (smaller.part, model.part) == (2, 3)
+    x = torch.randn(2, 3, 12, 12)
+    assert_same(outputs(mask(model, structure, Pruning(keep)), x), outputs(smaller, x))
 
 
 def test_flatten_before_a_linear_layer() -> None:

@@ -35,10 +35,11 @@ def find_blocks(
     blocks: list[Block] = []
     shared: list[tuple[str, str]] = []
     parts = _Shared(model)
+    order = {name: i for i, name in enumerate(record.entered)}
     for name, call in _candidates(model, record).items():
         if any(name.startswith(b.name + ".") for b in blocks):
             continue
-        block = _removable(model, name, call, generator)
+        block = _removable(model, name, call, order, generator)
         if block is None:
             continue
         if parts.reach_out_of(name):
@@ -78,30 +79,39 @@ class _Shared:
         return any(any(flags) and not all(flags) for flags in inside)
 
 
-def _removable(model: nn.Module, name: str, call: Call, generator: torch.Generator) -> Block | None:
+def _removable(
+    model: nn.Module, name: str, call: Call, order: Mapping[str, int], generator: torch.Generator
+) -> Block | None:
+    """The block that a module is, if one of the last layers that run in it makes it one."""
     module = model.get_submodule(name)
+    for side in (4, 8):
+        try:
+            return _tried(module, name, call, order, side, generator)
+        except FAILURES:
+            continue  # the block insists on its input size
+    return None
+
+
+def _tried(
+    module: nn.Module, name: str, call: Call, order: Mapping[str, int], side: int, generator: torch.Generator
+) -> Block | None:
+    """The same, at an input of at most `side` pixels a side."""
     _, channels, height, width = call.shape
-    height, width = min(height, 8), min(width, 8)
+    height, width = min(height, side), min(width, side)
     batch = max(1, 256 // (channels * height * width))
     # Enough noise of both signs, beyond 6, to tell all the activations and zero apart.
     noise = torch.randn(batch, channels, height, width, generator=generator) * 4
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), noise.dtype)
     noise = noise.to(dtype)
     targets = {key: function(noise) for key, function in ACTIVATIONS.items()}
-    ran: list[nn.Module] = []
     paths = {m: f"{name}.{path}" for path, m in module.named_modules()}
+    ran = [m for m in module.modules() if (rule := rule_of(m)) is not None and rule.ends_block and paths[m] in order]
+    ran.sort(key=lambda layer: -order[paths[layer]])
     with borrowed(module), torch.no_grad():
-        for part in module.modules():
-            if (rule := rule_of(part)) is not None and rule.ends_block:
-                part.register_forward_pre_hook(lambda m, args: ran.append(m))
-        try:
-            module(noise.clone(), *call.args, **call.kwargs)
-            for layer in list(dict.fromkeys(reversed(ran)))[:LAST]:
-                activation = _without(module, layer, noise, call, targets)
-                if activation is not None:
-                    return Block(name, activation, paths[layer])
-        except FAILURES:
-            return None  # the block insists on its input size
+        for layer in ran[:LAST]:
+            activation = _without(module, layer, noise, call, targets)
+            if activation is not None:
+                return Block(name, activation, paths[layer])
     return None
 
 

@@ -32,22 +32,22 @@ def couple(atoms: Atoms) -> Coupled:
     places = _Places(atoms, sides)
     found = Coupled()
     classes = _classes(atoms, sides, places, found)
-    shared = Counter(members[0].first_side for members in classes)
+    shared = Counter(int(places.first_side[members[0]]) for members in classes)
     groups: list[ChannelGroup] = []
     for members in classes:
-        first = members[0].first_side
-        bundle = members[0].counts[0]
+        first, on = int(places.first_side[members[0]]), places.sides(members[0])
+        bundle = places.rows_of(members, 0).shape[1]
         name = sides[first].module
         if shared[first] > 1:
-            name += f"[{members[0].first_row}]"
+            name += f"[{places.first_row[members[0]]}]"
         if len(members) < 2:
             reason = f"its {bundle} channels can only go together" if bundle > 1 else "it has one channel"
             found.skipped[name, reason] = None
-            found.whole |= {sides[n].module: reason for n in members[0].sides if sides[n].kind in ("out", "pass")}
+            found.whole |= {sides[n].module: reason for n in on if sides[n].kind in ("out", "pass")}
             continue
         parts = tuple(
             Member(sides[n].module, sides[n].kind, places.rows_of(members, k), len(sides[n].ids), sides[n].axis)
-            for k, n in enumerate(members[0].sides)
+            for k, n in enumerate(on)
         )
         before = set[str]().union(*(atoms.tails.get(m.module, ()) for m in parts if m.kind == "in"))
         gates = tuple(m for m in parts if m.kind in ("out", "pass") and m.module in before)
@@ -58,23 +58,8 @@ def couple(atoms: Atoms) -> Coupled:
     return found
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where the channels of one atom are: by side, in ascending order, how many rows, and where they are listed."""
-
-    atom: int
-    sides: tuple[int, ...]
-    counts: tuple[int, ...]
-    starts: tuple[int, ...]
-    first_row: int
-
-    @property
-    def first_side(self) -> int:
-        return self.sides[0]
-
-
 class _Places:
-    """The rows of every atom on every side, sorted by atom and side."""
+    """The rows of every atom on every side, sorted by atom and side; atoms are numbered from 0."""
 
     def __init__(self, atoms: Atoms, sides: Sequence[LayerSide]) -> None:
         empty = np.zeros(0, np.int64)
@@ -83,41 +68,47 @@ class _Places:
         row = np.concatenate([empty, *(np.arange(len(side.ids)) for side in sides)])
         order = np.argsort(key, kind="stable")
         key, self._rows = key[order], row[order]
-        starts = np.flatnonzero(np.diff(key, prepend=-1))  # of runs of one atom on one side
-        counts = np.diff(starts, append=len(key))
-        atom, side = np.divmod(key[starts], n)
-        ends = np.append(np.flatnonzero(np.diff(atom)) + 1, len(atom)).tolist() if len(atom) else []
-        ids, side, counts = atom.tolist(), side.tolist(), counts.tolist()
-        firsts, starts = self._rows[starts].tolist() if len(starts) else [], starts.tolist()
-        self.all: list[_Place] = []
-        begin = 0
-        for end in ends:
-            part = slice(begin, end)
-            place = _Place(ids[begin], tuple(side[part]), tuple(counts[part]), tuple(starts[part]), firsts[begin])
-            self.all.append(place)
-            begin = end
-        self.all.sort(key=lambda place: (place.first_side, place.first_row))
+        self._starts = np.flatnonzero(np.diff(key, prepend=-1))  # of runs of one atom on one side
+        counts = np.diff(self._starts, append=len(key))
+        atom, side = np.divmod(key[self._starts], n)
+        first = np.flatnonzero(np.diff(atom, prepend=-1))  # run of each atom
+        self.ids = atom[first]
+        self._first, self._end = first, np.append(first[1:], len(atom)) if len(first) else first
+        self._side, self._count = side, counts
+        self.first_side = side[first]
+        self.first_row = self._rows[self._starts[first]]
+        self.order = np.lexsort((self.first_row, self.first_side)).tolist()
+        """The atoms by their first side, and by their row there."""
 
-    def rows_of(self, members: Sequence[_Place], k: int) -> np.ndarray:
-        """The rows of each member on its side number `k`, int64 [members, rows]."""
-        starts = np.array([place.starts[k] for place in members])
-        return self._rows[starts[:, None] + np.arange(members[0].counts[k])]
+    def signatures(self) -> list[bytes]:
+        """By atom, its sides and how many rows it has on each: equal for atoms that take the same part."""
+        both = np.stack([self._side, self._count], 1)
+        return [both[i:j].tobytes() for i, j in zip(self._first.tolist(), self._end.tolist(), strict=True)]
+
+    def sides(self, atom: int) -> list[int]:
+        """The sides that an atom has rows on, ascending."""
+        return self._side[self._first[atom] : self._end[atom]].tolist()
+
+    def rows_of(self, members: Sequence[int], k: int) -> np.ndarray:
+        """The rows of each of some atoms of one signature on their side number `k`, int64 [members, rows]."""
+        run = self._first[members] + k
+        return self._rows[self._starts[run][:, None] + np.arange(self._count[run[0]])]
 
 
-def _classes(atoms: Atoms, sides: Sequence[LayerSide], places: _Places, found: Coupled) -> list[list[_Place]]:
+def _classes(atoms: Atoms, sides: Sequence[LayerSide], places: _Places, found: Coupled) -> list[list[int]]:
     """Atoms of one kind together; those that are frozen go into `found`, those that no layer makes are left out."""
-    classes: dict[tuple[tuple[int, ...], tuple[int, ...]], list[_Place]] = {}
-    for place in places.all:
-        first = sides[place.first_side]
-        reason = atoms.frozen.get(place.atom)
+    classes: dict[bytes, list[int]] = {}
+    signatures = places.signatures()
+    frozen = {i: atoms.frozen[atom] for i, atom in enumerate(places.ids.tolist()) if atom in atoms.frozen}
+    made = [sides[n].kind == "out" for n in places.first_side.tolist()]
+    for i in places.order:
+        reason = frozen.get(i)
         if reason is not None:
-            for n in place.sides:
+            for n in places.sides(i):
                 if sides[n].kind in ("out", "pass"):
                     found.whole[sides[n].module] = reason
-        if first.kind != "out":
-            continue
-        if reason is not None:
-            found.skipped[first.module, reason] = None
-            continue
-        classes.setdefault((place.sides, place.counts), []).append(place)
+            if made[i]:
+                found.skipped[sides[places.first_side[i]].module, reason] = None
+        elif made[i]:
+            classes.setdefault(signatures[i], []).append(i)
     return list(classes.values())

@@ -76,19 +76,19 @@ class PruningGraph(Structure):
             return atoms, couple(atoms)
 
         atoms, coupled = coupled_without(())
-        groups, failures = probe.verified(coupled.groups) if verify else (coupled.groups, {})
-        blamed = {m.module for g in coupled.groups if g.name in failures for m in g.members if m.kind == "count"}
-        if blamed:  # the numbers that were changed there are not what the code goes by
-            atoms, coupled = coupled_without(blamed)
-            groups, failures = probe.verified(coupled.groups)
+        blocks, shared = find_blocks(probe.model, run, probe.generator)
+        groups, failures = coupled.groups, dict[str, str]()
+        if verify:
+            groups, standing, failures = probe.verified(coupled.groups, blocks)
+            blamed = {m.module for g in coupled.groups if g.name in failures for m in g.members if m.kind == "count"}
+            if blamed:  # the numbers that were changed there are not what the code goes by
+                atoms, coupled = coupled_without(blamed)
+                groups, standing, failures = probe.verified(coupled.groups, blocks)
+            blocks = standing
         whole = coupled.whole
         for group in coupled.groups:
             if group.name in failures:
                 whole |= {m.module: failures[group.name] for m in group.members if m.kind in ("out", "pass")}
-        blocks, shared = find_blocks(probe.model, atoms.record, probe.generator)
-        if verify:
-            blocks, failed = probe.removable(blocks)
-            shared += failed
         skipped = [*coupled.skipped, *failures.items(), *shared, *atoms.unreached.items()]
         whole |= atoms.unreached
         macs, params = bilinear_costs(model, atoms, groups, blocks)

@@ -120,10 +120,12 @@ def zero(model: nn.Module, graph: Structure, pruning: Pruning, side: GateSide | 
     for group, kept in _kept_bundles(graph.groups, pruning):
         where = group.side("producer") if side is None else side
         for member in group.at(where):
-            layer = owned(member.module)
             rows = torch.as_tensor(member.rows[~kept].ravel())
-            rule = require_rule(layer)
-            rule.zero(layer, rows) if where == "producer" else rule.zero_columns(layer, rows)
+            rule = require_rule(modules[member.module])
+            if where == "producer":
+                rule.zero(owned(member.module), rows)
+            else:
+                rule.zero_columns(modules[member.module], rows)
     for block in _dropped_blocks(graph, pruning):
         layer = owned(block.gate)
         require_rule(layer).zero(layer, None)

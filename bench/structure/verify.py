@@ -7,7 +7,7 @@ gives zero for zero. Every group learns where masking it is exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import nn
 
 from bench.errors import first_line
 from bench.structure.copies import FAILURES, borrowed, duplicate
-from bench.structure.groups import Block, ChannelGroup, GateSide, Pruning, Structure
+from bench.structure.groups import Block, ChannelGroup, GateSide, Member, Pruning, Structure
 from bench.structure.layers import makes_channels, require_rule
 from bench.structure.stack import running
 from bench.structure.surgery import SurgeryPlan, carve, plan_of, zero
@@ -47,20 +47,30 @@ class Probe:
 
     def __init__(self, model: nn.Module, example: torch.Tensor) -> None:
         self.generator = torch.Generator().manual_seed(0)
-        self.model = duplicate(model).to("cpu")
+        self.model = duplicate(model, _untouched(model)).to("cpu")
         for module in self.model.modules():
             module.training = False
         self.example = example.detach().to("cpu")
         own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         self.model.to(torch.float32)
         self._randomise()
-        floating = self.example.is_floating_point()
-        self.input = self._small(self.example.float() if floating else self.example)
-        if own not in (torch.float32, torch.float64) and not self._runs(self.input):
-            self.model.to(own)  # a network that names its own type
-            self.input = self._small(self.example.to(own) if floating else self.example)
-        tensor = next((p for p in self.model.parameters() if p.is_floating_point()), self.input)
-        self.tolerance = TOLERANCES.get(tensor.dtype, 1e-4)
+        self._own_type = own
+        self._inputs: list[torch.Tensor] = []
+        self.tolerance = TOLERANCES.get(torch.float32, 1e-4)
+
+    def _prepare(self) -> list[torch.Tensor]:
+        """Inputs to try, the first that the network takes being the one. One image, no larger than it must be.
+
+        Numbers are float32 unless the network names its own type.
+        """
+        if not self.example.is_floating_point():
+            return [self.example]
+        own = self._own_type
+        if own not in (torch.float32, torch.float64) and not any(map(self._runs, self._sizes(torch.float32))):
+            self.model.to(own)
+            self.tolerance = TOLERANCES.get(own, 1e-4)
+            return self._sizes(own)
+        return self._sizes(torch.float32)
 
     def _random(self, like: torch.Tensor, low: float, high: float) -> torch.Tensor:
         return torch.rand(like.shape, generator=self.generator) * (high - low) + low
@@ -69,14 +79,13 @@ class Probe:
     def _randomise(self) -> None:
         for module in self.model.modules():
             for name, p in module.named_parameters(recurse=False):
-                p.requires_grad_(p.is_floating_point())
                 if not p.is_floating_point():
                     continue
                 if name == "bias":
                     p.copy_(self._random(p, -0.5, 0.5))
-                elif sum(n > 1 for n in p.shape) <= 1:  # a scale: of a norm, a layer, a channel
+                elif _is_vector(p):  # a scale: of a norm, a layer, a channel
                     p.copy_(self._random(p, 0.5, 1.5))
-                elif p.numel() > 2 * int(p.count_nonzero()):  # initialised to zero, to start as an identity
+                elif _mostly_zero(p):  # to start as an identity
                     p.copy_(self._random(p, -1, 1) / p[0].numel() ** 0.5)
             for name, b in module.named_buffers(recurse=False):
                 if name == "running_mean":
@@ -86,16 +95,13 @@ class Probe:
                 elif b.is_floating_point() and sum(n > 1 for n in b.shape) == 1:  # no two channels alike
                     b.mul_(self._random(b, 0.8, 1.2)).add_(self._random(b, 0, 0.1))
 
-    def _small(self, example: torch.Tensor) -> torch.Tensor:
-        """A cheap input that the network takes: one image, no larger than it must be."""
-        if not example.is_floating_point():
-            return example
-        noise = torch.randn(1, *example.shape[1:], generator=self.generator).to(example.dtype)
-        options = [noise]
-        if noise.ndim == 4 and max(noise.shape[2:]) > SIDE:
-            options.insert(0, F.interpolate(noise, size=(min(SIDE, noise.shape[2]), min(SIDE, noise.shape[3]))))
-        options.append(torch.randn(example.shape, generator=self.generator).to(example.dtype))
-        return next((option for option in options[:-1] if self._runs(option)), options[-1])
+    def _sizes(self, dtype: torch.dtype) -> list[torch.Tensor]:
+        """Inputs like the example, the cheapest first; the last one is of its size."""
+        whole = torch.randn(self.example.shape, generator=self.generator)
+        options = [whole[:1], whole] if len(whole) > 1 else [whole]
+        if whole.ndim == 4 and max(whole.shape[2:]) > SIDE:
+            options.insert(0, F.interpolate(whole[:1], size=tuple(min(SIDE, n) for n in whole.shape[2:])))
+        return [option.to(dtype) for option in options]
 
     def _runs(self, x: torch.Tensor) -> bool:
         try:
@@ -105,17 +111,28 @@ class Probe:
         return True
 
     @torch.no_grad()
-    def outputs(self, x: torch.Tensor | None = None) -> list[torch.Tensor]:
+    def outputs(self, x: torch.Tensor) -> list[torch.Tensor]:
         """What the network as it is returns."""
         with borrowed(self.model):  # a network may keep what it computes
-            return list(tensors_in(self.model((self.input if x is None else x).clone())))
+            return list(tensors_in(self.model(x.clone())))
 
     # -- groups --------------------------------------------------------------------------------------------
 
-    def verified(self, groups: Sequence[ChannelGroup]) -> tuple[tuple[ChannelGroup, ...], dict[str, str]]:
-        """The groups that can be pruned, with the sides on which masking them is exact; and why others cannot."""
-        if self._both_exact(groups):
-            return tuple(groups), {}
+    def verified(
+        self, groups: Sequence[ChannelGroup], blocks: Sequence[Block]
+    ) -> tuple[tuple[ChannelGroup, ...], tuple[Block, ...], dict[str, str]]:
+        """The groups and blocks that can be pruned, and why others cannot.
+
+        Groups come with the sides on which masking them is exact.
+        """
+        self._inputs = self._inputs or self._prepare()
+        if self._both_exact(groups, blocks):
+            return tuple(groups), tuple(blocks), {}
+        kept, failures = self._verified_groups(groups)
+        standing, failed = self._removable(blocks)
+        return kept, standing, failures | failed
+
+    def _verified_groups(self, groups: Sequence[ChannelGroup]) -> tuple[tuple[ChannelGroup, ...], dict[str, str]]:
         failures: dict[str, str] = {}
         rest = list(groups)
         for draw in range(2):
@@ -130,17 +147,18 @@ class Probe:
                     rest = [group for group in rest if group.name not in bad]
         return tuple(rest), failures
 
-    def _both_exact(self, groups: Sequence[ChannelGroup]) -> bool:
+    def _both_exact(self, groups: Sequence[ChannelGroup], blocks: Sequence[Block]) -> bool:
         """Whether all is as in most networks: two prunings hold, one at the producers and one at the consumers."""
-        structure = Structure(tuple(groups), ())
+        structure = Structure(tuple(groups), tuple(blocks))
         try:
-            first, second = self._drawn(groups, 0), self._drawn(groups, 1)
-            plan = plan_of(structure, first)
-            zeroed, produced = self._zeros(structure, first)
+            pruning = self._drawn(groups, 0)
+            plan = plan_of(structure, pruning)
+            zeroed, produced = self._zeros(structure, pruning)
             if len(zeroed) < len(groups) or self._differs(produced, self._pruned(plan), plan) is not None:
                 return False
-            plan = plan_of(structure, second)
-            return self._differs(self._masked(structure, second, "consumer"), self._pruned(plan), plan) is None
+            pruning = replace(self._drawn(groups, 1), drop_blocks=tuple(block.name for block in blocks))
+            plan = plan_of(structure, pruning)
+            return self._differs(self._masked(structure, pruning, "consumer"), self._pruned(plan), plan) is None
         except Difference:
             return False
 
@@ -224,8 +242,9 @@ class Probe:
         keep: dict[str, torch.Tensor] = {}
         for group in groups:
             n = group.n_bundles
-            low, high = (1, max(1, n // 2)) if draw == 0 else (n // 2 + 1, n - 1)
-            count = low if high < low else int(torch.randint(low, high + 1, (), generator=self.generator))
+            middle = max(1, n // 4)  # thin networks run fast
+            low, high = (1, middle) if draw == 0 else (middle + 1, max(middle + 1, n // 2))
+            count = int(torch.randint(low, high + 1, (), generator=self.generator))
             bundles = torch.zeros(n, dtype=torch.bool)
             bundles[torch.randperm(n, generator=self.generator)[: min(count, n - 1)]] = True
             keep[group.name] = bundles.repeat_interleave(group.bundle)
@@ -233,7 +252,7 @@ class Probe:
 
     # -- blocks --------------------------------------------------------------------------------------------
 
-    def removable(self, blocks: Sequence[Block]) -> tuple[tuple[Block, ...], list[tuple[str, str]]]:
+    def _removable(self, blocks: Sequence[Block]) -> tuple[tuple[Block, ...], dict[str, str]]:
         """The blocks that can be dropped, and why others cannot."""
 
         def wrong(some: Sequence[Block]) -> str | None:
@@ -246,7 +265,7 @@ class Probe:
         failures: dict[str, str] = {}
         if blocks and wrong(blocks) is not None:
             failures = {block.name: reason for block in blocks if (reason := wrong([block])) is not None}
-        return tuple(block for block in blocks if block.name not in failures), list(failures.items())
+        return tuple(block for block in blocks if block.name not in failures), failures
 
     # -- runs ----------------------------------------------------------------------------------------------
 
@@ -263,8 +282,24 @@ class Probe:
 
     def _masked(self, structure: Structure, pruning: Pruning, side: GateSide | None) -> dict[str, list[torch.Tensor]]:
         with borrowed(self.model):
-            zero(self.model, structure, pruning, side)
+            at_columns = [g for g in structure.groups if (side or g.side("producer")) == "consumer"]
+            rest = [group for group in structure.groups if group not in at_columns]
+            keep = {group.name: pruning.keep[group.name] for group in rest}
+            zero(self.model, Structure(tuple(rest), structure.blocks), replace(pruning, keep=keep), "producer")
+            for layer, hide in self._dropped_columns(at_columns, pruning):
+                layer.register_forward_pre_hook(hide, with_kwargs=True)
             return self._everywhere()
+
+    def _dropped_columns(
+        self, groups: Sequence[ChannelGroup], pruning: Pruning
+    ) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+        """By layer, a hook that hides from it the dropped channels of the groups that it reads."""
+        rows: dict[str, list[torch.Tensor]] = {}
+        for group in groups:
+            for member in group.consumers:
+                rows.setdefault(member.module, []).append(_dropped(group, member, pruning))
+        for name, parts in rows.items():
+            yield self.model.get_submodule(name), _hide(torch.cat(parts))
 
     def _zeros(self, structure: Structure, pruning: Pruning) -> tuple[set[str], dict[str, list[torch.Tensor]]]:
         """Groups whose channels, zeroed where they are made, are zero wherever they are read; and what layers give."""
@@ -272,11 +307,10 @@ class Probe:
         with borrowed(self.model):
             zero(self.model, structure, pruning, "producer")
             for group in structure.groups:
-                kept = pruning.keep[group.name].numpy().reshape(group.n_bundles, -1)[:, 0]
                 for member in group.consumers:
-                    rows = torch.as_tensor(member.rows[~kept].ravel())
                     layer = self.model.get_submodule(member.module)
-                    layer.register_forward_pre_hook(_zero_test(alive, group.name, rows), with_kwargs=True)
+                    test = _zero_test(alive, group.name, _dropped(group, member, pruning))
+                    layer.register_forward_pre_hook(test, with_kwargs=True)
             seen = self._everywhere()
         return {group.name for group in structure.groups} - alive, seen
 
@@ -293,8 +327,17 @@ class Probe:
                         seen.setdefault(name, []).append(made.clone())  # what follows may work in place
 
                 module.register_forward_hook(note)
-        result = list(tensors_in(self.model(self.input.clone())))
-        return {**seen, "": result}
+        while True:
+            try:
+                seen[""] = list(tensors_in(self.model(self._inputs[0].clone())))
+            except FAILURES:
+                if len(self._inputs) == 1:
+                    raise
+                del self._inputs[0]  # the first run, of a masked network, which takes what the network does
+                seen.clear()
+            else:
+                del self._inputs[1:]
+                return seen
 
     def _differs(
         self, expected: dict[str, list[torch.Tensor]], got: dict[str, list[torch.Tensor]], plan: SurgeryPlan
@@ -319,6 +362,46 @@ class Probe:
         if not a.numel():
             return True
         return bool(a.isfinite().all()) and float((a - b).abs().max()) <= self.tolerance * float(a.abs().max())
+
+
+def _untouched(model: nn.Module) -> dict[int, torch.Tensor]:
+    """The weights that a probe leaves as they are and need not copy, by `id`."""
+    tensors = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
+    if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors):
+        return {}
+    named = [(name, p) for name, p in model.named_parameters() if p.is_floating_point()]
+    weights = [p for name, p in named if not (name.rpartition(".")[2] == "bias" or _is_vector(p))]
+    return {id(p): p for p in weights if not _mostly_zero(p)}
+
+
+def _is_vector(tensor: torch.Tensor) -> bool:
+    """Whether it has one entry a channel, or one in all."""
+    return sum(n > 1 for n in tensor.shape) <= 1
+
+
+def _mostly_zero(weight: torch.Tensor) -> bool:
+    sample = weight.detach().flatten()[:: max(1, weight.numel() // 1024)]
+    if 2 * int(sample.count_nonzero()) > sample.numel():
+        return False
+    return weight.numel() > 2 * int(weight.count_nonzero())
+
+
+def _dropped(group: ChannelGroup, member: Member, pruning: Pruning) -> torch.Tensor:
+    """The rows of a member whose channels are dropped."""
+    kept = pruning.keep[group.name].numpy().reshape(group.n_bundles, -1)[:, 0]
+    return torch.as_tensor(member.rows[~kept].ravel())
+
+
+def _hide(rows: torch.Tensor) -> Any:
+    """A hook that gives a layer zeros for its input channels `rows`: what zero columns of its weight would read."""
+
+    def hide(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        given = next(tensors_in((*args, *kwargs.values())))
+        hidden = given.index_fill(require_rule(layer).channel_axis(layer, given.ndim), rows, 0)
+        swapped = {key: hidden if value is given else value for key, value in kwargs.items()}
+        return tuple(hidden if value is given else value for value in args), swapped
+
+    return hide
 
 
 def _zero_test(alive: set[str], group: str, rows: torch.Tensor) -> Any:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from bench.structure.groups import Block, ChannelGroup, SideKind
-from bench.structure.layers import Kernel, rule_of
+from bench.structure.layers import Kernel, convolves, own_vectors, rule_of
 from bench.structure.walk import Atoms
 
 
@@ -192,9 +192,11 @@ class _Terms:
         if id(layer.weight) not in self._counted:
             self.params.append(term(kernel.size, read, divisor))
             self.owned[block] += weights
-        if layer.bias is not None and id(layer.bias) not in self._counted:
-            self.params.append(term(1, _ONE, 1))
-            self.owned[block] += kernel.n_out
+        further = own_vectors(layer) if convolves(layer) else []
+        for vector in (layer._parameters.get(key) for key in ("bias", *further)):
+            if vector is not None and id(vector) not in self._counted:
+                self.params.append(term(1, _ONE, 1))
+                self.owned[block] += kernel.n_out
 
     def _channels(self, name: str, kind: SideKind, n: int) -> _Channels:
         return _Channels(n - self._varying[name, kind], self._counts.get((name, kind), {}))

@@ -17,6 +17,8 @@ from bench.structure.surgery import carve, plan_of
 from bench.structure.uncounted import WatchfulCounter
 from bench.structure.walk import Atoms
 
+CHOOSING = tuple(f"torchvision.{name}" for name in ("nms", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool"))
+"""Operations of detectors, whose operands are as many as an image gives."""
 NAMED = 3
 """Layers that a refusal names."""
 
@@ -72,6 +74,12 @@ def require_in_sight(model: nn.Module, uncounted: Mapping[str, str]) -> None:
     Raises:
         RequestError: naming the layers and what they run.
     """
+    chosen = [operation for operation in uncounted.values() if operation in CHOOSING]
+    if chosen:
+        raise RequestError(
+            f"this network chooses among its results by their values ({', '.join(dict.fromkeys(chosen))}), so that what "
+            "it computes and costs changes with the image: trace its backbone, or its heads, by themselves"
+        )
     if uncounted:
         operations = ", ".join(dict.fromkeys(uncounted.values()))
         raise RequestError(

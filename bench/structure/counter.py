@@ -8,6 +8,8 @@ known, runs as the same products one by one while it is counted.
 from __future__ import annotations
 
 import functools
+import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
@@ -16,7 +18,7 @@ from typing import Any
 import torch
 from torch.backends import mha
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 OPERATIONS_PER_MAC = 2
 
@@ -37,6 +39,7 @@ class MacsCounter(TorchDispatchMode):
         self._fused = True
 
     def __enter__(self) -> MacsCounter:
+        _know_torchvision()
         self._operations = 0
         self._inside, self._own = Counter(), Counter()
         self._fused = mha.get_fastpath_enabled()
@@ -88,6 +91,17 @@ class MacsCounter(TorchDispatchMode):
     def knows(operation: Any) -> bool:
         """Whether an operation of PyTorch's dispatcher is counted."""
         return _formula(operation) is not None
+
+
+def _know_torchvision() -> None:
+    """Give PyTorch a formula for deformable convolutions, if they can be there: they multiply as others do."""
+    library = getattr(torch.ops, "torchvision", None) if "torchvision" in sys.modules else None
+    operation = getattr(library, "deform_conv2d", None)
+    if operation is not None and operation not in flop_registry:
+
+        @register_flop_formula(operation)
+        def _(input: Any, weight: list[int], *args: Any, out_shape: list[int], **kwargs: Any) -> int:
+            return OPERATIONS_PER_MAC * math.prod(out_shape) * math.prod(weight[1:])
 
 
 def _formula(operation: Any) -> Any:

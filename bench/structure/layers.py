@@ -123,6 +123,8 @@ class LayerRule:
 
 
 _RULES: dict[type[nn.Module], LayerRule] = {}
+_BY_NAME: dict[str, LayerRule] = {}
+"""Of torchvision's own layers, which are not imported for those who have none."""
 Rule = TypeVar("Rule", bound=LayerRule)
 
 
@@ -140,7 +142,12 @@ def register_layer(*types: type[nn.Module]) -> Callable[[type[Rule]], type[Rule]
 
 def rule_of(layer: nn.Module) -> LayerRule | None:
     """The rule of a layer, that of its nearest registered ancestor; None for a module that is no layer."""
-    return next((_RULES[kind] for kind in type(layer).__mro__ if kind in _RULES), None)
+    for kind in type(layer).__mro__:
+        if kind in _RULES:
+            return _RULES[kind]
+        if kind.__module__.startswith("torchvision.ops") and kind.__name__ in _BY_NAME:
+            return _BY_NAME[kind.__name__]
+    return None
 
 
 def require_rule(layer: nn.Module) -> LayerRule:
@@ -281,10 +288,11 @@ class ConvolutionRule(LayerRule):
             select(layer, "weight", 1, kept[kept < layer.in_channels // layer.groups])
             layer.in_channels = n
             return
+        vectors = own_vectors(layer)
         if kind == "pass":
             layer.in_channels = layer.groups = n // (layer.out_channels // layer.groups)
-        select(layer, "weight", 0, kept)
-        select(layer, "bias", 0, kept)
+        for name in ("weight", "bias", *vectors):
+            select(layer, name, 0, kept)
         layer.out_channels = n
 
     def scaled(self, layer: Any, weight: torch.Tensor, factors: torch.Tensor, *, columns: bool) -> torch.Tensor:
@@ -295,6 +303,19 @@ class ConvolutionRule(LayerRule):
 
     def kernel(self, layer: Any) -> Kernel:
         return Kernel(int(np.prod(layer.kernel_size)), layer.groups, layer.in_channels, layer.out_channels)
+
+
+def own_vectors(layer: nn.Module) -> list[str]:
+    """A convolution's further parameters and buffers with one entry an output channel, such as a gain [n, 1, 1, 1]."""
+    found: list[str] = []
+    for name, tensor in (*layer._parameters.items(), *layer._buffers.items()):
+        if tensor is not None and name not in ("weight", "bias") and tensor.ndim:
+            if tensor.shape[0] == tensor.numel() == layer.out_channels:
+                found.append(name)
+    return found
+
+
+_BY_NAME["DeformConv2d"] = ConvolutionRule()
 
 
 @register_layer(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

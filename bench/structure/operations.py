@@ -27,7 +27,7 @@ Rule = Callable[[Labels, Any, Inputs, Shapes], Outputs]
 """(labels, autograd node, inputs, shapes of the results) -> labels of the results; raises NotFollowed."""
 
 MIXING = ("mm", "bmm", "addmm", "baddbmm", "scaleddotproduct", "einsum", "convolution", "nativelayernorm",
-          "sort", "topk", "fft", "gridsampler", "cdist")  # fmt: skip
+          "sort", "topk", "fft", "gridsampler", "cdist", "deformconv2d")  # fmt: skip
 """Beginnings of the names of operations that mix what they are given: without one channel the rest changes."""
 
 _RULES: dict[str, Rule] = {}

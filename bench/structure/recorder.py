@@ -46,6 +46,7 @@ class Run:
     rule: LayerRule
     call: LayerCall
     source: Source | None  # what made its input; None: a constant
+    others: tuple[Source, ...]  # what made whatever else it was given
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ class _Recorder:
         self.found = found
         self.counter: WatchfulCounter | None = None
         self.names = {module: name for name, module in model.named_modules()}
-        self._sources: dict[nn.Module, list[tuple[Source | None, tuple[int, ...]]]] = {}
+        self._sources: dict[nn.Module, list[tuple[Source | None, tuple[int, ...], tuple[Source, ...]]]] = {}
         layers = {m: rule for m in self.names if (rule := rule_of(m)) is not None and not computes_weight(m)}
         # A layer is taken whole: timm's BatchNormAct2d runs its activation inside.
         inner = {part for layer in layers for part in layer.modules()} - set(layers)
@@ -237,17 +238,17 @@ class _Recorder:
         self.found.read.update(dict.fromkeys(_sources(output)))
 
     def _layer_before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        x = next(tensors_in((*args, *kwargs.values())))
+        x, *others = tensors_in((*args, *kwargs.values()))
         source = (x.grad_fn, x.output_nr) if x.grad_fn is not None else None
-        self._sources.setdefault(module, []).append((source, tuple(x.shape)))
+        self._sources.setdefault(module, []).append((source, tuple(x.shape), tuple(_sources(others))))
 
     def _layer_after(self, rule: LayerRule) -> Any:
         def note(module: nn.Module, args: object, output: object) -> None:
-            source, in_shape = self._sources[module].pop()
+            source, in_shape, others = self._sources[module].pop()
             first = next(tensors_in(output), None)  # some return more than what they made
             if first is not None and first.grad_fn is not None:
                 call = LayerCall(self.names[module], in_shape, tuple(first.shape))
-                self.found.runs[first.grad_fn] = Run(module, rule, call, source)
+                self.found.runs[first.grad_fn] = Run(module, rule, call, source, others)
 
         return note
 

@@ -211,6 +211,10 @@ class Probe:
 
     def _blamed(self, groups: Sequence[ChannelGroup], difference: Difference, draw: int) -> dict[str, str]:
         """The groups that a difference is laid at: those of the layer where it shows, else those found by halving."""
+        layer = self.model.get_submodule(difference.where)
+        if makes_channels(layer) and not _plain(layer):
+            kind = type(layer).__name__
+            difference.reason = f"{kind} {difference.where} does not read its input channel by channel"
         near = [group for group in groups if any(_within(m.module, difference.where) for m in group.members)]
         if difference.where and 0 < len(near) < len(groups) and self._wrong(near, draw):
             return dict.fromkeys(self._halved(near, draw), difference.reason)
@@ -414,6 +418,11 @@ def _zero_test(alive: set[str], group: str, rows: torch.Tensor) -> Any:
             alive.add(group)
 
     return test
+
+
+def _plain(layer: nn.Module) -> bool:
+    """Whether a layer runs PyTorch's own code, and not that of a subclass, which may standardise its weight."""
+    return type(layer).forward.__module__.startswith("torch.nn.modules")
 
 
 def _within(name: str, place: str) -> bool:

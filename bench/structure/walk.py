@@ -17,13 +17,14 @@ import torch.nn as nn
 
 from bench.structure import computing, moving  # noqa: F401  (they register what they know)
 from bench.structure.labels import Labels, LayerSide, Raw, Value
-from bench.structure.layers import computes_weight, makes_channels, rule_of
+from bench.structure.layers import computes_weight, makes_channels, own_vectors, rule_of
 from bench.structure.module_numbers import Numbers
 from bench.structure.operations import follow, tails
 from bench.structure.recorder import Record, Run, Source
 from bench.structure.ties import keep_ties
 
 NOT_CALLED = "not called when the network runs in eval mode"
+USED_ELSEWHERE = "its weight is used by a function and not by its own call"
 COMPUTED = "its weight is computed from others at every run (a parametrisation, or masks)"
 UNSEEN = "runs where autograd does not follow"
 
@@ -72,7 +73,7 @@ def label(
             walk = walked(saved)
             of_label, frozen = walk.labels.atoms()
     order = tuple(dict.fromkeys(layer.call.name for layer in run.runs.values()))
-    unreached = _unreached(model, run, set(order))
+    unreached = _unreached(model, run, set(order), walk.used)
     labels = walk.labels
     return Atoms(of_label, frozen, list(labels.sides.values()), labels.positions, unreached, order, walk.tails, run)
 
@@ -110,14 +111,14 @@ def _freeze_training(run: Record, trained: Record, model: nn.Module, labels: Lab
     labels.positions = positions
 
 
-def _unreached(model: nn.Module, run: Record, followed: set[str]) -> dict[str, str]:
+def _unreached(model: nn.Module, run: Record, followed: set[str], used: set[str]) -> dict[str, str]:
     """The layers whose channels nothing was seen of, and why."""
     found: dict[str, str] = {}
     for name, module in model.named_modules():
         if not makes_channels(module) or name in followed:
             continue
         if name not in run.entered:
-            found[name] = NOT_CALLED
+            found[name] = USED_ELSEWHERE if name in used else NOT_CALLED
         elif computes_weight(module):
             found[name] = COMPUTED
         else:
@@ -135,6 +136,8 @@ class _Walk:
         self.layers = {layer.call.name for layer in run.runs.values()}
         self.known: set[str] | None = None
         """The layers that run in eval mode, where this is a run in training mode."""
+        self.used: set[str] = set()
+        """Modules whose own parameters or buffers operations use."""
         self.outside: dict[str, None] = {}
         """Layers whose parameters are used outside of them, too."""
         self.memo: dict[Any, list[Value | None]] = {}
@@ -162,7 +165,7 @@ class _Walk:
         """What made the inputs of a node: of a layer, which may be many nodes, the one tensor that it was given."""
         run = self.runs.get(node)
         if run is not None:
-            return [run.source]
+            return [run.source, *run.others]
         return [(f, k) if f is not None else None for f, k in node.next_functions]
 
     def results(self, node: Any, inputs: list[Value | None]) -> list[Value | None]:
@@ -170,6 +173,9 @@ class _Walk:
         shapes = [tuple(int(n) for n in meta.shape) for meta in node._input_metadata]
         run = self.runs.get(node)
         if run is not None:
+            for other in inputs[1:]:
+                if other is not None:
+                    self.labels.freeze(other.labels, f"{run.call.name} reads it beside its input")
             return [self.layer(run, inputs[0])] + [None] * (len(shapes) - 1)
         if hasattr(node, "variable"):
             return [self.variable(node.variable)]
@@ -186,7 +192,8 @@ class _Walk:
                 if given is not None:
                     self.labels.freeze(given.labels, f"read by {name}, which runs in training mode alone")
         self.tails.setdefault(name, set()).update(value.tails if value is not None else ())
-        return replace(made, tails=frozenset({name})) if made is not None and run.rule.takes_factor else made
+        takes_factor = run.rule.takes_factor and not (run.rule.convolves and own_vectors(run.layer))
+        return replace(made, tails=frozenset({name})) if made is not None and takes_factor else made
 
     def variable(self, leaf: torch.Tensor) -> Value | None:
         """Labels of the network's input, or of a parameter or buffer that an operation outside of layers uses."""
@@ -196,6 +203,7 @@ class _Walk:
             labels.freeze(ids, "channels of the input")
             return Value(shape, ids.reshape(1, -1, *[1] * (len(shape) - 2)) if len(shape) > 1 else ids)
         name = self.tensors.get(id(leaf), "")
+        self.used.add(name.rpartition(".")[0])
         if labels.lenient and (name, "tensor") not in labels.sides:
             return None
         layer = name.rpartition(".")[0]

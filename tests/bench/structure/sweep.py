@@ -211,7 +211,7 @@ def cell(text: str) -> str:
 
 
 def table(entries: Mapping[str, Entry]) -> str:
-    """How many networks of each origin came out how, and a row for each network that is no pattern."""
+    """How many networks of each origin came out how, and a row for those of one family that came out alike."""
     kinds = ("exact", "part", "whole", "refused", "wrong", "error", "invalid")
     origins: dict[str, dict[str, int]] = {}
     for name, entry in entries.items():
@@ -219,11 +219,20 @@ def table(entries: Mapping[str, Entry]) -> str:
         count[entry["outcome"]] += 1
     lines = [f"| networks | {' | '.join(kinds)} |", "|---" + "|--:" * len(kinds) + "|"]
     lines += [f"| {origin} | {' | '.join(str(count[kind]) for kind in kinds)} |" for origin, count in origins.items()]
-    lines += ["", "| family | network | outcome | MACs that can go | left whole, and why |", "|---|---|---|--:|---|"]
+    lines += [
+        "",
+        "| family | networks | outcome | MACs that can go, at least | left whole, and why |",
+        "|---|---|---|--:|---|",
+    ]
+    alike: dict[tuple[str, str, str], list[str]] = {}
     for name, entry in entries.items():
         if not name.startswith("pattern-"):
-            share = f"{100 * entry['share']:.1f} %" if entry["outcome"] in ("exact", "part", "whole", "wrong") else "–"
-            lines.append(f"| {entry['family']} | {name} | {entry['outcome']} | {share} | {left_whole(entry)} |")
+            alike.setdefault((entry["family"], entry["outcome"], left_whole(entry)), []).append(name)
+    for (family, outcome, told), names in alike.items():
+        least = min(entries[name]["share"] for name in names)
+        share = f"{100 * least:.1f} %" if outcome in ("exact", "part", "whole", "wrong") else "–"
+        short = ", ".join(name.partition("-")[2].removeprefix(family.removeprefix("smp ") + "-") for name in names)
+        lines.append(f"| {family} | {short} | {outcome} | {share} | {told} |")
     return "\n".join(lines)
 
 

@@ -163,6 +163,19 @@ def layer_norm_channels_first() -> nn.Module:
 
 
 @pattern("part", 0.7)
+class ConvNextBlocks(Net):
+    """Depthwise convolution, LayerNorm over the last dimension, an MLP whose hidden channels can go."""
+
+    def build(self) -> None:
+        self.depthwise, self.norm = nn.Conv2d(16, 16, 7, padding=3, groups=16), nn.LayerNorm(16)
+        self.up, self.down = nn.Linear(16, 64), nn.Linear(64, 16)
+
+    def middle(self, y: torch.Tensor) -> torch.Tensor:
+        z = self.norm(self.depthwise(y).permute(0, 2, 3, 1))
+        return y + self.down(F.gelu(self.up(z))).permute(0, 3, 1, 2)
+
+
+@pattern("part", 0.7)
 class LayerNormByHand(Net):
     def build(self) -> None:
         self.scale, self.shift = nn.Parameter(torch.ones(16)), nn.Parameter(torch.zeros(16))

@@ -11,6 +11,7 @@ in reports/structure/sweep.json, so that a sweep that was stopped goes on where 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fnmatch
 import hashlib
 import json
@@ -84,11 +85,12 @@ def work(connection: Connection, threads: int) -> None:
     from tests.bench.structure.members import MEMBERS
 
     torch.set_num_threads(threads)
-    while (name := connection.recv()) is not None:
-        try:
-            connection.send(entry_of(MEMBERS[name]))
-        except MemoryError:
-            connection.send(failed(name, "it takes more memory than there is"))
+    with contextlib.suppress(EOFError):  # the sweep was stopped
+        while (name := connection.recv()) is not None:
+            try:
+                connection.send(entry_of(MEMBERS[name]))
+            except MemoryError:
+                connection.send(failed(name, "it takes more memory than there is"))
 
 
 def failed(name: str, detail: str) -> Entry:

@@ -31,7 +31,7 @@ class MaxoutOfChunks(Net):
         return torch.max(a, b)
 
 
-@pattern("exact", 0.8)
+@pattern("exact", 0.97)
 class SelectiveKernel(Net):
     """SKNet: softmax over the branches, for each channel."""
 
@@ -61,7 +61,7 @@ class SelectiveKernelOfVectors(Net):
         return sum(g[:, :, None, None] * m for g, m in zip(gates, maps, strict=True))  # pyright: ignore
 
 
-@pattern("exact", 0.7)
+@pattern("exact", 0.95)
 class SplitAttention(Net):
     """ResNeSt with radix 2."""
 

@@ -212,14 +212,16 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def table(entries: Mapping[str, Entry]) -> str:
-    """How many networks of each origin came out how, and a row for those of one family that came out alike."""
+def table(entries: Mapping[str, Entry], listed: int) -> str:
+    """How many of the `listed` networks are recorded and how they came out, by origin; then a row for those of one family
+    that came out alike."""
     kinds = ("exact", "part", "whole", "refused", "wrong", "error", "invalid")
     origins: dict[str, dict[str, int]] = {}
     for name, entry in entries.items():
         count = origins.setdefault(name.split("-")[0], dict.fromkeys(kinds, 0))
         count[entry["outcome"]] += 1
-    lines = [f"| networks | {' | '.join(kinds)} |", "|---" + "|--:" * len(kinds) + "|"]
+    lines = [f"Recorded: {len(entries)} of {listed} networks.", ""]
+    lines += [f"| networks | {' | '.join(kinds)} |", "|---" + "|--:" * len(kinds) + "|"]
     lines += [f"| {origin} | {' | '.join(str(count[kind]) for kind in kinds)} |" for origin, count in origins.items()]
     lines += [
         "",
@@ -255,7 +257,9 @@ def main() -> None:
         if not names:
             parser.error(f"no network has a name like {' or '.join(options.only)}")
         sweep(names, options.jobs)
-    PAGE.write_text(page_with(PAGE.read_text(), table(recorded())))
+    from tests.bench.structure.members import MEMBERS
+
+    PAGE.write_text(page_with(PAGE.read_text(), table(recorded(), len(MEMBERS))))
 
 
 if __name__ == "__main__":

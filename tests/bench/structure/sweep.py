@@ -213,8 +213,8 @@ def cell(text: str) -> str:
 
 
 def table(entries: Mapping[str, Entry], listed: int) -> str:
-    """How many of the `listed` networks are recorded and how they came out, by origin; then a row for those of one family
-    that came out alike."""
+    """How many of the `listed` networks are recorded, and how they came out; then a row for those of one family that
+    came out alike."""
     kinds = ("exact", "part", "whole", "refused", "wrong", "error", "invalid")
     origins: dict[str, dict[str, int]] = {}
     for name, entry in entries.items():

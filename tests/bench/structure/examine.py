@@ -19,7 +19,6 @@ import torch.nn as nn
 
 from bench.errors import RequestError, first_line
 from bench.search.gates import Gates
-from bench.structure.copies import duplicate
 from bench.structure.files import load_pruned, save_pruned
 from bench.structure.graph import PruningGraph
 from bench.structure.groups import Pruning
@@ -79,6 +78,8 @@ class _Examination:
         self.wrong: list[str] = []
         self.errors: list[str] = []
         self.reference: nn.Module | None = None
+        self.precise: list[torch.Tensor] = []
+        """What the last pruned network computes in float64, if it can."""
 
     def fresh(self) -> nn.Module:
         """The network anew, with the same weights."""
@@ -99,10 +100,10 @@ class _Examination:
             return Outcome("error", f"trace: {described(error)}")
         self.require_untouched(model, before, given)
         self.checked("costs of the dense network", lambda: self.require_costs(graph, Pruning(), model))
-        for pruning in prunings(graph, self.seed):
-            self.checked("prune", lambda pruning=pruning: self.require_pruned(model, graph, pruning))
+        for number, pruning in enumerate(prunings(graph, self.seed)):
+            self.checked("prune", lambda p=pruning, n=number: self.require_pruned(model, graph, p, last=n == 1))
         self.require_untouched(model, before, given, "prune and mask")
-        return self.summary(graph)
+        return self.summary(model, graph)
 
     def require_valid(self) -> None:
         """Raises Invalid where the dense network does not run twice with one result."""
@@ -125,7 +126,7 @@ class _Examination:
         kind: Kind = "wrong" if self.wrong else "refused"
         return Outcome(kind, "; ".join([*self.wrong, sentence[:LONGEST]]))
 
-    def summary(self, graph: PruningGraph) -> Outcome:
+    def summary(self, model: nn.Module, graph: PruningGraph) -> Outcome:
         reasons: dict[str, list[str]] = {}
         for name, reason in graph.skipped:
             reasons.setdefault(reason, []).append(name)
@@ -133,7 +134,7 @@ class _Examination:
         whole = graph.macs()
         share = 1 - graph.minimum_macs() / whole if whole else 0.0
         kind: Kind = "part" if left else "exact"
-        self.require_reasons(graph)
+        self.require_reasons(model, graph)
         if not graph.groups:
             kind = "whole"
         if self.errors:
@@ -143,11 +144,11 @@ class _Examination:
         found = list(dict.fromkeys([*self.wrong, *self.errors]))
         return Outcome(kind, "; ".join(found)[:2000], round(share, 4), reasons=left)
 
-    def require_reasons(self, graph: PruningGraph) -> None:
+    def require_reasons(self, model: nn.Module, graph: PruningGraph) -> None:
         """Every convolution and linear layer is in a group, or left whole with a reason."""
         told = {m.module for group in graph.groups for m in group.members if m.kind != "in"} | graph.whole.keys()
         kinds = (nn.Linear, nn.modules.conv._ConvNd)
-        silent = [name for name, m in self.fresh().named_modules() if isinstance(m, kinds) and name not in told]
+        silent = [name for name, m in model.named_modules() if isinstance(m, kinds) and name not in told]
         if silent:
             self.wrong.append(f"no group and no reason: {', '.join(silent[:5])}")
 
@@ -168,7 +169,7 @@ class _Examination:
 
     # -- one pruning -------------------------------------------------------------------------------------------
 
-    def require_pruned(self, model: nn.Module, graph: PruningGraph, pruning: Pruning) -> None:
+    def require_pruned(self, model: nn.Module, graph: PruningGraph, pruning: Pruning, *, last: bool) -> None:
         small = prune(model, graph, pruning)
         small_eval = evaluated(copy.deepcopy(small))
         try:
@@ -181,15 +182,17 @@ class _Examination:
         self.require_same_function(model, graph, pruning, got)
         self.checked("costs", lambda: self.require_costs(graph, pruning, small_eval))
         self.require_ties(model, small)
-        self.checked("training", lambda: self.require_training(small))
         self.checked("save and load", lambda: self.require_files(small_eval, pruning, got))
+        if not last:
+            return
         for side in ("producer", "consumer"):
-            self.checked(f"gates ({side})", lambda side=side: self.require_gates(model, graph, pruning, side))
+            self.checked(f"gates ({side})", lambda side=side: self.require_gates(model, graph, pruning, got, side))
+        self.checked("training", lambda: self.require_training(small))
 
     def require_same_function(
         self, model: nn.Module, graph: PruningGraph, pruning: Pruning, got: Sequence[torch.Tensor]
     ) -> None:
-        """`mask` against `prune`: in float64 where the network runs in it, and as it is."""
+        """`mask` against `prune`: as the network is, and in float64 where it runs in it."""
         masked: list[nn.Module] = []
         if not self.checked("mask", lambda: masked.append(mask(model, graph, pruning))):
             return
@@ -197,12 +200,12 @@ class _Examination:
         if what:
             self.wrong.append(f"the pruned network differs from the masked one: {what}")
         twin, example = self.double()
-        if twin is None:
-            return
-        pair = [evaluated(f(twin, graph, pruning)) for f in (mask, prune)]
-        what = difference(outputs(pair[0], example), outputs(pair[1], example), 1e-8)
-        if what:
-            self.wrong.append(f"in float64 the pruned network differs from the masked one: {what}")
+        self.precise = []
+        if twin is not None:
+            self.precise = outputs(evaluated(prune(twin, graph, pruning)), example)
+            what = difference(outputs(evaluated(mask(twin, graph, pruning)), example), self.precise, 1e-8)
+            if what:
+                self.wrong.append(f"in float64 the pruned network differs from the masked one: {what}")
 
     def double(self) -> tuple[nn.Module | None, Any]:
         """The network in float64 with an input like it; None where it does not run so."""
@@ -259,25 +262,29 @@ class _Examination:
         if what:
             self.wrong.append(f"what is loaded is not what was saved: {what}")
 
-    def require_gates(self, model: nn.Module, graph: PruningGraph, pruning: Pruning, side: Any) -> None:
+    def require_gates(
+        self, model: nn.Module, graph: PruningGraph, pruning: Pruning, got: Sequence[torch.Tensor], side: Any
+    ) -> None:
+        """Factors of zero and one against the pruned network, which computed `got`."""
         if not graph.groups:
             return
         twin, example = self.double()
-        dense = evaluated(duplicate(model if twin is None else twin))
-        factors = {name: keep.to(next(dense.parameters()).dtype) for name, keep in pruning.keep.items()}
+        if twin is None or not self.precise:
+            twin, example = evaluated(self.fresh()), self.example
+        else:
+            got = self.precise
+        factors = {name: keep.to(next(twin.parameters()).dtype) for name, keep in pruning.keep.items()}
         presence = {name: torch.tensor(0.0, dtype=torch.float64) for name in pruning.drop_blocks}
         try:
-            gates = Gates(dense, graph, side)
+            gates = Gates(twin, graph, side)
         except ValueError as error:
-            if "no affine parameters" in str(error):
-                return  # a refusal that its documentation names
+            if isinstance(error, RequestError) or "no affine parameters" in str(error):
+                return  # a refusal in words
             raise
         with gates:
             gates.set(factors, presence)
-            gated = outputs(dense, example)
-        small = evaluated(prune(model if twin is None else twin, graph, pruning))
-        got = outputs(small, example)
-        what = difference(got, gated, tolerance_of(got) if twin is None else 1e-8)
+            gated = outputs(twin, example)
+        what = difference(got, gated, 1e-8 if self.precise else tolerance_of(got))
         if what:
             self.wrong.append(f"gates on the {side} side do not compute what the pruned network does: {what}")
 

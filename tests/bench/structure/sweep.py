@@ -11,6 +11,7 @@ in reports/structure/sweep.json, so that a sweep that was stopped goes on where 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fnmatch
 import hashlib
 import json
@@ -84,11 +85,12 @@ def work(connection: Connection, threads: int) -> None:
     from tests.bench.structure.members import MEMBERS
 
     torch.set_num_threads(threads)
-    while (name := connection.recv()) is not None:
-        try:
-            connection.send(entry_of(MEMBERS[name]))
-        except MemoryError:
-            connection.send(failed(name, "it takes more memory than there is"))
+    with contextlib.suppress(EOFError):  # the sweep was stopped
+        while (name := connection.recv()) is not None:
+            try:
+                connection.send(entry_of(MEMBERS[name]))
+            except MemoryError:
+                connection.send(failed(name, "it takes more memory than there is"))
 
 
 def failed(name: str, detail: str) -> Entry:
@@ -210,20 +212,31 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def table(entries: Mapping[str, Entry]) -> str:
-    """How many networks of each origin came out how, and a row for each network that is no pattern."""
+def table(entries: Mapping[str, Entry], listed: int) -> str:
+    """How many of the `listed` networks are recorded, and how they came out; then a row for those of one family that
+    came out alike."""
     kinds = ("exact", "part", "whole", "refused", "wrong", "error", "invalid")
     origins: dict[str, dict[str, int]] = {}
     for name, entry in entries.items():
         count = origins.setdefault(name.split("-")[0], dict.fromkeys(kinds, 0))
         count[entry["outcome"]] += 1
-    lines = [f"| networks | {' | '.join(kinds)} |", "|---" + "|--:" * len(kinds) + "|"]
+    lines = [f"Recorded: {len(entries)} of {listed} networks.", ""]
+    lines += [f"| networks | {' | '.join(kinds)} |", "|---" + "|--:" * len(kinds) + "|"]
     lines += [f"| {origin} | {' | '.join(str(count[kind]) for kind in kinds)} |" for origin, count in origins.items()]
-    lines += ["", "| family | network | outcome | MACs that can go | left whole, and why |", "|---|---|---|--:|---|"]
+    lines += [
+        "",
+        "| family | networks | outcome | MACs that can go, at least | left whole, and why |",
+        "|---|---|---|--:|---|",
+    ]
+    alike: dict[tuple[str, str, str], list[str]] = {}
     for name, entry in entries.items():
         if not name.startswith("pattern-"):
-            share = f"{100 * entry['share']:.1f} %" if entry["outcome"] in ("exact", "part", "whole", "wrong") else "–"
-            lines.append(f"| {entry['family']} | {name} | {entry['outcome']} | {share} | {left_whole(entry)} |")
+            alike.setdefault((entry["family"], entry["outcome"], left_whole(entry)), []).append(name)
+    for (family, outcome, told), names in alike.items():
+        least = min(entries[name]["share"] for name in names)
+        share = f"{100 * least:.1f} %" if outcome in ("exact", "part", "whole", "wrong") else "–"
+        short = ", ".join(name.partition("-")[2].removeprefix(family.removeprefix("smp ") + "-") for name in names)
+        lines.append(f"| {family} | {short} | {outcome} | {share} | {told} |")
     return "\n".join(lines)
 
 
@@ -244,7 +257,9 @@ def main() -> None:
         if not names:
             parser.error(f"no network has a name like {' or '.join(options.only)}")
         sweep(names, options.jobs)
-    PAGE.write_text(page_with(PAGE.read_text(), table(recorded())))
+    from tests.bench.structure.members import MEMBERS
+
+    PAGE.write_text(page_with(PAGE.read_text(), table(recorded(), len(MEMBERS))))
 
 
 if __name__ == "__main__":

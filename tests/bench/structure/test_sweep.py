@@ -194,18 +194,23 @@ def test_the_table_counts_and_explains() -> None:
             "share": 0,
             "reasons": {},
         },
+        "smp-A-r18": {"family": "smp A", "outcome": "exact", "detail": "", "share": 0.9, "reasons": {}},
+        "smp-A-b0": {"family": "smp A", "outcome": "exact", "detail": "", "share": 0.8, "reasons": {}},
     }
-    lines = sweep.table(entries).splitlines()
+    lines = sweep.table(entries, 9).splitlines()
+    assert lines[0] == "Recorded: 5 of 9 networks."
+    lines = lines[2:]
     assert lines[2:4] == ["| pattern | 1 | 0 | 0 | 0 | 0 | 0 | 0 |", "| timm | 0 | 1 | 0 | 1 | 0 | 0 | 0 |"]
     told = "LayerNorm normalises over the channels (`a`, `b`); LayerNorm normalises over (`c`)"
-    assert lines[7:] == [
-        f"| timm y | timm-y | part | 25.0 % | {told} |",
-        "| timm z | timm-z | refused | – | it \\| says so |",
+    assert lines[8:] == [
+        f"| timm y | y | part | 25.0 % | {told} |",
+        "| timm z | z | refused | – | it \\| says so |",
+        "| smp A | r18, b0 | exact | 80.0 % | the head only |",
     ]
 
 
 def test_the_documented_table_is_what_is_recorded() -> None:
     text = sweep.PAGE.read_text()
-    assert text == sweep.page_with(text, sweep.table(sweep.recorded())), (
+    assert text == sweep.page_with(text, sweep.table(sweep.recorded(), len(MEMBERS))), (
         "run: python -m tests.bench.structure.sweep --table"
     )

@@ -96,6 +96,17 @@ class ClampedByOwnTensors(Net):
 
 
 @pattern("exact")
+class ClampedByABuffer(Net):
+    """`clamp` with a lower bound for each channel."""
+
+    def build(self) -> None:
+        self.register_buffer("low", torch.linspace(-1, 0.5, 16).view(16, 1, 1))
+
+    def middle(self, y: torch.Tensor) -> torch.Tensor:
+        return y.clamp(min=self.low)  # pyright: ignore
+
+
+@pattern("exact")
 class WhereAndMaskedFill(Net):
     def middle(self, y: torch.Tensor) -> torch.Tensor:
         y = torch.where(y > 0, y, y.square() + 0.2)

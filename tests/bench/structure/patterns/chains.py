@@ -50,9 +50,9 @@ def residual_blocks() -> nn.Module:
     return nn.Sequential(conv_bn(3, 16), Basic(16, 16), Basic(16, 32, 2), Basic(32, 32), nn.Conv2d(32, 4, 1))
 
 
-@pattern("exact", 0.8)
+@pattern("part", 0.9)
 class OptionAShortcut(nn.Module):
-    """The shortcut of CIFAR ResNets without parameters: strided, with zero channels around."""
+    """The shortcut of CIFAR ResNets without parameters: strided, with as many zero channels around as the code says."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -186,7 +186,7 @@ class Distillation(nn.Module):
         return self.head(F.relu(self.body(x)))
 
 
-@pattern("exact")
+@pattern("exact", 0.95)
 class ChannelShuffleByView(Net):
     def build(self) -> None:
         self.grouped = nn.Conv2d(16, 16, 1, groups=2)
@@ -197,7 +197,7 @@ class ChannelShuffleByView(Net):
         return y.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
-@pattern("exact")
+@pattern("exact", 0.95)
 class ChannelShuffleModule(Net):
     def build(self) -> None:
         self.grouped, self.shuffle = nn.Conv2d(16, 16, 1, groups=2), nn.ChannelShuffle(2)

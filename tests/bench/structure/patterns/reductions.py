@@ -31,7 +31,7 @@ class MaxoutOfChunks(Net):
         return torch.max(a, b)
 
 
-@pattern("exact", 0.8)
+@pattern("exact", 0.97)
 class SelectiveKernel(Net):
     """SKNet: softmax over the branches, for each channel."""
 
@@ -61,7 +61,7 @@ class SelectiveKernelOfVectors(Net):
         return sum(g[:, :, None, None] * m for g, m in zip(gates, maps, strict=True))  # pyright: ignore
 
 
-@pattern("exact", 0.7)
+@pattern("exact", 0.95)
 class SplitAttention(Net):
     """ResNeSt with radix 2."""
 
@@ -160,6 +160,19 @@ def layer_norm_channels_first() -> nn.Module:
         nn.Conv2d(3, 16, 3, padding=1), LayerNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
         nn.Conv2d(16, 4, 1)
     )  # fmt: skip
+
+
+@pattern("part", 0.7)
+class ConvNextBlocks(Net):
+    """Depthwise convolution, LayerNorm over the last dimension, an MLP whose hidden channels can go."""
+
+    def build(self) -> None:
+        self.depthwise, self.norm = nn.Conv2d(16, 16, 7, padding=3, groups=16), nn.LayerNorm(16)
+        self.up, self.down = nn.Linear(16, 64), nn.Linear(64, 16)
+
+    def middle(self, y: torch.Tensor) -> torch.Tensor:
+        z = self.norm(self.depthwise(y).permute(0, 2, 3, 1))
+        return y + self.down(F.gelu(self.up(z))).permute(0, 3, 1, 2)
 
 
 @pattern("part", 0.7)

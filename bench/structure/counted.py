@@ -77,8 +77,8 @@ def require_in_sight(model: nn.Module, uncounted: Mapping[str, str]) -> None:
     chosen = [operation for operation in uncounted.values() if operation in CHOOSING]
     if chosen:
         raise RequestError(
-            f"this network chooses among its results by their values ({', '.join(dict.fromkeys(chosen))}), so that what "
-            "it computes and costs changes with the image: trace its backbone, or its heads, by themselves"
+            f"this network chooses among its results by their values ({', '.join(dict.fromkeys(chosen))}), so that "
+            "what it computes and costs changes with the image: trace its backbone, or its heads, by themselves"
         )
     if uncounted:
         operations = ", ".join(dict.fromkeys(uncounted.values()))

@@ -91,8 +91,8 @@ class _Places:
 
     def rows_of(self, members: Sequence[int], k: int) -> np.ndarray:
         """The rows of each of some atoms of one signature on their side number `k`, int64 [members, rows]."""
-        run = self._first[members] + k
-        return self._rows[self._starts[run][:, None] + np.arange(self._count[run[0]])]
+        run: np.ndarray = self._first[list(members)] + k
+        return self._rows[self._starts[run][:, None] + np.arange(int(self._count[run[0]]))]
 
 
 def _classes(atoms: Atoms, sides: Sequence[LayerSide], places: _Places, found: Coupled) -> list[list[int]]:
@@ -108,7 +108,7 @@ def _classes(atoms: Atoms, sides: Sequence[LayerSide], places: _Places, found: C
                 if sides[n].kind in ("out", "pass"):
                     found.whole[sides[n].module] = reason
             if made[i]:
-                found.skipped[sides[places.first_side[i]].module, reason] = None
+                found.skipped[sides[int(places.first_side[i])].module, reason] = None
         elif made[i]:
             classes.setdefault(signatures[i], []).append(i)
     return list(classes.values())

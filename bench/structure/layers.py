@@ -190,6 +190,9 @@ def select(owner: nn.Module, name: str, dim: int, index: np.ndarray) -> None:
     if old is None:
         return
     new = old.detach().index_select(dim, torch.as_tensor(index, device=old.device))
+    for layout, rank in ((torch.channels_last, 4), (torch.channels_last_3d, 5)):
+        if old.ndim == rank and old.is_contiguous(memory_format=layout) and not old.is_contiguous():
+            new = new.contiguous(memory_format=layout)
     if isinstance(old, nn.Parameter):
         new = nn.Parameter(new, requires_grad=old.requires_grad)
     setattr(owner, name, new)
@@ -307,12 +310,13 @@ class ConvolutionRule(LayerRule):
 
 def own_vectors(layer: nn.Module) -> list[str]:
     """A convolution's further parameters and buffers with one entry an output channel, such as a gain [n, 1, 1, 1]."""
-    found: list[str] = []
-    for name, tensor in (*layer._parameters.items(), *layer._buffers.items()):
-        if tensor is not None and name not in ("weight", "bias") and tensor.ndim:
-            if tensor.shape[0] == tensor.numel() == layer.out_channels:
-                found.append(name)
-    return found
+    tensors = {**layer._parameters, **layer._buffers}
+    return [
+        name
+        for name, tensor in tensors.items()
+        if tensor is not None and name not in ("weight", "bias") and tensor.ndim
+        if tensor.shape[0] == tensor.numel() == layer.out_channels
+    ]
 
 
 _BY_NAME["DeformConv2d"] = ConvolutionRule()

@@ -296,7 +296,16 @@ def channel_shuffle(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -
     return [Value(shapes[0], along(parts.T.ravel(), -3, len(shapes[0])))]
 
 
-@operation("index", "indexselect", "gather", "asstrided")
+@operation("asstrided")
+def as_strided(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
+    """What a view of a tensor in channels_last may be, where it only drops or adds dimensions of one."""
+    (value,) = [v for v in inputs if v is not None]
+    if [n for n in value.shape if n > 1] != [n for n in shapes[0] if n > 1]:
+        raise NotFollowed
+    return reshape(labels, node, inputs, shapes)
+
+
+@operation("index", "indexselect", "gather")
 def reordering(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     raise NotFollowed
 

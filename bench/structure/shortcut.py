@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +21,33 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
+MODULES: dict[str, Callable[[], nn.Module]] = {
+    "identity": nn.Identity,
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "silu": nn.SiLU,
+    "hardswish": nn.Hardswish,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+}
+
+
+def shortcut(block: nn.Module, activation: str) -> nn.Module:
+    """What a removed block leaves behind: the activation's own module, in the block's mode.
+
+    Blocks that take more than one tensor are called with more: there it is a `Shortcut`.
+    """
+    takes = list(inspect.signature(block.forward).parameters.values())
+    plain = len(takes) == 1 and takes[0].kind in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+    module = MODULES[activation]() if plain else Shortcut(activation)
+    return module.train(block.training)
+
+
 class Shortcut(nn.Module):
-    """The activation that a removed block leaves behind. Takes the block's arguments and uses the first."""
+    """An activation that takes a block's arguments and uses the first."""
 
     def __init__(self, activation: str) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from bench.structure.groups import Block, ChannelGroup, GateSide, Pruning, SideK
 from bench.structure.layers import require_rule, select
 from bench.structure.module_numbers import write
 from bench.structure.shadow import gated
-from bench.structure.shortcut import Shortcut
+from bench.structure.shortcut import shortcut
 from bench.structure.state import tensors_of
 from bench.structure.ties import shared_tensors, tie_again
 
@@ -200,7 +200,7 @@ def carve(model: nn.Module, plan: SurgeryPlan) -> None:
         for parent in model.modules():
             for child, part in parent._modules.items():
                 if part is block:
-                    parent._modules[child] = Shortcut(activation).train(block.training)
+                    parent._modules[child] = shortcut(block, activation)
 
 
 def network_facts(model: nn.Module) -> dict[str, Any]:

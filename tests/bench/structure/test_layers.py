@@ -22,18 +22,18 @@ from tests.bench.structure.networks import assert_same, outputs, random_pruning
 
 
 class FixedNorm(nn.Module):
-    """A norm with fixed statistics, as pretrained detectors have it: scale and shift are buffers."""
+    """A scale and a shift for each channel, both in one table, which says nothing of channels by itself."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
         generator = torch.Generator().manual_seed(channels)
-        self.register_buffer("weight", torch.rand(channels, generator=generator) + 0.5)
-        self.register_buffer("bias", torch.rand(channels, generator=generator) - 0.5)
+        self.register_buffer("table", torch.rand(2, channels, generator=generator) + 0.5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         assert x.shape[1] == self.channels
-        return x * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)  # type: ignore[operator]
+        weight, bias = self.get_buffer("table").unbind()
+        return x * weight.view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
 
 
 class DoubledLinear(nn.Linear):
@@ -62,6 +62,13 @@ def fixed_norm_rule(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
         def resize(self, layer: Any, kind: SideKind, n: int) -> None:
             layer.channels = n
+
+        def take(self, layer: Any, kind: SideKind, kept: np.ndarray) -> None:
+            layers.select(layer, "table", 1, kept)
+            layer.channels = len(kept)
+
+        def zero(self, layer: Any, rows: torch.Tensor | None) -> None:
+            layer.table[:, slice(None) if rows is None else rows] = 0
 
     yield
 

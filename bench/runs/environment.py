@@ -45,7 +45,7 @@ def environment(device: str, precision: str) -> dict[str, str]:
     """Versions, commit, machine, and how numbers were computed."""
     import torch
 
-    packages = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "torch-pruning", "mlflow", "numpy")
+    packages = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "mlflow", "numpy")
     found = {"prunebench": __version__, "git_commit": git_commit(), "python": platform.python_version()}
     for package in packages:
         try:

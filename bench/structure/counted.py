@@ -93,7 +93,7 @@ def _random_pruning(structure: Structure) -> Pruning:
     generator = torch.Generator().manual_seed(1)
     keep: dict[str, torch.Tensor] = {}
     for group in structure.groups:
-        most = max(1, group.n_bundles // 2)
+        most = max(1, group.n_bundles // 8)
         bundles = torch.zeros(group.n_bundles, dtype=torch.bool)
         count = int(torch.randint(most, (), generator=generator)) + 1
         bundles[torch.randperm(group.n_bundles, generator=generator)[:count]] = True

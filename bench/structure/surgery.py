@@ -6,7 +6,6 @@ smaller = prune(model, graph, pruning)                      # the original is un
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -195,12 +194,11 @@ def carve(model: nn.Module, plan: SurgeryPlan) -> None:
             else:
                 require_rule(modules[name]).take(modules[name], kind, kept)
     tie_again(ties)
-    for name, activation in plan.blocks.items():
-        block = modules[name]
-        for parent in model.modules():
-            for child, part in parent._modules.items():
-                if part is block:
-                    parent._modules[child] = shortcut(block, activation)
+    left = {modules[name]: activation for name, activation in plan.blocks.items()}
+    for parent in modules.values() if left else ():
+        for child, part in parent._modules.items():
+            if part in left:
+                parent._modules[child] = shortcut(part, left[part])
 
 
 def network_facts(model: nn.Module) -> dict[str, Any]:
@@ -268,7 +266,7 @@ def _own(small: nn.Module, model: nn.Module) -> None:
             for name, tensor in store.items():
                 if tensor is not None and id(tensor) in originals:
                     if id(tensor) not in copies:
-                        copies[id(tensor)] = copy.deepcopy(tensor.detach())
-                        if isinstance(tensor, nn.Parameter):
-                            copies[id(tensor)] = nn.Parameter(copies[id(tensor)], tensor.requires_grad)
+                        copied = tensor.detach().clone()
+                        parameter = isinstance(tensor, nn.Parameter)
+                        copies[id(tensor)] = nn.Parameter(copied, tensor.requires_grad) if parameter else copied
                     store[name] = copies[id(tensor)]  # pyright: ignore[reportArgumentType]

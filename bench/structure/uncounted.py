@@ -42,19 +42,28 @@ class WatchfulCounter(MacsCounter):
         self.uncounted: dict[str, str] = {}
         """By layer, what it runs."""
         self._seen = {_storage(t) for t in (example, *model.parameters(), *model.buffers())}
+        self._known: set[Any] = set()
         self._kept: list[StorageWeakRef] = []  # while they are here, no address stands for two storages
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = list(tensors_in((*args, *kwargs.values())))
+        given: list[torch.Tensor] = []
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, torch.Tensor):
+                given.append(value)
+            elif type(value) is list and value and isinstance(value[0], torch.Tensor):
+                given += tensors_in(value)
         self.note_functions(given)
-        if _multiplies(func) and not self.knows(func) and not is_composite(func):
+        if func not in self._known and _multiplies(func) and not self.knows(func) and not is_composite(func):
             self.uncounted.setdefault(self._layer(), str(func).removesuffix(".default"))
+        else:
+            self._known.add(func)
         result = super().__torch_dispatch__(func, types, args, kwargs)
-        if any(_storage(t) in self._seen for t in given):
-            made = list(tensors_in(result))
-            self._seen.update(map(_storage, made))
-            self._kept += [StorageWeakRef(t.untyped_storage()) for t in made]
+        if any(t.untyped_storage()._cdata in self._seen for t in given):
+            for t in (result,) if isinstance(result, torch.Tensor) else tensors_in(result):
+                storage = t.untyped_storage()
+                self._seen.add(storage._cdata)
+                self._kept.append(StorageWeakRef(storage))
         return result
 
     def note_functions(self, tensors: Iterable[torch.Tensor], layer: str | None = None) -> None:

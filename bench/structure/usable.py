@@ -49,14 +49,14 @@ def _require_plain(model: nn.Module) -> None:
             raise RequestError(
                 f"{where} is an exported graph, which cannot be pruned: give the module it was made from"
             )
+        if is_compiled(module):
+            raise RequestError(
+                f"{where} is compiled: prune the module that torch.compile was given, and compile the result"
+            )
         forward = module.__dict__.get("forward")
         if forward is not None and getattr(forward, "__self__", None) is not module:
             raise RequestError(
                 f"{where} has another function in place of its method forward, which copies would share: define a class"
-            )
-        if is_compiled(module):
-            raise RequestError(
-                f"{where} is compiled: prune the module that torch.compile was given, and compile the result"
             )
 
 

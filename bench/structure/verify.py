@@ -23,7 +23,8 @@ from bench.structure.stack import running
 from bench.structure.surgery import SurgeryPlan, carve, plan_of, zero
 from bench.structure.tensors import tensors_in
 
-SIDE = 64  # pixels: enough for every encoder of stride 32, and cheap
+SIDES = (48, 64)
+"""Pixels a side that are tried: enough for every encoder of stride 32, and cheap."""
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-6, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 """Of the output's largest value."""
 DIFFERS = "the pruned network differs from the masked one"
@@ -99,8 +100,9 @@ class Probe:
         """Inputs like the example, the cheapest first; the last one is of its size."""
         whole = torch.randn(self.example.shape, generator=self.generator)
         options = [whole[:1], whole] if len(whole) > 1 else [whole]
-        if whole.ndim == 4 and max(whole.shape[2:]) > SIDE:
-            options.insert(0, F.interpolate(whole[:1], size=tuple(min(SIDE, n) for n in whole.shape[2:])))
+        for side in reversed(SIDES):
+            if whole.ndim == 4 and max(whole.shape[2:]) > side:
+                options.insert(0, F.interpolate(whole[:1], size=tuple(min(side, n) for n in whole.shape[2:])))
         return [option.to(dtype) for option in options]
 
     def _runs(self, x: torch.Tensor) -> bool:
@@ -246,8 +248,8 @@ class Probe:
         keep: dict[str, torch.Tensor] = {}
         for group in groups:
             n = group.n_bundles
-            middle = max(1, n // 4)  # thin networks run fast
-            low, high = (1, middle) if draw == 0 else (middle + 1, max(middle + 1, n // 2))
+            middle = max(1, n // 8)  # thin networks run fast
+            low, high = (1, middle) if draw == 0 else (middle + 1, max(middle + 1, n // 4))
             count = int(torch.randint(low, high + 1, (), generator=self.generator))
             bundles = torch.zeros(n, dtype=torch.bool)
             bundles[torch.randperm(n, generator=self.generator)[: min(count, n - 1)]] = True

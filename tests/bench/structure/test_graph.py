@@ -403,6 +403,91 @@ def test_tracing_leaves_the_model_as_it_was() -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
+def test_without_checks_the_same_is_found() -> None:
+    for name in ("cifar-resnet20", "torchvision-mobilenet_v2", "edsr-tiny-x3"):
+        quick = PruningGraph.trace(network(name), example_of(name), verify=False)
+        full = graph(name)
+        assert [(g.name, g.size, g.bundle) for g in quick.groups] == [(g.name, g.size, g.bundle) for g in full.groups]
+        assert quick.blocks == full.blocks and quick.skipped == full.skipped
+        assert quick.minimum_macs() == full.minimum_macs()
+
+
+def test_the_network_is_not_copied_to_be_run_and_is_put_back() -> None:
+    class Caching(nn.Module):
+        """Keeps what it computes, counts its calls and turns gradients off."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1)
+            self.seen: list[torch.Tensor] = []
+            self.calls = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            with torch.no_grad():
+                y = F.relu(self.first(x))
+            self.seen.append(y)
+            return self.head(y.detach())
+
+    model = Caching()
+    flags = [p.requires_grad for p in model.parameters()]
+    structure = PruningGraph.trace(model, torch.randn(1, 3, 8, 8))
+    assert [g.name for g in structure.groups] == ["first"]
+    assert model.seen == [] and model.calls == 0
+    assert [p.requires_grad for p in model.parameters()] == flags and model.training
+
+
+@pytest.mark.parametrize(
+    ("make", "example", "message"),
+    [
+        (lambda: nn.Conv2d(3, 4, 1), (torch.randn(1, 3, 4, 4),), "example must be a tensor, not a tuple"),
+        (lambda: torch.jit.script(nn.Conv2d(3, 4, 1)), torch.randn(1, 3, 4, 4), "is TorchScript"),
+        (lambda: nn.LazyConv2d(4, 1), torch.randn(1, 3, 4, 4), "lazy layers without weights yet"),
+        (lambda: torch.compile(nn.Conv2d(3, 4, 1)), torch.randn(1, 3, 4, 4), "is compiled: prune the module"),
+        (lambda: nn.Conv2d(3, 4, 1, device="meta"), torch.randn(1, 3, 4, 4), "on the meta device"),
+    ],
+    ids=["tuple", "script", "lazy", "compiled", "meta"],
+)
+def test_what_cannot_be_traced_is_refused_in_a_sentence(make, example, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        PruningGraph.trace(nn.Sequential(make()) if message != "is compiled: prune the module" else make(), example)
+
+
+@pytest.mark.speed
+@pytest.mark.parametrize("name", ["torchvision-resnet50", "smp-DeepLabV3Plus-resnet18-1"])
+def test_tracing_and_pruning_beside_torch_pruning(name: str) -> None:
+    """In turn, medians of processor time: at most 1.5 times with the checks, and level without."""
+
+    def half(structure: PruningGraph) -> Pruning:
+        masks = {g.name: torch.arange(g.n_bundles) < max(1, g.n_bundles // 2) for g in structure.groups}
+        return Pruning({g.name: masks[g.name].repeat_interleave(g.bundle) for g in structure.groups})
+
+    def ours(model: nn.Module, *, verify: bool) -> None:
+        structure = PruningGraph.trace(model, x, verify=verify)
+        prune(model, structure, half(structure))
+
+    def theirs(model: nn.Module) -> None:
+        head = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
+        importance = tp.importance.MagnitudeImportance(p=1)
+        tp.pruner.BasePruner(model, x, importance=importance, pruning_ratio=0.5, ignored_layers=[head]).step()
+
+    x = torch.randn(1, 3, 224, 224)
+    spent: dict[str, list[float]] = {"checked": [], "plain": [], "torch-pruning": []}
+    for _ in range(5):
+        for key, run in (
+            ("checked", lambda m: ours(m, verify=True)),
+            ("plain", lambda m: ours(m, verify=False)),
+            ("torch-pruning", theirs),
+        ):
+            model = NETWORKS[name]().eval()
+            start = time.process_time()
+            run(model)
+            spent[key].append(time.process_time() - start)
+    median = {key: sorted(values)[2] for key, values in spent.items()}
+    assert median["checked"] <= 1.5 * median["torch-pruning"], median
+    assert median["plain"] <= median["torch-pruning"], median
+
+
 @pytest.mark.speed
 @pytest.mark.parametrize(
     ("name", "size"),

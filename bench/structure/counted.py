@@ -43,7 +43,6 @@ def require_counted(
     """
     if predicted({}, {}) != atoms.record.total:
         raise RuntimeError("the cost model does not explain the traced network")
-    require_in_sight(model, atoms.record.uncounted)
     pruning = _random_pruning(structure)
     with borrowed(model):
         carve(model, plan_of(structure, pruning))

@@ -69,6 +69,7 @@ class PruningGraph(Structure):
         example = usable(model, example)
         probe = Probe(model, example)
         run = record(model, example)
+        require_in_sight(model, run.uncounted)
         trained = record_training(model, example, run)
 
         def coupled_without(numbers: Iterable[str]) -> tuple[Atoms, Coupled]:
@@ -94,7 +95,6 @@ class PruningGraph(Structure):
         macs, params = bilinear_costs(model, atoms, groups, blocks)
         kind = f"{type(model).__module__}.{type(model).__qualname__}"
         graph = cls(groups, blocks, tuple(skipped), whole, kind, tuple(example.shape), macs, params)
-        require_in_sight(model, atoms.record.uncounted)
         if verify:
             require_counted(model, example, atoms, graph, graph.macs)
         return graph

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from bench.cli.export import _write_onnx
+from bench.cli.export import write_portable
 from bench.interface.task import DataInfo
 from bench.runs.suite import suite_from_table
 from bench.structure.files import save_pruned

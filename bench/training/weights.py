@@ -77,7 +77,7 @@ def _read(path: Path) -> Any:
         with torch.serialization.safe_globals(_harmless()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever bytes that are no checkpoint lead to
-        kind = re.search(r"(?:GLOBAL|global:?) ([\w.]+)", str(error))
+        kind = re.search(r"GLOBAL ([\w.]+)", str(error))
         if kind:
             raise RequestError(
                 f"weights {path} hold Python objects ({kind[1]}), which are not loaded since loading runs code; where "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import typer
 
 from bench.cli.options import CellId, Uri, require_writable, store_address
 from bench.cli.stored_cell import find_cell, lost, record_of
-from bench.errors import RequestError
+from bench.errors import CellError, RequestError
 from bench.interface.exported import CARD
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ def export(
     with _model(tracker, state) as folder, _whole(out) as draft:
         for name in MODEL_FILES:
             shutil.copy(folder / name, draft / name)
-        written = write_portable(record, draft, onnx=onnx, pt2=pt2)
+        try:
+            written = write_portable(record, draft, onnx=onnx, pt2=pt2)
+        except CellError as error:
+            raise RequestError(f"cell {state.cell_id} cannot be exported: {error}") from error
     typer.echo(f"{out}: {', '.join([*MODEL_FILES, *written])}")
 
 
@@ -55,9 +59,7 @@ def _require_ours(out: Path) -> None:
     """Refuse a folder that holds anything but an earlier export, which is to be replaced."""
     others = sorted(path.name for path in out.iterdir() if path.name not in FILES) if out.is_dir() else []
     if others:
-        raise RequestError(
-            f"output folder {out} holds {others[0]}, which is not of an export; give a folder of its own"
-        )
+        raise RequestError(f"output folder {out} holds {others[0]}, which no export wrote; give another folder")
 
 
 @contextlib.contextmanager
@@ -125,7 +127,9 @@ def write_portable(record: Record, folder: Path, *, onnx: bool, pt2: bool) -> li
     if onnx or pt2:
         files = _write_programs(model, task.example(info), folder, onnx=onnx, pt2=pt2)
     card = card_of(record, task, options, files)
-    (folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    text = json.dumps(card, indent=1, ensure_ascii=False)
+    plain_lists = re.sub(r"\[\n[^\[\]{}]*\]", lambda m: re.sub(r"\n\s*", " ", m[0]), text)  # each on one line
+    (folder / CARD).write_text(f"{plain_lists}\n", "utf-8")
     return [CARD, *files]
 
 

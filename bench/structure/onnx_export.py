@@ -1,7 +1,7 @@
 """Pruned networks for other programs, as torch.export's programs and ONNX files, checked where they will run.
 
 Both take any number of images, and images of other sizes where the network allows that: of any height and width from
-`SMALLEST` on, of multiples of 8 or 32 pixels (a U-Net, say), or of the example's alone (a network whose last layer
+`SMALLEST` on, of multiples of 32 pixels (a U-Net, say), or of the example's alone (a network whose last layer
 counts pixels).
 """
 
@@ -28,7 +28,7 @@ INPUT = "input"
 """Name of the input of an ONNX file."""
 OUTPUT = "output"
 """Name of its output; of several the first, and `output_1` and so on behind it."""
-STEPS = (1, 8, 32)
+STEPS = (1, 32)
 """Of so many pixels heights and widths may have to be multiples; tried in this order."""
 SMALLEST, LARGEST = 64, 16384
 """Height or width in pixels that a program is made for at least and at most; the example's where that is smaller.

@@ -16,8 +16,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.interface.exported import load_pruned as load_pruned
     from bench.interface.method import Budget as Budget
-    from bench.structure.files import load_pruned as load_pruned
+    from bench.search.prune_to import prune_to as prune_to
     from bench.structure.files import save_pruned as save_pruned
     from bench.structure.graph import PruningGraph as PruningGraph
     from bench.structure.groups import ChannelGroup as ChannelGroup
@@ -36,9 +37,10 @@ _HOME = {
     "PruningGraph": "bench.structure.graph",
     "count_macs": "bench.structure.measure",
     "count_params": "bench.structure.measure",
-    "load_pruned": "bench.structure.files",
+    "load_pruned": "bench.interface.exported",
     "measure_latency": "bench.structure.measure",
     "prune": "bench.structure.surgery",
+    "prune_to": "bench.search.prune_to",
     "save_pruned": "bench.structure.files",
 }
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

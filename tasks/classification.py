@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Recipe
+from bench.interface.own_network import FORMS, build_own, is_own, require_own
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 from tasks.data.catalogue import DataSet, entry_of, lines
+from tasks.data.normalise import Normalise, in_bytes, in_units, require_channels, require_normalise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,21 +26,42 @@ if TYPE_CHECKING:
 
 _FETCHED = ("hf_hub", "local_dir", "http", "https", "file")
 """What timm and others write before the address of a network that lies elsewhere."""
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _RESNETS = (8, 20, 32, 56, 110)
 DATASETS = {
     "digits": DataSet(
-        "scikit-learn's 1,797 handwritten digits, 10 classes; embedded", "tasks.data.labelled:digits", (16, 16)
+        "scikit-learn's 1,797 handwritten digits, 10 classes; embedded",
+        "tasks.data.labelled:digits",
+        (16, 16),
+        mean=(78.0,),
+        std=(96.0,),
+        resized="grey images of 8×8 pixels are enlarged bilinearly",
     ),
     "cifar10": DataSet(
-        "CIFAR-10, 32×32, in torchvision's layout or the hub's parquet files", "tasks.data.cifar:cifar", (32, 32), True
+        "CIFAR-10, 32×32, in torchvision's layout or the hub's parquet files",
+        "tasks.data.cifar:cifar",
+        (32, 32),
+        fixed_size=True,
+        mean=(125.3, 123.0, 113.9),
+        std=(63.0, 62.1, 66.7),
+        resized="none: images are 32×32",
     ),
     "cifar100": DataSet(
-        "CIFAR-100, 32×32, in torchvision's layout or the hub's parquet files", "tasks.data.cifar:cifar", (32, 32), True
+        "CIFAR-100, 32×32, in torchvision's layout or the hub's parquet files",
+        "tasks.data.cifar:cifar",
+        (32, 32),
+        fixed_size=True,
+        mean=(129.3, 124.1, 112.4),
+        std=(68.2, 65.4, 70.4),
+        resized="none: images are 32×32",
     ),
     "imagefolder:PATH": DataSet(
         "train/CLASS/… and test/CLASS/… below PATH (absolute, or inside the data folder)",
         "tasks.data.labelled:image_folder",
         (224, 224),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        resized="bilinear, antialiased, so that the image covers a square of 8/7 of the side; its middle is cut out",
     ),
 }
 """All that is known of a data set before it is read: a new one is an entry here and its reader."""
@@ -57,6 +81,10 @@ class Classification:
     """Share of the training split that is held out for validation."""
     pretrained: bool = False
     """Start from the library's weights (torchvision, timm); they are fetched by the library on first use."""
+    model_args: dict[str, Any] | None = None
+    """What a network of one's own is built with, by the names of its arguments."""
+    normalise: Normalise | None = None
+    """Mean and standard deviation of each channel, of pixel values from 0 to 1, in place of the data set's."""
 
     metric: ClassVar[str] = "accuracy"
     unit: ClassVar[str] = "%"
@@ -75,20 +103,13 @@ class Classification:
             **{f"resnet{d}": f"CIFAR ResNet of {d} layers, parameter-free shortcuts (He et al.)" for d in _RESNETS},
             "torchvision:NAME": "a network of torchvision.models.list_models(module=torchvision.models); not others",
             "timm:NAME": "a network of timm.list_models(), with a tag (NAME.TAG) to choose among pretrained weights",
+            "PATH.py:NAME": "what NAME of a file of one's own builds; or package.module:NAME",
         }
 
     def validate(self) -> None:
         data_set = entry_of(DATASETS, self.dataset)
-        library, _, name = self.model.partition(":")
-        if library.lower().replace("-", "_") in _FETCHED or (library in ("torchvision", "timm") and {*name} & {*":/"}):
-            raise RequestError(
-                f"model {self.model!r} is not allowed: a network is not fetched from a hub or a file; write timm:NAME "
-                "or torchvision:NAME with the name that the library itself has for it"
-            )
-        if self.model not in self.models() and not (library in ("torchvision", "timm") and name):
-            raise unknown("model", self.model, self.models())
-        if name == "NAME":
-            raise RequestError(f"model {self.model!r} needs a network's name in place of NAME")
+        self._validate_model()
+        require_normalise(self.normalise)
         if self.image_size and not 8 <= self.image_size <= 1024:
             raise RequestError(f"image_size = {self.image_size} is not allowed; use 8 to 1024, or 0 for the default")
         if self.image_size and data_set.fixed_size and self.image_size != data_set.size[0]:
@@ -100,7 +121,25 @@ class Classification:
             raise RequestError(f"val_fraction = {self.val_fraction} is not allowed; use a fraction between 0 and 1")
         if self.train_size < 0:
             raise RequestError(f"train_size = {self.train_size} is not allowed; use a positive count, or 0 for all")
-        if self.pretrained and not name:
+
+    def _validate_model(self) -> None:
+        """Refuse a network that no library has by such a name, and options that do not go with it."""
+        library, _, name = self.model.partition(":")
+        if library.lower().replace("-", "_") in _FETCHED or (library in ("torchvision", "timm") and {*name} & {*":/"}):
+            raise RequestError(
+                f"model {self.model!r} is not allowed: a network is not fetched from a hub or a file; write timm:NAME "
+                "or torchvision:NAME with the name that the library itself has for it"
+            )
+        own = is_own(self.model)
+        if own:
+            require_own(self.model, self.model_args)
+        elif self.model_args is not None:
+            raise RequestError(f"model_args is not allowed: {self.model!r} is not a network of your own ({FORMS})")
+        elif self.model not in self.models() and not (library in ("torchvision", "timm") and name):
+            raise unknown("model", self.model, self.models())
+        if name == "NAME":
+            raise RequestError(f"model {self.model!r} needs a network's name in place of NAME")
+        if self.pretrained and (own or not name):
             raise RequestError(f"{self.model!r} has no pretrained weights; use a torchvision: or timm: network")
 
     def load(self, root: Path | None, *, download: bool = False) -> Splits:
@@ -108,18 +147,20 @@ class Classification:
         from tasks.data.images import make_split
 
         entry = entry_of(DATASETS, self.dataset)
+        mean, std = self._statistics
         read = entry.read(self.dataset, root, self.image_size or entry.size[0], download=download)
         data: Labelled = read.data
         kept, held = self._kept_and_held(data.train_labels, [content for _, content in data.train_samples])
         # Validation holds no copy of what trains, by the way it is held out.
         refuse_leaks({"train": data.train_samples, "test": data.test_samples})
+        require_channels(self.normalise, data.train_images.shape[-1], self.dataset)
 
         def split(images: np.ndarray, labels: np.ndarray, *, augment: bool) -> ImageSplit:
             return make_split(
                 images,
                 labels,
-                mean=read.mean,
-                std=read.std,
+                mean=mean,
+                std=std,
                 margin=read.margin if augment or read.padded else 0,
                 flip=read.flip and augment,
                 padded=read.padded,
@@ -168,7 +209,35 @@ class Classification:
             kept = kept[evenly(labels[kept], self.train_size, seed=1)]
         return kept, held
 
+    @property
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of each channel, of pixel values from 0 to 255."""
+        entry = entry_of(DATASETS, self.dataset)
+        return in_bytes(self.normalise) if self.normalise is not None else (entry.mean, entry.std)
+
+    def untrained(self) -> Classification:
+        """The same, with a network for which nothing is fetched."""
+        return dataclasses.replace(self, pretrained=False)
+
+    def deployment(self, info: DataInfo) -> dict[str, Any]:
+        """How an image becomes the input, and what the outputs are."""
+        return {
+            "input": {
+                "layout": "N, channels, height, width; float32",
+                "channels": "grey" if info.channels == 1 else "red, green, blue",
+                "height": info.height,
+                "width": info.width,
+                "values": "(pixel / 255 − mean) / std, pixel from 0 to 255",
+                **in_units(*self._statistics),
+                "resize": entry_of(DATASETS, self.dataset).resized,
+            },
+            "output": "N, classes: logits; the largest is the class",
+            "classes": list(info.classes),
+        }
+
     def network(self, info: DataInfo) -> nn.Module:
+        if is_own(self.model):
+            return build_own(self.model, self.model_args)
         library, _, name = self.model.partition(":")
         classes = len(info.classes)
         if not name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from bench.errors import RequestError, did_you_mean, reason_of, unknown
 from bench.interface.cell import Recipe
+from bench.interface.own_network import FORMS, build_own, is_own, require_own
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 from tasks.data.catalogue import DataSet, entry_of, lines
+from tasks.data.normalise import Normalise, in_bytes, in_units, require_channels, require_normalise
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -82,6 +85,10 @@ class Segmentation:
     """Names of the classes of a folder of one's own: label i of its masks is class i."""
     void: int | tuple[int, ...] | None = None
     """Labels of its masks that neither train nor count."""
+    model_args: dict[str, Any] | None = None
+    """What a network of one's own is built with, by the names of its arguments."""
+    normalise: Normalise | None = None
+    """Mean and standard deviation of each channel, of pixel values from 0 to 1, in place of ImageNet's."""
 
     metric: ClassVar[str] = "miou"
     unit: ClassVar[str] = "%"
@@ -102,16 +109,15 @@ class Segmentation:
     @classmethod
     def models(cls) -> Mapping[str, str]:
         return {
-            "smp:ARCH/ENCODER": f"segmentation-models-pytorch: {', '.join(_ARCHITECTURES)} with any of its encoders"
+            "smp:ARCH/ENCODER": f"segmentation-models-pytorch: {', '.join(_ARCHITECTURES)} with any of its encoders",
+            "PATH.py:NAME": "what NAME of a file of one's own builds; or package.module:NAME",
         }
 
     def validate(self) -> None:
         entry_of(DATASETS, self.dataset)
-        match = re.fullmatch(r"smp:([^/]+)/(.+)", self.model)
-        if match is None or self.model == "smp:ARCH/ENCODER":
-            raise RequestError(f"unknown model {self.model!r}; write smp:ARCH/ENCODER, for instance smp:unet/resnet18")
-        if match[1] not in _ARCHITECTURES:
-            raise unknown("architecture", match[1], _ARCHITECTURES)
+        self._validate_model()
+        require_normalise(self.normalise)
+        require_channels(self.normalise, 3, self.dataset)
         if any(self.image_size) and any(side % 32 or not 32 <= side <= 2048 for side in self.image_size):
             raise RequestError(
                 f"image_size = {list(self.image_size)} is not allowed; use height and width in multiples of 32 up to "
@@ -131,6 +137,24 @@ class Segmentation:
         if not 0 <= self.dice <= 100:
             raise RequestError(f"dice = {self.dice} is not allowed; use 0 to 100")
         self._validate_labels()
+
+    def _validate_model(self) -> None:
+        """Refuse a network that cannot be had by such a name, and options that do not go with it."""
+        if is_own(self.model):
+            require_own(self.model, self.model_args)
+            if self.encoder_weights:
+                raise RequestError(f"encoder_weights is not allowed: {self.model!r} is a network of your own")
+            return
+        if self.model_args is not None:
+            raise RequestError(f"model_args is not allowed: {self.model!r} is not a network of your own ({FORMS})")
+        match = re.fullmatch(r"smp:([^/]+)/(.+)", self.model)
+        if match is None or self.model == "smp:ARCH/ENCODER":
+            raise RequestError(
+                f"unknown model {self.model!r}; write smp:ARCH/ENCODER, for instance smp:unet/resnet18, or a network "
+                f"of your own ({FORMS})"
+            )
+        if match[1] not in _ARCHITECTURES:
+            raise unknown("architecture", match[1], _ARCHITECTURES)
 
     @property
     def _own(self) -> bool:
@@ -231,9 +255,40 @@ class Segmentation:
         from tasks.data.masked import MaskedSplit
 
         images, masks = (torch.from_numpy(array) for array in arrays)
-        return MaskedSplit(images, masks, mean=_MEAN, std=_STD, zoom=zoom, flip=flip, classes=classes)
+        mean, std = self._statistics
+        return MaskedSplit(images, masks, mean=mean, std=std, zoom=zoom, flip=flip, classes=classes)
+
+    @property
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of each channel, of pixel values from 0 to 255."""
+        return in_bytes(self.normalise) if self.normalise is not None else (_MEAN, _STD)
+
+    def untrained(self) -> Segmentation:
+        """The same, with a network for which nothing is fetched."""
+        return dataclasses.replace(self, encoder_weights="")
+
+    def deployment(self, info: DataInfo) -> dict[str, Any]:
+        """How an image becomes the input, and what the outputs are."""
+        made = self.dataset == "scattered-digits"
+        return {
+            "input": {
+                "layout": "N, channels, height, width; float32",
+                "channels": "red, green, blue",
+                "height": info.height,
+                "width": info.width,
+                "values": "(pixel / 255 − mean) / std, pixel from 0 to 255",
+                **in_units(*self._statistics),
+                "resize": "none: images are made at this size"
+                if made
+                else "bilinear, antialiased, so that the image covers height × width; its middle is cut out",
+            },
+            "output": "N, classes, height, width: logits of each pixel; the largest is its class",
+            "classes": list(info.classes),
+        }
 
     def network(self, info: DataInfo) -> nn.Module:
+        if is_own(self.model):
+            return build_own(self.model, self.model_args)
         import segmentation_models_pytorch as smp
 
         arch, _, encoder = self.model.removeprefix("smp:").partition("/")
@@ -246,6 +301,8 @@ class Segmentation:
                 in_channels=info.channels,
                 classes=len(info.classes),
             )
+        except RequestError as error:
+            raise RequestError(f"segmentation-models-pytorch cannot build {self.model!r}: {error}") from error
         except Exception as error:  # whatever a library raises: not every architecture takes every encoder
             raise RequestError(
                 f"segmentation-models-pytorch cannot build {self.model!r}: {reason_of(error)}"
@@ -253,6 +310,7 @@ class Segmentation:
 
     def _require_encoder(self, encoder: str, known: Sequence[str]) -> None:
         """Refuse an encoder that neither segmentation-models-pytorch nor, behind `tu-`, timm has."""
+        from tasks.models.fetched import require_smp_weights, require_timm_weights
         from tasks.models.libraries import require_timm_name
 
         if encoder.startswith("tu-"):
@@ -261,8 +319,12 @@ class Segmentation:
                     f"encoder_weights = {self.encoder_weights!r} is not allowed for {encoder}; use 'imagenet'"
                 )
             require_timm_name(encoder.removeprefix("tu-"), pretrained=bool(self.encoder_weights))
+            if self.encoder_weights:
+                require_timm_weights(encoder.removeprefix("tu-"))
         elif encoder not in known:
             raise RequestError(f"it has no encoder {encoder!r}{did_you_mean(encoder, known)}")
+        elif self.encoder_weights:
+            require_smp_weights(encoder, self.encoder_weights)
 
     def output_shape(self, shape: Sequence[int], info: DataInfo) -> tuple[int, ...]:
         """Logits of each pixel."""
@@ -348,7 +410,7 @@ class Segmentation:
         names = []
         for number, index in enumerate(sorted(batches), 1):
             image, truth = batches[index]
-            mean, std = torch.tensor(_MEAN)[:, None, None], torch.tensor(_STD)[:, None, None]
+            mean, std = (torch.tensor(values)[:, None, None] for values in self._statistics)
             pixels = (image[0].float().cpu() * std + mean).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
             mask = truth[0].cpu().numpy()
             panels = [(pixels, "image"), (overlay(pixels, mask), "truth")]

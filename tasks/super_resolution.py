@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Recipe
+from bench.interface.own_network import FORMS, build_own, is_own, require_own
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 from tasks.data.catalogue import DataSet, entry_of, lines
+from tasks.data.normalise import Normalise, require_channels, require_normalise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +39,8 @@ DATASETS = {
 
 @dataclass(frozen=True)
 class SuperResolution:
-    """Networks that map a small image [3, H, W] to [3, scale·H, scale·W]; values are value / 255 − MEAN.
+    """Networks that map a small image [3, H, W] to [3, scale·H, scale·W]; values are value / 255 − MEAN on both sides,
+    or (value / 255 − mean) / std as `normalise` says.
 
     MACs and latency are stated at a low-resolution input of `example_size`.
     """
@@ -58,6 +61,10 @@ class SuperResolution:
     """Photographs that are held out for validation, the last of the folder by name; embedded data has its own."""
     example_size: tuple[int, int] = (64, 64)
     """Height and width of the low-resolution input that MACs and latency are stated at."""
+    model_args: dict[str, Any] | None = None
+    """What a network of one's own is built with, by the names of its arguments."""
+    normalise: Normalise | None = None
+    """Mean and standard deviation of each channel of inputs and outputs, of pixel values from 0 to 1."""
 
     metric: ClassVar[str] = "psnr"
     unit: ClassVar[str] = "dB"
@@ -76,12 +83,19 @@ class SuperResolution:
             "edsr-baseline": "EDSR of 16 blocks of 64 channels, without norms (Lim et al.)",
             "edsr-tiny": "EDSR of 4 blocks of 16 channels",
             "srresnet": "16 blocks of 64 channels with BatchNorm and PReLU (Ledig et al.)",
+            "PATH.py:NAME": "what NAME of a file of one's own builds; or package.module:NAME",
         }
 
     def validate(self) -> None:
         entry_of(DATASETS, self.dataset)
-        if self.model not in self.models():
+        if is_own(self.model):
+            require_own(self.model, self.model_args)
+        elif self.model_args is not None:
+            raise RequestError(f"model_args is not allowed: {self.model!r} is not a network of your own ({FORMS})")
+        elif self.model not in self.models():
             raise unknown("model", self.model, self.models())
+        require_normalise(self.normalise)
+        require_channels(self.normalise, 3, self.dataset)
         if self.scale not in SCALES:
             raise RequestError(f"scale = {self.scale} is not allowed; use {', '.join(map(str, SCALES))}")
         if not 8 <= self.patch <= 256:
@@ -125,12 +139,13 @@ class SuperResolution:
         pairs.refuse_shared({"training": train, "validation": val, "test": test})
         for part, photos in (("validation", val), ("test", test)):
             pairs.refuse_small(photos, self.scale, part)
-        split = PatchSplit(train, scale=self.scale, patch=self.patch, crops=self.crops, mean=MEAN)
+        mean, std = self._statistics
+        split = PatchSplit(train, scale=self.scale, patch=self.patch, crops=self.crops, mean=mean, std=std)
         centres = [pairs.centre(photo, self.scale, _VAL_SIDE) for photo in val]
         return Splits(
             train=split,
-            val=WholeSplit(centres, mean=MEAN),
-            test=lambda: WholeSplit(test, mean=MEAN),
+            val=WholeSplit(centres, mean=mean, std=std),
+            test=lambda: WholeSplit(test, mean=mean, std=std),
             info=DataInfo(3, *self.example_size),
             fingerprint=fingerprint(*(array for photo in (*train, *centres, *test) for array in photo.arrays)),
             notes=(f"{self.dataset}: tested on {name}, ×{self.scale}",),
@@ -153,7 +168,34 @@ class SuperResolution:
             f"{max(0, count)} training photographs are left beside the validation split"
         )
 
+    @property
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of each channel, of pixel values from 0 to 1."""
+        if self.normalise is None:
+            return MEAN, (1.0, 1.0, 1.0)
+        return self.normalise["mean"], self.normalise["std"]
+
+    def deployment(self, info: DataInfo) -> dict[str, Any]:
+        """How an image becomes the input, and what the output is."""
+        mean, std = self._statistics
+        return {
+            "input": {
+                "layout": "N, channels, height, width; float32",
+                "channels": "red, green, blue",
+                "height": info.height,
+                "width": info.width,
+                "values": "(pixel / 255 − mean) / std, pixel from 0 to 255",
+                "mean": list(mean),
+                "std": list(std),
+                "resize": "none: an image of any size is enlarged",
+            },
+            "output": f"N, channels, {self.scale}·height, {self.scale}·width: pixel = 255 · (value · std + mean)",
+            "scale": self.scale,
+        }
+
     def network(self, info: DataInfo) -> nn.Module:
+        if is_own(self.model):
+            return build_own(self.model, self.model_args)
         from tasks.models.edsr import sr_network
 
         return sr_network(self.model, self.scale, info.channels)
@@ -190,15 +232,20 @@ class SuperResolution:
 
         exact = recipe.model_copy(update={"precision": "fp32"})
         scores = [
-            self._score(to_pixels(output), self._truth(target))
+            self._score(self._pixels(output), self._truth(target))
             for output, target in evaluate_batches(model, split, device, exact, batch_size=1)
             for output, target in zip(output, target, strict=True)
         ]
         return self._mean(scores), packed("mean", [score["psnr"] for score in scores])
 
+    def _pixels(self, values: Tensor) -> np.ndarray:
+        return to_pixels(values, *self._statistics)
+
     def _truth(self, target: Tensor) -> np.ndarray:
         """The photograph [H, W, 1 or 3] behind a target [1 or 3, H, W]."""
-        return to_pixels(target) if len(target) == 3 else (target * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        return (
+            self._pixels(target) if len(target) == 3 else (target * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        )
 
     def _score(self, image: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         from tasks.data.luma import luma_of, psnr, ssim
@@ -223,7 +270,7 @@ class SuperResolution:
     def _bicubic(self, low: Tensor) -> np.ndarray:
         from tasks.data.bicubic import resize
 
-        return resize(to_pixels(low), self.scale)
+        return resize(self._pixels(low), self.scale)
 
     def pictures(
         self, networks: Mapping[str, nn.Module], test: Split, folder: Path, device: torch.device, recipe: Recipe
@@ -240,7 +287,7 @@ class SuperResolution:
         for index, (low, high) in enumerate(shown):
             truth = self._truth(high[0])
             images = {"bicubic": self._bicubic(low[0])}
-            images |= {name: to_pixels(results[index][0]) for name, results in outputs.items()}
+            images |= {name: self._pixels(results[index][0]) for name, results in outputs.items()}
             crop = busiest(luma_of(truth), 96)
             panels = [(truth[crop], "HR")]
             for name, image in images.items():
@@ -251,10 +298,10 @@ class SuperResolution:
         return names
 
 
-def to_pixels(values: Tensor) -> np.ndarray:
+def to_pixels(values: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = (1.0, 1.0, 1.0)) -> np.ndarray:
     """What networks see and give, [3, H, W] -> uint8 [H, W, 3]."""
-    mean = torch.tensor(MEAN, device=values.device)[:, None, None]
-    return ((values.float() + mean) * 255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+    shift, factor = (torch.tensor(given, device=values.device)[:, None, None] for given in (mean, std))
+    return ((values.float() * factor + shift) * 255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
 
 
 def _as_grey(image: np.ndarray) -> np.ndarray:

@@ -69,6 +69,14 @@ class Recipe(Frozen):
     """`auto`: bf16 autocast where the processor computes in bf16, else fp32. Recorded as resolved."""
 
 
+class Given(Frozen):
+    """A file or module of the user's; what it holds is part of an identity, and where it lies is not."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """Absolute, or the name of a module."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class Workload(Frozen):
     """A task on a data set with a network: what all methods of a table share."""
 
@@ -77,6 +85,11 @@ class Workload(Frozen):
     task: str
     dataset: str
     model: str
+    """A network's name; of one of the user's own in a file without the folders above it."""
+    code: Given | None = None
+    """Of a network of the user's own: what builds it, `/path/to/net.py:make_net` or `package.module:name`."""
+    weights: Given | None = None
+    """The file of weights that the dense network starts from."""
     options: dict[str, Any] = {}
     """The task adapter's own fields, defaults filled in."""
     protect: Annotated[tuple[str, ...], Field(strict=False)] | None = None
@@ -88,8 +101,12 @@ class Workload(Frozen):
     """Of recovery `finetune`, which goes on from trained weights at a lower rate."""
 
     def identity(self) -> dict[str, Any]:
-        """All of the configuration that can change a result. Fields and options that are None are left out."""
+        """All of the configuration that can change a result. Fields and options that are None are left out.
+
+        Of a file of the user's what it holds counts, and not where it lies.
+        """
         plain = self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+        plain |= {field: plain[field]["sha256"] for field in ("code", "weights") if field in plain}
         return plain | {"options": {key: value for key, value in plain["options"].items() if value is not None}}
 
     @property

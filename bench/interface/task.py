@@ -148,6 +148,10 @@ class Task(Protocol):
     # made of each sample (`bench.interface.outcomes`). A report then states a second interval, over test samples.
     # Optional: `output_shape(shape, info) -> shape`, what a network must give for an input of `shape`. A network that
     # gives something else is then refused before anything is trained.
+    # Optional: `untrained() -> Task`, the same task with a network for which nothing is fetched; needed by a task that
+    # has an option such as `pretrained`.
+    # Optional: `deployment(info) -> Mapping`, what a program that runs an exported network must know (plain values, for
+    # `card.json`): how an image becomes the input, and what the output means.
 
     def references(self, splits: Splits, test: Split) -> dict[str, dict[str, float]]:
         """Metrics on `test` of baselines that need no network, by name: what a result must clearly beat."""
@@ -167,3 +171,15 @@ class Task(Protocol):
             File names relative to `folder`; none where a picture says nothing.
         """
         ...
+
+
+def untrained(task: Task) -> Task:
+    """The task with a network whose weights are not fetched; the task itself where none would be."""
+    own = getattr(task, "untrained", None)
+    return own() if own is not None else task
+
+
+def deployment(task: Task, info: DataInfo) -> dict[str, Any]:
+    """What a program that runs the task's networks must know; nothing where the task does not say."""
+    own = getattr(task, "deployment", None)
+    return dict(own(info)) if own is not None else {}

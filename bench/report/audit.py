@@ -178,8 +178,9 @@ def _identity(cell: Mapping[str, Any]) -> str:
 
 
 def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What counts of fields, and of a workload's options: those that are None do not."""
+    """What counts of fields, and of a workload's options: those that are None do not; of a file, what it holds."""
     given = {key: value for key, value in fields.items() if value is not None}
+    given |= {key: given[key]["sha256"] for key in ("code", "weights") if isinstance(given.get(key), Mapping)}
     return given | ({"options": _set(given["options"])} if "options" in given else {})
 
 

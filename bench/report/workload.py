@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bench.interface.cell import Cell
@@ -29,6 +30,8 @@ class WorkloadSummary:
     """Decimal places at which the metric is shown."""
     epochs: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    """Name of the file of weights that the dense network started from, where one was given."""
     protect: tuple[str, ...] = ()
     """Names or patterns of modules whose channels no method may remove."""
     data_notes: tuple[str, ...] = ()
@@ -72,6 +75,7 @@ def summarise(
                 w.model,
                 epochs=w.epochs.model_dump(),
                 options=w.options,
+                weights=Path(w.weights.path).name if w.weights else "",
                 protect=w.protect or (),
             )
         if record.status == "finished":

@@ -35,6 +35,8 @@ class DenseNetwork:
     """On the test split."""
     rows: list[dict[str, Any]]
     """One an epoch of its training."""
+    notes: tuple[str, ...] = ()
+    """On the weights that it started from, where they were given."""
 
     @property
     def seconds(self) -> float:
@@ -43,12 +45,15 @@ class DenseNetwork:
 
 
 def train_dense(active: ActiveJob) -> Result:
-    """Train the dense network of a workload and seed, evaluate it, and store it with its run."""
+    """Train the dense network of a workload and seed, evaluate it, and store it with its run.
+
+    With weights that were given and no epochs, those weights are the dense network: it is evaluated as it is.
+    """
     workload, seed, run = active.job.workload, active.job.seed, active.run
     loaded = load_workload(workload, active.settings)
     task, data = loaded.task, loaded.data
     active.made_with(data.fingerprint)
-    model, log = loaded.fresh_network(seed), TrainingLog()
+    (model, notes), log = loaded.initial_network(seed), TrainingLog()
     checkpoint = active.folder / "train.pt"
     run.rows(restore(checkpoint, lambda state: list(state["log"]["rows"]), log) or [])
     phase = Phase("dense", workload.epochs.dense, seed, loaded.device, checkpoint)
@@ -63,6 +68,7 @@ def train_dense(active: ActiveJob) -> Result:
     facts = {
         "metrics": metrics,
         "trajectory": log.rows,
+        "notes": notes,
         "label": active.job.label,
         "data_fingerprint": data.fingerprint,
     }
@@ -100,4 +106,4 @@ def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module, fingerprint: st
     model = copy.deepcopy(like)
     with tracker.artifact(state.run_id, "model") as folder:
         load_state(model, load_file(folder / "model.safetensors"))
-    return DenseNetwork(model, facts["metrics"], facts["trajectory"])
+    return DenseNetwork(model, facts["metrics"], facts["trajectory"], tuple(facts.get("notes", ())))

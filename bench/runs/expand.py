@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import itertools
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pydantic
 
 from bench.errors import RequestError, unknown
 from bench.interface import registry
-from bench.interface.cell import ABLATIONS, RECOVERIES, Ablation, Cell, PaperPlan, Protocol, Recipe, Recovery, Workload
+from bench.interface.cell import (
+    ABLATIONS,
+    RECOVERIES,
+    Ablation,
+    Cell,
+    Given,
+    PaperPlan,
+    Protocol,
+    Recipe,
+    Recovery,
+    Workload,
+)
 from bench.interface.method import learns_architecture, paper_recipe, paper_settings, prunes, weight_share
+from bench.interface.own_network import is_own, short_name, source_of
+from bench.interface.task import Task, untrained
 from bench.runs.suite_table import SuiteTable, WorkloadTable, explained
 
 
@@ -218,19 +233,38 @@ def _workload(suite: SuiteTable, table: WorkloadTable) -> Workload:
             raise RequestError(f"workloads: unknown field {name!r}{hint} allowed: {', '.join(known)}")
     task = registry.make_task(table.task, {"dataset": table.dataset, "model": table.model, **extra})
     options = {k: v for k, v in _plain(task).items() if k not in ("dataset", "model")}
+    model = short_name(table.model) if is_own(table.model) else table.model
     protect = suite.protect if table.protect is None else table.protect
     shared = {"batch_size": table.train["batch_size"]} if "batch_size" in table.train else {}
     return Workload(
-        name=table.name or re.sub(r"[^A-Za-z0-9.]+", "-", f"{table.dataset}-{table.model}").strip("-"),
+        name=table.name or re.sub(r"[^A-Za-z0-9.]+", "-", f"{table.dataset}-{model}").strip("-"),
         task=table.task,
         dataset=table.dataset,
-        model=table.model,
+        model=model,
+        code=source_of(table.model) if is_own(table.model) else None,
+        weights=_weights(task, table.weights),
         options=options,
         protect=tuple(sorted(protect)) if protect else None,
         epochs=table.epochs,
         train=_recipe("train", kind.recipe, table.train),
         finetune=_recipe("finetune", kind.finetune, {**shared, **table.finetune}),
     )
+
+
+def _weights(task: Task, given: str | None) -> Given | None:
+    """The file that the dense network starts from, with its digest."""
+    if given is None:
+        return None
+    if untrained(task) != task:
+        raise RequestError(
+            f"weights = {given!r} is not allowed beside weights that a library fetches; leave one of the two out"
+        )
+    path = Path(given).expanduser().absolute()
+    try:
+        with path.open("rb") as file:
+            return Given(path=str(path), sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError as error:
+        raise RequestError(f"weights = {given!r} is not allowed: {path} cannot be read: {error.strerror}") from None
 
 
 def _recipe(field: str, default: Recipe, given: Mapping[str, Any]) -> Recipe:

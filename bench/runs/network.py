@@ -27,7 +27,7 @@ def usable_graph(loaded: LoadedWorkload) -> PruningGraph:
     workload = loaded.workload
     try:
         with _said("cannot be built"):
-            model = loaded.fresh_network(0)
+            model, _ = loaded.initial_network(0)
         with _said("cannot be copied"):
             copied = copy.deepcopy(model)
         _run(loaded, copied)

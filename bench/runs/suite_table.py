@@ -34,6 +34,8 @@ class WorkloadTable(BaseModel):
     task: str
     dataset: str
     model: str
+    weights: str | None = None
+    """A file of weights that the dense network starts from."""
     name: str | None = None
     budgets: Budgets | None = None
     """In place of the suite's."""

@@ -12,13 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.errors import RequestError
 from bench.interface import registry
 from bench.interface.cell import Workload
+from bench.interface.own_network import source_of
 from bench.interface.task import Splits, Task
 from bench.runs.job import Settings
 from bench.structure.graph import PruningGraph
 from bench.training.device import resolve_device
 from bench.training.recovery import fresh_network
+from bench.training.weights import load_weights
 
 KEPT_GRAPHS = 8
 """Graphs that a process keeps: one a network, small beside the network's weights."""
@@ -38,6 +41,17 @@ class LoadedWorkload:
     def fresh_network(self, seed: int) -> nn.Module:
         """The dense network, untrained, with weights that depend on the seed alone."""
         return fresh_network(self.task, self.data.info, seed)
+
+    def initial_network(self, seed: int) -> tuple[nn.Module, list[str]]:
+        """What the dense network's training starts from: the given weights, or fresh ones; and notes on the weights.
+
+        Raises:
+            RequestError: the weights' file is missing, changed or of another kind, or does not fit the network.
+        """
+        model, weights = self.fresh_network(seed), self.workload.weights
+        if weights is None:
+            return model, []
+        return model, load_weights(model, Path(weights.path), weights.sha256)
 
     def graph(self, model: nn.Module) -> PruningGraph:
         """The structure of `model`, which must be a dense network of this workload, whatever its weights.
@@ -65,9 +79,16 @@ def load_workload(workload: Workload, settings: Settings) -> LoadedWorkload:
     Raises:
         RequestError: an option, a data set or a device that cannot be had.
     """
+    require_same_code(workload)
     task = registry.make_task(workload.task, task_options(workload))
     data = load_data(workload, settings.data_root, download=settings.download)
     return LoadedWorkload(workload, task, data, resolve_device(settings.device), task.example(data.info))
+
+
+def require_same_code(workload: Workload) -> None:
+    """Refuse a network of the user's own whose code is not what the workload's identity says."""
+    if workload.code is not None and source_of(workload.code.path).sha256 != workload.code.sha256:
+        raise RequestError(f"the code of {workload.model} changed since the suite was read; run the suite again")
 
 
 def load_data(workload: Workload, root: Path | None, *, download: bool = False) -> Splits:
@@ -86,4 +107,5 @@ def _read(task: str, options: str, root: Path | None, download: bool) -> Splits:
 
 def task_options(workload: Workload) -> dict[str, Any]:
     """The fields of the workload's task adapter."""
-    return {"dataset": workload.dataset, "model": workload.model, **workload.options}
+    model = workload.code.path if workload.code else workload.model
+    return {"dataset": workload.dataset, "model": model, **workload.options}

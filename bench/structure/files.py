@@ -1,6 +1,6 @@
 """Pruned networks in files: weights as safetensors, what was cut as JSON.
 
-save_pruned("folder", smaller, pruning)
+save_pruned("folder", smaller)
 again = load_pruned("folder", build_dense_model())          # no graph and no example needed
 """
 
@@ -32,12 +32,12 @@ FORMAT = "prunebench-architecture"
 VERSION = 1
 
 
-def save_pruned(directory: str | os.PathLike[str], smaller: nn.Module, pruning: Pruning) -> Path:
+def save_pruned(directory: str | os.PathLike[str], smaller: nn.Module, pruning: Pruning | None = None) -> Path:
     """Write `model.safetensors` and `architecture.json` into `directory`, each atomically; returns it.
 
     Args:
         smaller: a network that `prune` or `load_pruned` made, or a deep copy of one, with whatever weights.
-        pruning: what it was made with; written for readers and checked against the network.
+        pruning: what it was made with, which the network is checked against; None: as the network itself says.
 
     Raises:
         ValueError: `smaller` was not made by `prune`, or not with `pruning`.
@@ -45,7 +45,7 @@ def save_pruned(directory: str | os.PathLike[str], smaller: nn.Module, pruning: 
     surgery = surgery_of(smaller)
     if surgery is None:
         raise ValueError("save_pruned takes a network made by prune(); this one was not")
-    if pruning.to_dict() != surgery.pruning:
+    if pruning is not None and pruning.to_dict() != surgery.pruning:
         raise ValueError("the pruning does not belong to this network: it was made with another one")
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def save_pruned(directory: str | os.PathLike[str], smaller: nn.Module, pruning: 
         "format": FORMAT,
         "version": VERSION,
         "source": surgery.dense,
-        **pruning.to_dict(),
+        **surgery.pruning,
         **asdict(surgery.plan),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }

@@ -1,47 +1,184 @@
-"""ONNX files of pruned networks, checked where they will run."""
+"""Pruned networks for other programs, as torch.export's programs and ONNX files, checked where they will run.
+
+Both take any number of images, and images of other sizes where the network allows that: of any height and width from
+`SMALLEST` on, of multiples of 32 pixels (a U-Net, say), or of the example's alone (a network whose last layer
+counts pixels).
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn as nn
 
-from bench.errors import CellError, RequestError
+from bench.errors import CellError, RequestError, reason_of
 from bench.structure.measure import evaluating
 from bench.structure.tensors import tensors_in
 
 TOLERANCE = 1e-3  # of an output's largest value: runtimes order their sums differently
+INPUT = "input"
+"""Name of the input of an ONNX file."""
+OUTPUT = "output"
+"""Name of its output; of several the first, and `output_1` and so on behind it."""
+STEPS = (1, 32)
+"""Of so many pixels heights and widths may have to be multiples; tried in this order."""
+SMALLEST, LARGEST = 64, 16384
+"""Height or width in pixels that a program is made for at least and at most; the example's where that is smaller.
+torch.export takes a map of one pixel for another case, which networks come to at small sizes."""
 
 
-def export_onnx(model: nn.Module, example: torch.Tensor, path: str | os.PathLike[str]) -> Path:
-    """Write `model` in eval mode as one ONNX file and compare it with onnxruntime's outputs on `example`.
+@dataclass(frozen=True)
+class Portable:
+    """A network in eval mode as torch.export traced it."""
 
-    The file takes inputs of the shape of `example`. It is moved into place only once it has passed.
+    program: torch.export.ExportedProgram
+    step: int
+    """Heights and widths are multiples of this many pixels; 0 where they are the example's."""
+    outputs: int
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """The dimensions of the input that may have other sizes than the example's."""
+        return ("batch", "height", "width") if self.step else ("batch",)
+
+
+def portable(model: nn.Module, example: torch.Tensor) -> Portable:
+    """Trace `model` in eval mode for the most sizes of inputs that it allows.
+
+    Args:
+        example: one input batch [1, C, H, W], on the model's device.
 
     Raises:
-        RequestError: the extra `onnx` is not installed.
+        RequestError: torch.export cannot trace the network, or not for batches of other sizes than one.
+    """
+    failure: Exception = RuntimeError("the traced program computes something else than the network")
+    with evaluating(model):
+        outputs = len(list(tensors_in(model(example.clone()))))
+        for step in (*STEPS, 0) if example.ndim == 4 else (0,):
+            try:
+                pair = example.repeat(2, *[1] * (example.ndim - 1))
+                traced = torch.export.export(model, (pair,), dynamic_shapes=(_dimensions(step, example),))
+                found = Portable(traced, step, outputs)
+                if _agrees(found, model, example):
+                    return found
+            except Exception as error:  # each release of torch has its own for a size that a network fixes
+                failure = error
+    raise RequestError(f"torch.export cannot trace the network: {reason_of(failure)}") from failure
+
+
+def _dimensions(step: int, example: torch.Tensor) -> dict[int, Any]:
+    """Which dimensions of the input are free, for torch.export."""
+    free: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
+    for axis, name in ((2, "height"), (3, "width")) if step else ():
+        least = min(SMALLEST, example.shape[axis])
+        steps = torch.export.Dim(name if step == 1 else f"{name}_{step}", min=least // step, max=LARGEST // step)
+        free[axis] = steps if step == 1 else step * steps
+    return free
+
+
+def _agrees(found: Portable, model: nn.Module, example: torch.Tensor) -> bool:
+    """Whether the traced program computes what the network does, at other sizes too."""
+    program = found.program.module()
+    return all(
+        _differ(model(x.clone()), [t.cpu().numpy() for t in tensors_in(program(x))]) <= TOLERANCE
+        for x in trials(found, example)
+    )
+
+
+def trials(found: Portable, example: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The example, a batch of three, and where sizes are free a batch of images that are larger and not square."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [tuple(example.shape), (3, *example.shape[1:])]
+    if found.step:
+        n, channels, height, width = example.shape
+        shapes.append((n + 1, channels, height + found.step, width + 3 * found.step))
+    yield example
+    for shape in shapes[1:]:
+        yield torch.randn(shape, generator=generator).to(example)
+
+
+def _differ(expected: object, got: list[Any]) -> float:
+    """The largest difference of outputs, as a share of the output's largest value."""
+    worst = 0.0
+    for ours, theirs in zip(tensors_in(expected), got, strict=True):
+        own, other = ours.cpu().numpy(), np.asarray(theirs)
+        if own.shape != other.shape:
+            return float("inf")
+        error = float(np.abs(own - other).max()) / max(float(np.abs(own).max()), 1e-12)
+        worst = max(worst, error) if error == error else float("inf")
+    return worst
+
+
+def save_program(found: Portable, path: str | os.PathLike[str]) -> Path:
+    """Write a program that `torch.export.load` reads without the network's code; a file that ends in `.pt2`."""
+    torch.export.save(found.program, path)
+    return Path(path)
+
+
+def export_onnx(
+    model: nn.Module, example: torch.Tensor, path: str | os.PathLike[str], found: Portable | None = None
+) -> Path:
+    """Write `model` in eval mode as one ONNX file and compare onnxruntime's outputs with its own.
+
+    Inputs of the sizes of `trials` are compared. The file is moved into place only once it has passed.
+
+    Args:
+        found: what `portable` made of it, if it is there already.
+
+    Raises:
+        RequestError: the extra `onnx` is not installed, or the network cannot be traced.
         CellError: onnxruntime computes something else.
     """
     try:
+        import onnx  # noqa: F401
         import onnxruntime
         import onnxscript  # noqa: F401  (what torch's exporter writes with)
     except ImportError as error:
         raise RequestError(f"exporting needs the extra `onnx`: pip install prunebench[onnx] ({error})") from None
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    found = found or portable(model, example)
+    names = [OUTPUT, *(f"{OUTPUT}_{number}" for number in range(1, found.outputs))]
     with tempfile.TemporaryDirectory(dir=target.parent) as folder, evaluating(model):
         draft = Path(folder) / "model.onnx"
-        torch.onnx.export(model, (example,), draft, dynamo=True, external_data=False, verbose=False)
+        torch.onnx.export(
+            found.program, (), draft, dynamo=True, external_data=False, verbose=False,
+            input_names=[INPUT], output_names=names,
+        )  # fmt: skip
+        _name_dimensions(draft, found)
         session = onnxruntime.InferenceSession(draft.read_bytes(), providers=["CPUExecutionProvider"])
-        got = session.run(None, {session.get_inputs()[0].name: example.detach().cpu().numpy()})
-        expected = [t.cpu().numpy() for t in tensors_in(model(example))]
-        for ours, theirs in zip(expected, got, strict=True):
-            error = float(np.abs(ours - np.asarray(theirs)).max())
-            if not error <= TOLERANCE * float(np.abs(ours).max()):
-                raise CellError(f"onnxruntime's output of {target.name} differs by {error:.2e}")
+        for x in trials(found, example):
+            got = session.run(None, {INPUT: x.detach().cpu().numpy()})
+            error = _differ(model(x.clone()), list(got))
+            if not error <= TOLERANCE:
+                size = "×".join(map(str, x.shape))
+                raise CellError(f"onnxruntime's output of {target.name} differs by {error:.1e} for an input of {size}")
         draft.replace(target)
     return target
+
+
+def _name_dimensions(path: Path, found: Portable) -> None:
+    """Call the free dimensions of an ONNX file by their names, wherever torch wrote its own."""
+    import onnx
+
+    document = onnx.load(path)
+    shape = document.graph.input[0].type.tensor_type.shape.dim
+    names: dict[str, str] = {}
+    for axis, name in zip((0, 2, 3), found.free, strict=False):
+        symbol = re.search(r"[A-Za-z_]\w*", shape[axis].dim_param)
+        if symbol:
+            names[symbol[0]] = name if found.step in (0, 1) or axis == 0 else f"{name}_in_{found.step}s"
+    graph = document.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m[0], m[0]), size.dim_param)
+    onnx.save(document, path)

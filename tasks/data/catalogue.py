@@ -22,6 +22,11 @@ class DataSet:
     """Height and width of its images where a suite names none."""
     fixed_size: bool = False
     """Whether its images have no other size."""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    """Of each channel, in units of 0 to 255, as images are brought to a network."""
+    resized: str = ""
+    """How an image of any size becomes one of the network's, in words."""
     folders: tuple[str, ...] = ()
     """Names of the folder that it is looked for in, below the data folder."""
 

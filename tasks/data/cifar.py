@@ -15,10 +15,6 @@ from tasks.data.decode import Encoded, in_parallel, is_jpeg, read_rgb
 from tasks.data.labelled import Labelled, ReadSet
 from tasks.data.listing import data_folder
 
-STATISTICS = {
-    "cifar10": ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
-    "cifar100": ((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
-}
 _CLASSES = {"cifar10": 10, "cifar100": 100}
 _LABELS = {"cifar10": "label", "cifar100": "fine_label"}
 _CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -35,7 +31,7 @@ class _Part:
 
 def cifar(name: str, root: Path | None, size: int, *, download: bool) -> ReadSet:
     """`read_cifar` for the catalogue."""
-    return ReadSet(read_cifar(name, root, download=download), *STATISTICS[name], margin=4, flip=True)
+    return ReadSet(read_cifar(name, root, download=download), margin=4, flip=True)
 
 
 def read_cifar(name: str, root: Path | None, *, download: bool) -> Labelled:

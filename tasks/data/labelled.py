@@ -33,12 +33,9 @@ class Labelled:
 
 @dataclass(frozen=True)
 class ReadSet:
-    """What a reader of the catalogue returns: the data set, and how its images are fed to a network."""
+    """What a reader of the catalogue returns: the data set, and how its training images are changed at random."""
 
     data: Labelled
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    """Of each channel, in units of 0 to 255."""
     margin: int
     """Pixels by which random crops of training images move."""
     flip: bool
@@ -48,19 +45,18 @@ class ReadSet:
 
 
 _LAYOUT = "train/CLASS/… and test/CLASS/…"
-IMAGENET_STATISTICS = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
 def digits(name: str, root: Path | None, size: int, *, download: bool) -> ReadSet:
     """`read_digits` for the catalogue."""
-    return ReadSet(read_digits(size), (78.0,), (96.0,), margin=size // 8, flip=False)
+    return ReadSet(read_digits(size), margin=size // 8, flip=False)
 
 
 def image_folder(name: str, root: Path | None, size: int, *, download: bool) -> ReadSet:
     """`read_image_folder` for the catalogue; `name` is "imagefolder:PATH"."""
     folder, margin = (root or Path()) / name.removeprefix("imagefolder:"), size // 14
     data = read_image_folder(folder, size, margin)
-    return ReadSet(data, *IMAGENET_STATISTICS, margin=margin, flip=True, padded=True)
+    return ReadSet(data, margin=margin, flip=True, padded=True)
 
 
 def read_digits(size: int) -> Labelled:

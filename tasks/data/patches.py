@@ -30,7 +30,7 @@ class PatchSplit:
     """`crops` random patches of every photograph an epoch, turned and mirrored in the eight possible ways.
 
     All pixels lie in one table [pixels, 3], whatever the photographs' sizes, and one gather makes a batch. Inputs are
-    [B, 3, patch, patch], targets [B, 3, scale·patch, scale·patch], both value / 255 − `mean`.
+    [B, 3, patch, patch], targets [B, 3, scale·patch, scale·patch], both (value / 255 − `mean`) / `std`.
     """
 
     def __init__(
@@ -41,11 +41,12 @@ class PatchSplit:
         patch: int,
         crops: int,
         mean: Sequence[float],
+        std: Sequence[float] = (1.0, 1.0, 1.0),
         places: Tensor | None = None,
     ) -> None:
         """`places` [N, crops, 2] in [0, 1): where the patches lie that `ordered` gives; drawn where it is None."""
         self.photos, self.scale, self.patch, self.crops = tuple(photos), scale, patch, crops
-        self.mean = torch.tensor(mean)
+        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
         self._sizes = torch.tensor([photo.low.shape[:2] for photo in photos]).reshape(-1, 2)  # [N, 2]
         areas = self._sizes.prod(1)
         self._starts = areas.cumsum(0) - areas  # first pixel of each photograph in the low-resolution table
@@ -67,8 +68,15 @@ class PatchSplit:
 
     def _of(self, indices: Sequence[int]) -> PatchSplit:
         photos, places = [self.photos[i] for i in indices], self._places[list(indices)]
-        mean = self.mean.tolist()
-        return PatchSplit(photos, scale=self.scale, patch=self.patch, crops=self.crops, mean=mean, places=places)
+        return PatchSplit(
+            photos,
+            scale=self.scale,
+            patch=self.patch,
+            crops=self.crops,
+            mean=self.mean.tolist(),
+            std=self.std.tolist(),
+            places=places,
+        )
 
     def batches(
         self, batch_size: int, *, seed: int, epoch: int, device: torch.device
@@ -96,7 +104,8 @@ class PatchSplit:
         self, photo: Tensor, corners: Tensor, turns: Tensor, batch_size: int, end: int, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
         if self._low.device != device:
-            self._low, self._high, self.mean = (t.to(device) for t in (self._low, self._high, self.mean))
+            self._low, self._high = self._low.to(device), self._high.to(device)
+            self.mean, self.std = self.mean.to(device), self.std.to(device)
         starts, widths = self._starts[photo].to(device), self._sizes[photo, 1].to(device)
         corners, turns = corners.to(device), turns.to(device)
         for first in range(0, end, batch_size):
@@ -116,14 +125,17 @@ class PatchSplit:
         column = torch.where(turn // 2 % 2 == 1, side - 1 - column, column)
         top, left = (scale * corners).T[:, :, None, None]
         index = (scale**2 * starts)[:, None, None] + (top + row) * (scale * widths)[:, None, None] + left + column
-        return (table[index].float() / 255 - self.mean).permute(0, 3, 1, 2)  # [B, side, side, 3] in memory
+        values = (table[index].float() / 255 - self.mean) / self.std  # [B, side, side, 3] in memory
+        return values.permute(0, 3, 1, 2)
 
 
 class WholeSplit:
     """Whole photographs, one at a time: input [1, 3, H, W]; target [1, 3, scale·H, scale·W], one channel where grey."""
 
-    def __init__(self, photos: Sequence[Photo], *, mean: Sequence[float]) -> None:
-        self.photos, self.mean = tuple(photos), torch.tensor(mean)
+    def __init__(
+        self, photos: Sequence[Photo], *, mean: Sequence[float], std: Sequence[float] = (1.0, 1.0, 1.0)
+    ) -> None:
+        self.photos, self.mean, self.std = tuple(photos), torch.tensor(mean), torch.tensor(std)
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -131,8 +143,9 @@ class WholeSplit:
     def halves(self, seed: int) -> tuple[WholeSplit, WholeSplit]:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).tolist()
         half = len(order) // 2
+        mean, std = self.mean.tolist(), self.std.tolist()
         first, second = ([self.photos[i] for i in part] for part in (order[:half], order[half:]))
-        return WholeSplit(first, mean=self.mean.tolist()), WholeSplit(second, mean=self.mean.tolist())
+        return WholeSplit(first, mean=mean, std=std), WholeSplit(second, mean=mean, std=std)
 
     def batches(
         self, batch_size: int, *, seed: int, epoch: int, device: torch.device
@@ -147,11 +160,11 @@ class WholeSplit:
             yield self._pair(photo, device)
 
     def _pair(self, photo: Photo, device: torch.device) -> tuple[Tensor, Tensor]:
-        mean = self.mean.to(device)
-        low = photo.low.to(device).float() / 255 - mean
+        mean, std = self.mean.to(device), self.std.to(device)
+        low = (photo.low.to(device).float() / 255 - mean) / std
         # A grey target keeps its one channel and is not centred: its mean over the colours would mean nothing.
         high = photo.high.to(device).float() / 255
-        high = high - mean if high.shape[2] == 3 else high
+        high = (high - mean) / std if high.shape[2] == 3 else high
         return low.permute(2, 0, 1)[None], high.permute(2, 0, 1)[None]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from bench.errors import RequestError, did_you_mean, reason_of
+from tasks.models.fetched import require_timm_weights, require_torchvision_weights
 
 _AUXILIARY = ("googlenet", "inception_v3")
 """Networks that have auxiliary heads for training, and can be built without."""
@@ -30,6 +31,8 @@ def torchvision_classifier(name: str, classes: int, *, pretrained: bool) -> nn.M
             )
         near = did_you_mean(name, classifiers)
         raise RequestError(f"torchvision has no network {name!r} for classification{near or _all(classifiers)}")
+    if pretrained:
+        require_torchvision_weights(name)
     options: dict[str, Any] = {"aux_logits": False} if name in _AUXILIARY else {}
     try:
         if not pretrained:
@@ -52,6 +55,8 @@ def timm_classifier(name: str, classes: int, channels: int, *, pretrained: bool)
     import timm
 
     require_timm_name(name, pretrained=pretrained)
+    if pretrained:
+        require_timm_weights(name)
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=classes, in_chans=channels)
     except Exception as error:  # whatever a library raises, from a failed download to a missing package

@@ -14,6 +14,7 @@ from bench.interface.cell import Recipe
 from bench.interface.task import DataInfo
 from bench.structure.measure import count_macs
 from tasks.classification import Classification
+from tasks.models import libraries
 from tasks.models.resnet import DEPTHS, cifar_resnet
 
 CPU = torch.device("cpu")
@@ -141,6 +142,7 @@ def test_a_tag_chooses_weights_and_nothing_else(monkeypatch: pytest.MonkeyPatch)
         return real(name, pretrained=False, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
+    monkeypatch.setattr(libraries, "require_timm_weights", lambda name: None)
     build("timm:resnet10t.c3_in1k", pretrained=True)
     assert asked == [("resnet10t.c3_in1k", True)]
 
@@ -155,6 +157,8 @@ def test_weights_that_cannot_be_had_are_refused_in_a_sentence(monkeypatch: pytes
     def unreachable(*arguments: object, **options: object) -> nn.Module:
         raise OSError("no route\n to host")
 
+    monkeypatch.setattr(libraries, "require_timm_weights", lambda name: None)
+    monkeypatch.setattr(libraries, "require_torchvision_weights", lambda name: None)
     monkeypatch.setattr(timm, "create_model", unreachable)
     monkeypatch.setattr(torchvision.models, "get_model", unreachable)
     for library in ("timm", "torchvision"):
@@ -175,6 +179,7 @@ def test_pretrained_networks_get_a_new_head(monkeypatch: pytest.MonkeyPatch) -> 
         return real(name, weights=None, **config)
 
     monkeypatch.setattr(torchvision.models, "get_model", offline)
+    monkeypatch.setattr(libraries, "require_torchvision_weights", lambda name: None)
     for name, classes in (("resnet18", 10), ("squeezenet1_1", 10), ("mobilenet_v2", 10)):
         model = Classification("cifar10", f"torchvision:{name}", pretrained=True).network(RGB).eval()
         assert model(torch.randn(1, 3, 64, 64)).shape == (1, classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.report.entry import Entry
@@ -123,12 +123,13 @@ def about(workload: WorkloadSummary) -> str:
     """The line under a section: of what data, network and training its numbers are."""
     shape = "×".join(str(size) for size in workload.input_shape)
     notes = f", {', '.join(workload.data_notes)}" if workload.data_notes else ""
+    weights = f" with the weights of {workload.weights}" if workload.weights else ""
     options = "".join(f", {key} {_plain(value)}" for key, value in workload.options.items() if _is_set(value))
     dense = [f"{workload.macs_dense / 1e6:,.2f} M MACs", f"{workload.params_dense / 1e6:,.3f} M parameters"]
     if workload.peak_memory_dense:
         dense.append(f"{workload.peak_memory_dense / 1e6:,.3f} MB peak memory")
     parts = [
-        f"{workload.model} on {workload.dataset}{notes} ({workload.task}{options})",
+        f"{workload.model}{weights} on {workload.dataset}{notes} ({workload.task}{options})",
         f"metric {metric_title(workload)}",
         f"dense network {', '.join(dense[:-1])} and {dense[-1]}" + (f" at input {shape}" if shape else ""),
     ]
@@ -147,6 +148,9 @@ def _is_set(value: Any) -> bool:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):  # each part on its own, such as normalise's mean and deviation
+        parts = (f"{k} {', '.join(map(str, v)) if isinstance(v, list | tuple) else v}" for k, v in value.items())
+        return f"({'; '.join(parts)})"
     return "×".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

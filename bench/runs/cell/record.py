@@ -146,5 +146,5 @@ def _logged(inputs: CellInputs) -> dict[str, Any]:
     return {
         "trajectory": [*inputs.dense.rows, *log.rows],
         "snapshots": log.snapshots,
-        "notes": [*inputs.loaded.data.notes, *log.notes],
+        "notes": [*inputs.loaded.data.notes, *inputs.dense.notes, *log.notes],
     }

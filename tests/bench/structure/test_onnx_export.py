@@ -9,10 +9,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
-from bench.errors import CellError
+from bench.errors import CellError, RequestError
 from bench.structure import onnx_export as export
-from bench.structure.onnx_export import export_onnx
+from bench.structure.onnx_export import export_onnx, portable
 from bench.structure.surgery import prune
 from tests.bench.structure.networks import example_of, graph, network, outputs, random_pruning
 
@@ -28,13 +29,62 @@ def test_onnxruntime_computes_the_same(name: str, tmp_path: Path) -> None:
     onnx.checker.check_model(onnx.load(path))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     other = torch.randn_like(x)
-    (got,) = session.run(None, {session.get_inputs()[0].name: other.numpy()})
-    expected = outputs(smaller.eval(), other).numpy()
-    assert np.abs(np.asarray(got) - expected).max() <= 1e-3 * np.abs(expected).max()
+    for batch in (other, torch.cat([other, other + 1])):
+        (got,) = session.run(None, {"input": batch.numpy()})
+        expected = outputs(smaller.eval(), batch).numpy()
+        assert np.abs(np.asarray(got) - expected).max() <= 1e-3 * np.abs(expected).max()
 
 
 def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = portable(network("cifar-resnet8"), example_of("cifar-resnet8"))
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    model, x = network("cifar-resnet8"), example_of("cifar-resnet8")
     with pytest.raises(CellError, match=r"onnxruntime's output of model\.onnx differs by"):
-        export_onnx(network("cifar-resnet8"), example_of("cifar-resnet8"), tmp_path / "model.onnx")
+        export_onnx(model, x, tmp_path / "model.onnx", found)
     assert list(tmp_path.iterdir()) == []
+
+
+def flat(side: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * side**2, 5))
+
+
+class InSteps(nn.Module):
+    """Halves and doubles the image five times, so that other sizes than multiples of 32 pixels do not fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 4, 32, 32)
+        self.up = nn.ConvTranspose2d(4, 3, 32, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.up(self.down(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "step", "free"),
+    [
+        (nn.Conv2d(3, 4, 3), 16, 1, ("batch", "height", "width")),
+        (InSteps(), 64, 32, ("batch", "height", "width")),
+        (flat(16), 16, 0, ("batch",)),
+    ],
+)
+def test_sizes_are_free_where_the_network_allows(
+    model: nn.Module, side: int, step: int, free: tuple[str, ...], tmp_path: Path
+) -> None:
+    x = torch.randn(1, 3, side, side)
+    found = portable(model, x)
+    assert (found.step, found.free) == (step, free)
+    path = export.save_program(found, tmp_path / "model.pt2")
+    program = torch.export.load(path).module()
+    sides = (2, 3, side + step, side + 2 * step)
+    other = torch.randn(sides)
+    assert torch.allclose(program(other), outputs(model.eval(), other), atol=1e-5)
+
+
+def test_a_network_that_cannot_be_traced_is_refused() -> None:
+    class Counting(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * float(x.mean()) if float(x.sum()) > 0 else x
+
+    with pytest.raises(RequestError, match=r"torch\.export cannot trace the network: "):
+        portable(Counting(), torch.randn(1, 3, 8, 8))

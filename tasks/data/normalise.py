@@ -1,0 +1,51 @@
+"""What is taken off pixels and what they are divided by, as suites write it. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from bench.errors import RequestError
+
+Normalise = dict[str, tuple[float, ...]]
+"""`{"mean": …, "std": …}`, one value a channel, of pixel values from 0 to 1, as most networks state theirs."""
+
+
+def require_normalise(given: Mapping[str, tuple[float, ...]] | None) -> None:
+    """Refuse what is no mean and deviation of pixel values from 0 to 1.
+
+    Raises:
+        RequestError: what was given and what is allowed.
+    """
+    if given is None:
+        return
+    form = "use { mean = […], std = […] } of pixel values from 0 to 1, one number a channel"
+    if set(given) != {"mean", "std"}:
+        raise RequestError(f"normalise has {', '.join(sorted(given)) or 'nothing'}; {form}")
+    mean, std = given["mean"], given["std"]
+    if len(mean) != len(std) or not mean:
+        raise RequestError(f"normalise has {len(mean)} means and {len(std)} deviations; {form}")
+    if not all(math.isfinite(v) and -1 <= v <= 1 for v in mean):
+        raise RequestError(f"normalise.mean = {list(mean)} is not allowed; {form}")
+    if not all(math.isfinite(v) and 0 < v <= 1 for v in std):
+        raise RequestError(f"normalise.std = {list(std)} is not allowed; {form}")
+
+
+def require_channels(given: Mapping[str, tuple[float, ...]] | None, channels: int, dataset: str) -> None:
+    """Refuse another number of channels than the images have.
+
+    Raises:
+        RequestError: both numbers.
+    """
+    if given is not None and len(given["mean"]) != channels:
+        raise RequestError(f"normalise has {len(given['mean'])} channels; the images of {dataset} have {channels}")
+
+
+def in_bytes(given: Mapping[str, tuple[float, ...]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of pixel values from 0 to 255."""
+    return tuple(255 * v for v in given["mean"]), tuple(255 * v for v in given["std"])
+
+
+def in_units(mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, list[float]]:
+    """Mean and deviation of pixel values from 0 to 1, as JSON has them, from those of 0 to 255."""
+    return {"mean": [round(v / 255, 9) for v in mean], "std": [round(v / 255, 9) for v in std]}

@@ -8,9 +8,9 @@ import pytest
 
 from bench.runs import workload
 from bench.tracking.quick_read import read_states
-from tests.bench.runs.tiny import prunebench, records
+from tests.bench.runs.tiny import OUT, prunebench, records
 
-DIVERGING = ("--set", "workloads.0.train.lr=1e9", "--set", "workloads.0.epochs.dense=1", "--set", "controls=[]")
+DIVERGING = ("--set", "workloads.0.train.lr=1e9", "--set", "workloads.0.epochs.dense=1", "--set", "controls=[]", *OUT)
 
 
 def test_weights_that_are_not_finite_fail_the_dense_network_and_its_cells_give_its_reason(

@@ -1,25 +1,22 @@
-"""`prunebench plan`, `list` and `show`: what there is, what is recorded, and what came of a cell."""
+"""`prunebench plan`: what of a suite is recorded, what is not, and how it is trained."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from bench.cli.cell_text import cell_text
-from bench.cli.options import CellId, Json, Only, Seeds, Set, SuiteName, Uri, store_address
-from bench.cli.stored_cell import find_cell, record_of
-from bench.errors import RequestError
-from bench.interface import registry
+from bench.cli.lines import print_table
+from bench.cli.options import Json, Only, Seeds, Set, SuiteName, Uri, store_address
 from bench.interface.cell import Cell, Recipe
 from bench.report.power import Spread, planned_spreads
 from bench.runs.agenda import dense_jobs
 from bench.runs.job import Job
-from bench.runs.suite import load_suite, select, shipped
+from bench.runs.suite import load_suite, select
 from bench.tracking.quick_read import read_states
 from bench.tracking.states import RunState
 
@@ -215,65 +212,3 @@ def recipe_words(recipe: Recipe, *, distils: bool = False) -> str:
     parts += [f"gradients clipped at {recipe.grad_clip:g}"] * bool(recipe.grad_clip)
     parts += [recipe.precision] * (recipe.precision != "auto")
     return ", ".join(parts + ["distilled from the dense network"] * distils)
-
-
-def list_names(
-    what: Annotated[str, typer.Argument(metavar="methods|tasks|models|datasets|suites")], json_: Json = False
-) -> None:
-    """What there is, one line each."""
-    rows = _named(what)
-    if json_:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-    else:
-        print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
-
-
-def _named(what: str) -> list[dict[str, str]]:
-    """Names of this kind, each with facts about it."""
-    rows: list[dict[str, str]] = []
-    if what == "methods":
-        for name, kind in _usable(registry.method_names(), registry.method_class):
-            role = "control" if name in registry.control_names() else "method"
-            rows.append({"name": name, "role": role, "description": _first_line(kind), "standing": kind.standing})
-    elif what == "tasks":
-        for name, kind in _usable(registry.task_names(), registry.task_class):
-            rows.append({"name": name, "metric": kind.metric, "description": _first_line(kind)})
-    elif what in ("models", "datasets"):
-        for task, kind in _usable(registry.task_names(), registry.task_class):
-            for name, text in getattr(kind, what)().items():
-                rows.append({"name": name, "task": task, "description": text})
-    elif what == "suites":
-        rows = [{"name": name, "description": text} for name, text in shipped().items()]
-    else:
-        raise RequestError(f"cannot list {what!r}; available: methods, tasks, models, datasets, suites")
-    return rows
-
-
-def _usable(names: Iterable[str], load: Callable[[str], type[Any]]) -> Iterator[tuple[str, type[Any]]]:
-    """Adapters by name; those of other packages that cannot be loaded are named on stderr and left out."""
-    for name in names:
-        try:
-            yield name, load(name)
-        except RequestError as error:
-            typer.echo(f"prunebench: {error}", err=True)
-
-
-def _first_line(kind: type[Any]) -> str:
-    return next(iter((kind.__doc__ or "").strip().splitlines()), "")
-
-
-def show(cell: CellId, tracking_uri: Uri = None, json_: Json = False) -> None:
-    """One cell: configuration, status, metrics, budget audit, its MLflow run, a failure's traceback."""
-    tracker, state = find_cell(cell, store_address(tracking_uri))
-    if state.status == "running":
-        typer.echo(f"cell {state.cell_id}: running since run {state.run_id} began; nothing is recorded yet")
-        return
-    record = record_of(tracker, state)
-    typer.echo(record.model_dump_json(indent=2) if json_ else cell_text(record, suite=tracker.suite, uri=tracker.uri))
-
-
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns on a terminal and in a pipe alike; nothing is cut off."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    for row in (header, *rows):
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

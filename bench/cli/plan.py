@@ -17,10 +17,11 @@ from bench.report.power import Spread, planned_spreads
 from bench.runs.agenda import dense_jobs
 from bench.runs.job import Job
 from bench.runs.suite import load_suite, select
+from bench.tracking.liveness import is_dead
 from bench.tracking.quick_read import read_states
 from bench.tracking.states import RunState
 
-_WORD = {"finished": "done", "failed": "failed", "running": "running", "lost": "missing"}
+_WORD = {"finished": "done", "lost": "missing", "running": "running", "failed": "failed"}
 
 
 def plan(
@@ -57,7 +58,10 @@ class _Plan:
     states: Mapping[str, RunState]
 
     def status(self, identity: str) -> str:
-        return _WORD[self.states[identity].status] if identity in self.states else "missing"
+        state = self.states.get(identity)
+        if state is None:
+            return "missing"
+        return "stopped" if state.status == "running" and is_dead(state) else _WORD[state.status]
 
     @property
     def counts(self) -> Counter[str]:
@@ -124,12 +128,20 @@ class _Plan:
 
     def summary(self) -> str:
         counts = self.counts
-        words = ", ".join(f"{counts[s]} {s}" for s in ("done", "missing", "running", "failed") if counts[s])
+        words = ", ".join(f"{counts[s]} {s}" for s in (*_WORD.values(), "stopped") if counts[s])
         ready = sum(self.status(job.id) == "done" for job in self.dense)
-        return (
+        stopped = [job.label for job in self.dense if self.status(job.id) == "stopped"]
+        stopped += [cell.label for cell in self.cells if self.status(cell.id) == "stopped"]
+        lines = [
             f"{len(self.cells)} cells: {words}; dense networks: {ready} of {len(self.dense)} done; "
             f"{self.epochs_left} epochs to train"
-        )
+        ]
+        if stopped:
+            lines.append(
+                f"stopped, since the process that ran it has ended: {', '.join(stopped)}; prunebench run goes on from "
+                "its last epoch"
+            )
+        return "\n".join(lines)
 
     def payload(self) -> dict[str, Any]:
         """The plan as JSON values."""

@@ -56,10 +56,11 @@ def finished(*, within: bool) -> Record:
 
 def test_a_cell_that_finished() -> None:
     lines = cell_text(finished(within=True), suite="s", uri="http://u:p@h:1").splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
         f"cell       {CELL.id}  {CELL.label}",
         "status     finished",
         "MLflow     run run0 in experiment 's' of http://***@h:1",
+        f"dense      {CELL.dense_id}",
     ]
     for line in (
         "accuracy   dense 90.00%, after pruning 50.00%, after recovery 88.50%",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +19,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.spinner import Spinner
 from rich.text import Text
 
 from bench.runs.events import Ended, EpochEnded, Event, StageReached, Started, StepTaken, Waiting
@@ -44,13 +46,13 @@ class Busy:
     """
 
     def __init__(self, text: str, *, quiet: bool = False) -> None:
-        self._status = Console(stderr=True, highlight=False).status("")
-        self._text, self._live = text, sys.stderr.isatty() and not quiet
+        self._spinner = Spinner("dots", Text(f"{text} …"))
+        self._line = Live(self._spinner, console=Console(stderr=True, highlight=False), transient=True)
+        self._shown = sys.stderr.isatty() and not quiet
 
     def __enter__(self) -> Busy:
-        if self._live:
-            self._status.start()
-        self.say(self._text)
+        if self._shown:
+            self._line.start(refresh=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,12 +60,13 @@ class Busy:
 
     def say(self, text: str) -> None:
         """What is done now."""
-        if self._live:
-            self._status.update(Text(f"{text} …"))
+        self._spinner.update(text=Text(f"{text} …"))
+        if self._line.is_started:
+            self._line.refresh()
 
     def stop(self) -> None:
         """Take the line away."""
-        self._status.stop()
+        self._line.stop()
 
 
 class Display:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +25,7 @@ from tests.bench.report import synthetic
 from tests.bench.runs.tiny import SUITE
 from tests.bench.tracking.ended import make_dead
 
+ROOT = Path(__file__).resolve().parents[3]
 ONLY = ("--only", "method=l1", "--only", "budget=0.5", "--quiet")
 
 
@@ -265,6 +271,47 @@ def test_a_dry_run_checks_and_writes_nothing(
     assert call(monkeypatch, "run", "tiny.toml", "--dry-run", "--set", "budgets=0.001") == 2
     assert "budget 0.001 cannot be reached" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_ctrl_c_says_how_to_go_on(
+    cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pressed(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.runs.matrix.run_matrix", pressed)
+    assert call(monkeypatch, "run", "tiny.toml", "--set", 'methods=["l1"]') == 130
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "prunebench: interrupted; to go on where this stopped: prunebench run tiny.toml --set 'methods=[\"l1\"]'"
+    )
+
+
+def test_something_is_on_the_screen_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    Path(tmp_path, "tiny.toml").write_text(SUITE)
+    script = (
+        "import sys\n"
+        "from bench.cli.app import main\n"
+        "class Heavy:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('torch', 'mlflow'):\n"
+        "            print('loading', name, file=sys.stderr, flush=True)\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Heavy())\n"
+        "sys.argv = ['prunebench', 'run', 'tiny.toml']\n"
+        "main()\n"
+    )
+    main, side = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "200"}
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment, stderr=side)
+    os.close(side)
+    shown = b""
+    with contextlib.suppress(OSError), open(main, "rb", buffering=0) as screen:  # noqa: PTH123
+        while part := screen.read(1024):
+            shown += part
+    assert process.wait() == 130
+    before, _, after = shown.decode().partition("loading torch")
+    assert "tiny: 6 cells, 0 recorded, 6 to run; checking data and networks" in before
+    assert "to go on where this stopped: prunebench run tiny.toml" in after
 
 
 def test_a_run_that_ends_while_others_work_has_an_exit_code_of_its_own(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.interface.record import Audit, Ledger, Record
+from bench.report.health import sentence
 from bench.tracking.address import redacted
 from bench.tracking.states import RunState
 
@@ -27,6 +28,8 @@ def cell_text(record: Record, *, suite: str, uri: str) -> str:
     ]
     if record.status == "finished" and record.audit and record.ledger:
         lines += _figures(record, record.audit, record.ledger)
+    flag = sentence(record)
+    lines += [f"flag       {flag}"] * bool(flag)
     lines += [f"note       {note}" for note in record.notes]
     lines += ["configuration", json.dumps(cell.identity(), indent=2)]
     lines.append("environment " + ", ".join(f"{k} {v}" for k, v in record.environment.items()))

@@ -18,7 +18,7 @@ import hashlib
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from bench.interface.outcomes import metric, unpacked
 from bench.interface.record import Outcomes, Record, require_known_version
 from bench.interface.registry import unpruned_names
 from bench.report.audit_contribution import audit_contribution, unquoted
+from bench.report.health import EXPLODED, NOT_FINITE, OF_ANOTHER
 from bench.report.matrix import build
 from bench.report.records import parse_payload
 
@@ -214,6 +215,7 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
                 "tolerance": config["tolerance"],
                 "seed": config["seed"],
                 "higher": cell["higher_is_better"],
+                "idle": _idle(cell),
                 "dense_metric": cell["dense_metrics"].get(metric),
                 "pruned_metric": cell["pruned_metrics"].get(metric),
                 "final_metric": cell["final_metrics"].get(metric),
@@ -234,6 +236,22 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _idle(cell: Mapping[str, Any]) -> bool:
+    """Whether the cell's final network is no better than the majority class, or diverged."""
+    metric, sign = cell["metric_name"], 1 if cell["higher_is_better"] else -1
+    if cell["status"] != "finished":
+        told = cell.get("error") or ""
+        return not told.startswith(OF_ANOTHER) and any(words in told for words in NOT_FINITE)
+    value = cell["final_metrics"].get(metric)
+    bar = (cell.get("reference_metrics") or {}).get("majority class", {}).get(metric)
+    if value is not None and bar is not None and sign * (value - bar) <= 1e-9:
+        return True
+    rows = [r for r in cell.get("trajectory") or [] if r["phase"] != "search" and r.get("loss") is not None]
+    if not rows or rows[-1]["phase"] != "recovery" or len(rows) < 2 or "distil" in cell["cell"]["recovery"]:
+        return False
+    return 0 < EXPLODED * rows[0]["loss"] < rows[-1]["loss"]
 
 
 def _audit_results(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -294,6 +312,8 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
         key: group.sort_values("seed")
         for key, group in good[good.own].groupby(["workload_label", "protocol", "budget", "method_label", "recovery"])
     }
+    by_entry = frame[frame.own].groupby(["workload_label", "protocol", "budget", "method_label", "recovery"])
+    idle = {key for key, flags in by_entry.idle if flags.any()}
     findings: list[str] = []
     absent: set[str] = set()
     for row in shown.to_dict("records"):
@@ -310,7 +330,7 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
             elif not _same(value, row[name]):
                 findings.append(f"{where}: {name} is {row[name]}, the cells give {value}")
     findings += [f"main.csv has no column {name}" for name in sorted(absent)]
-    return findings + _audit_ranks(shown, groups)
+    return findings + _audit_ranks(shown, groups, idle)
 
 
 def _expected(group: Any) -> dict[str, Any]:
@@ -346,7 +366,7 @@ def _pruned(group: Any) -> bool:
     return group.adapter.iloc[0] not in unpruned_names()
 
 
-def _audit_ranks(shown: Any, groups: Mapping[Any, Any]) -> list[str]:
+def _audit_ranks(shown: Any, groups: Mapping[Any, Any], idle: Collection[Any]) -> list[str]:
     from scipy import stats
 
     findings: list[str] = []
@@ -356,7 +376,7 @@ def _audit_ranks(shown: Any, groups: Mapping[Any, Any]) -> list[str]:
         for row in rows.to_dict("records"):
             key = tuple(unquoted(v) for v in (workload, protocol, budget, row["method"], row["recovery"]))
             group = groups.get(key)
-            eligible = group is not None and _expected(group)["budget_misses"] == 0
+            eligible = group is not None and _expected(group)["budget_misses"] == 0 and key not in idle
             if group is not None and eligible and _pruned(group):
                 contest[row["method"]] = group
             elif not _same(None, row["rank"]) or row["bold"]:

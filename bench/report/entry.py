@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bench.interface.record import Record
+from bench.report.health import DIVERGED, ailment
 from bench.report.statistics import Sample
 
 
@@ -101,10 +103,12 @@ class Entry:
     """Finished cells whose metric is finite, by seed."""
     failed: int = 0
     missing: int = 0
+    diverged: int = 0
+    """Failed cells whose training diverged."""
     dense_by_seed: Mapping[int, float] = field(default_factory=dict)
     rank: float | None = None
     verdict: str = ""
-    """`best`, `tied`, `worse`, `untested`, `only`, `off budget`, `reference` or `no result`."""
+    """`best`, `tied`, `worse`, `untested`, `only`, `off budget`, `collapsed`, `reference` or `no result`."""
     p_best: float | None = None
     """Holm-corrected p of the comparison with the best of the budget."""
 
@@ -136,6 +140,10 @@ class Entry:
         self.search_epochs = sample_of(float(x.search_epochs) for x in ledgers)
         self.recovery_epochs = sample_of(float(x.recovery_epochs) for x in ledgers)
         self.total_epochs = sample_of(float(x.dense_epochs + x.search_epochs + x.recovery_epochs) for x in ledgers)
+        self.ailments = Counter(found for r in records if (found := ailment(r)))
+        """How many cells are at the majority class, or diverged."""
+        if self.diverged:
+            self.ailments[DIVERGED] += self.diverged
         self.budget_misses = sum(not within(r) for r in records) if self.prunes else 0
 
     @property

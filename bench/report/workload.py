@@ -11,6 +11,7 @@ from typing import Any
 from bench.interface.cell import Cell
 from bench.interface.record import Record
 from bench.report.entry import metric_value, seed_of
+from bench.report.health import MAJORITY
 from bench.report.statistics import Sample
 
 
@@ -42,6 +43,15 @@ class WorkloadSummary:
     input_shape: tuple[int, ...] = ()
     references: dict[str, float] = field(default_factory=dict)
     """Baselines that need no network, by name."""
+
+    @property
+    def idle_seeds(self) -> list[int]:
+        """Seeds whose dense network is no better than the majority class."""
+        bar = self.references.get(MAJORITY)
+        if bar is None:
+            return []
+        sign = 1 if self.higher_is_better else -1
+        return [seed for seed, value in sorted(self.dense_by_seed.items()) if sign * (value - bar) <= 1e-9]
 
     @property
     def dense(self) -> Sample:

@@ -87,7 +87,8 @@ def _figures(record: Record, audit: Audit, ledger: Ledger) -> list[str]:
     if record.latency_dense and record.latency_pruned:
         lines.append(
             f"latency    {record.latency_dense.median_ms:.2f} -> {record.latency_pruned.median_ms:.2f} ms "
-            f"({record.latency_pruned.threads} threads, {record.latency_pruned.device})"
+            f"(batch {record.latency_pruned.batch_size}, {record.latency_pruned.threads} threads, "
+            f"{record.latency_pruned.device})"
         )
     lines.append("widths     " + ", ".join(f"{g.name} {g.width}/{g.size}" for g in record.groups))
     if record.dropped_blocks:

@@ -27,6 +27,7 @@ from bench.interface.record import Outcomes, Record, require_known_version
 from bench.interface.registry import unpruned_names
 from bench.report.audit_contribution import audit_contribution, unquoted
 from bench.report.health import EXPLODED, NOT_FINITE, OF_ANOTHER
+from bench.report.latency import LARGEST_RANGE
 from bench.report.matrix import build
 from bench.report.records import parse_payload
 
@@ -231,6 +232,9 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
                 "search_seconds": ledger.get("search_seconds"),
                 "recovery_seconds": ledger.get("recovery_seconds"),
                 "dense_seconds": ledger.get("dense_seconds"),
+                "latency_range": latency_dense.get("iqr_ms"),
+                "machine": json.dumps([cell["environment"].get(k) for k in ("device", "processor")])
+                + f"{latency_dense.get('batch_size')}/{latency_dense.get('threads')}/{latency_dense.get('device')}",
                 "needs_dense": config.get("needs_dense", True),
                 "dense_key": hash(_dense_key(cell)[0]),
             }
@@ -299,6 +303,9 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     frame["protocol"] = [made.keys[cell["cell_id"]].protocol for cell in cells]
     taken = [cell["cell"].get("transfer") or cell["cell"].get("ablation") for cell in cells]
     frame["own"] = [name is None for name in taken]
+    finished = frame[frame.status == "finished"]
+    steady = {key: _steady(group) for key, group in finished.groupby(["workload_label", "machine"])}
+    frame["steady"] = [steady.get(key, True) for key in zip(frame.workload_label, frame.machine, strict=True)]
     good = frame[(frame.status == "finished") & frame.final_metric.notna()].copy()
     started = good[good.needs_dense & good.dense_metric.notna()].drop_duplicates(["workload_label", "seed"])
     other = good[good.dense_metric.notna()].drop_duplicates(["workload_label", "seed"])
@@ -333,9 +340,20 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return findings + _audit_ranks(shown, groups, idle)
 
 
+def _steady(group: Any) -> bool:
+    """Whether the dense network's latencies on one machine are close enough for speedups to be stated."""
+    values = group.latency_dense_ms.astype(float).dropna()
+    if values.empty:
+        return True
+    low, middle, high = values.quantile([0.25, 0.5, 0.75])
+    wide = high - low if len(values) > 1 else float(group.latency_range.dropna().iloc[0])
+    return wide <= LARGEST_RANGE * middle
+
+
 def _expected(group: Any) -> dict[str, Any]:
     delta = (group.final_metric - group.dense_of_seed.astype(float)).dropna()
-    speedup = (group.latency_dense_ms.astype(float) / group.latency_pruned_ms.astype(float)).dropna()
+    believed = group[group.steady]
+    speedup = (believed.latency_dense_ms.astype(float) / believed.latency_pruned_ms.astype(float)).dropna()
     ratio = group.macs_pruned.astype(float) / group.macs_dense.astype(float)
     off = (ratio - group.budget).abs() > group.tolerance + 1e-9
     return {

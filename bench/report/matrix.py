@@ -219,6 +219,7 @@ def _entry(key: EntryKey, seeds: _Seeds, shared: WorkloadSummary | None, control
         missing=seeds.missing,
         diverged=seeds.diverged,
         dense_by_seed={seed_of(r): v for r in seeds.results if (v := dense_of(r, shared)) is not None},
+        latencies=shared.latencies if shared else {},
     )
 
 

@@ -12,6 +12,7 @@ from bench.interface.cell import Cell
 from bench.interface.record import Record
 from bench.report.entry import metric_value, seed_of
 from bench.report.health import MAJORITY
+from bench.report.latency import DenseLatency, Machine, pooled
 from bench.report.statistics import Sample
 
 
@@ -39,7 +40,8 @@ class WorkloadSummary:
     params_dense: int = 0
     peak_memory_dense: int = 0
     """Bytes that a forward pass of the example batch needs beyond the weights."""
-    latency_dense: Sample = field(default_factory=lambda: Sample(()))
+    latencies: dict[Machine, DenseLatency] = field(default_factory=dict)
+    """Of the dense network, by machine."""
     input_shape: tuple[int, ...] = ()
     references: dict[str, float] = field(default_factory=dict)
     """Baselines that need no network, by name."""
@@ -69,7 +71,7 @@ def summarise(
 ) -> dict[str, WorkloadSummary]:
     """The workloads of all records, by label."""
     found: dict[str, WorkloadSummary] = {}
-    latencies: dict[str, list[float]] = defaultdict(list)
+    finished: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         cell, name = configs[record.cell_id], labels[record.cell_id][0]
         shared = found.get(name)
@@ -86,10 +88,9 @@ def summarise(
             )
         if record.status == "finished":
             _add(shared, record, cell)
-            if record.latency_dense:
-                latencies[name].append(record.latency_dense.median_ms)
+            finished[name].append(record)
     for name, shared in found.items():
-        shared.latency_dense = Sample(tuple(latencies[name]))
+        shared.latencies = pooled(finished[name])
         shared.digits = digits_for(shared.dense_by_seed.values())
     return found
 

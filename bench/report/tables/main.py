@@ -136,6 +136,7 @@ def about(workload: WorkloadSummary) -> str:
     ]
     if workload.protect:
         parts.append(f"protected {', '.join(workload.protect)}")
+    parts += [latency.words for latency in workload.latencies.values()]
     if workload.epochs:
         parts.append("epochs " + ", ".join(f"{key} {value}" for key, value in workload.epochs.items()))
     for name, value in sorted(workload.references.items()):
@@ -195,6 +196,8 @@ def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
         ("delta", entry.delta),
     ):
         row |= {f"{name}_mean": sample.mean, f"{name}_std": sample.std}
+    machines = list(workload.latencies.values())
+    latency = machines[0] if len(machines) == 1 else None  # of several, each cell's own is in results.csv
     return row | {
         "final_interval95": entry.final.interval,
         "delta_interval95": entry.delta.interval,
@@ -204,6 +207,8 @@ def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
         "params_drop_percent": entry.params_drop.mean,
         "latency_ms_mean": entry.latency.mean,
         "latency_ms_std": entry.latency.std,
+        "dense_latency_ms_median": latency.median if latency else None,
+        "dense_latency_ms_iqr": latency.iqr if latency else None,
         "speedup_mean": entry.speedup.mean,
         "speedup_std": entry.speedup.std,
         "search_epochs_mean": entry.search_epochs.mean,

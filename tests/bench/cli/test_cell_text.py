@@ -67,7 +67,7 @@ def test_a_cell_that_finished() -> None:
         "budget     requested 0.5 ± 0.005, method's own 0.6000, 3 channels fitted, measured 0.5000",
         "MACs       2,000,000 -> 1,000,000 at 1×1×16×16",
         "epochs     12 dense + 4 search + 5 recovery",
-        "latency    2.00 -> 1.00 ms (1 threads, x86)",
+        "latency    2.00 -> 1.00 ms (batch 1, 1 threads, x86)",
         "widths     conv1 8/16",
         "removed    layer2.0",
         "left whole fc: the output",

@@ -34,7 +34,7 @@ def test_answers_come_without_torch_and_in_a_second(arguments: list[str], tmp_pa
         assert done.returncode == 0, done.stderr.decode()
         # Processor time: what the answer costs, however busy the machine is.
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(times) < 1.0, times
+    assert min(times) < (0.3 if arguments == ["--help"] else 1.0), times
     assert list(tmp_path.iterdir()) == []
 
 

@@ -33,7 +33,7 @@ def test_a_suite_is_run_from_python(small: Path, capfd: pytest.CaptureFixture[st
     frame = result.frame()
     assert list(frame["method"]) == ["l1"] and list(frame["final_metric"]) == [record.final_metrics["accuracy"]]
     assert "| 0.50 | l1 | 1 |" in result.table()
-    assert result.report == Path("reports/tiny--seeds-3/README.md") and result.report.is_file()
+    assert result.report and result.report.is_file() and result.report == Path("reports/tiny--seeds-3/README.md")
     again = prunebench.read("reports/tiny--seeds-3")
     assert again.suite == "tiny" and [r.run_id for r in again.records] == [record.run_id]
     # What is recorded is not run again.

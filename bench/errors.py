@@ -23,8 +23,15 @@ class CellError(RuntimeError):
 
 
 def unknown(kind: str, given: str, available: Iterable[str]) -> RequestError:
-    """`unknown method 'dias'; available: dais, dcss, gdp, l1, tas`"""
-    return RequestError(f"unknown {kind} {given!r}; available: {', '.join(sorted(available))}")
+    """`unknown method 'dias'; did you mean 'dais'? available: dais, dcss, gdp, l1, tas`"""
+    return RequestError(f"unknown {kind} {given!r}{choices(given, available)}")
+
+
+def choices(given: str, available: Iterable[str], *, word: str = "available") -> str:
+    """`; did you mean 'dais'? available: dais, dcss`: what follows a name that is none of these."""
+    names = sorted(available)
+    near = did_you_mean(given, names)
+    return f"{near} {word}: {', '.join(names) or 'none'}" if near else f"; {word}: {', '.join(names) or 'none'}"
 
 
 def did_you_mean(given: str, available: Iterable[str]) -> str:
@@ -33,9 +40,20 @@ def did_you_mean(given: str, available: Iterable[str]) -> str:
     for name in available:
         by_lower.setdefault(name.lower(), name)
     wanted = given.strip().lower()
-    near = difflib.get_close_matches(wanted, by_lower, 3) or sorted(n for n in by_lower if wanted and wanted in n)[:3]
-    shown = [repr(by_lower[name]) for name in near]
+    near = list(dict.fromkeys(_one_letter_off(wanted, by_lower) + difflib.get_close_matches(wanted, by_lower, 3)))
+    if not near or len(wanted) <= 2:  # so few letters are like too few others
+        near = list(dict.fromkeys(near + _holding(wanted, by_lower)))
+    shown = [repr(by_lower[name]) for name in near[:3]]
     return f"; did you mean {' or '.join(shown)}?" if shown else ""
+
+
+def _one_letter_off(wanted: str, names: Iterable[str]) -> list[str]:
+    return sorted(n for n in names if len(n) == len(wanted) and sum(a != b for a, b in zip(n, wanted, strict=True)) < 2)
+
+
+def _holding(wanted: str, names: Iterable[str]) -> list[str]:
+    """Names that hold `wanted`, or that it holds."""
+    return sorted(n for n in names if wanted and n != wanted and (wanted in n or (len(n) > 2 and n in wanted)))
 
 
 def message_of(error: BaseException) -> str:

@@ -1,37 +1,116 @@
-"""The command line. Imports heavy packages where they are used: `--help`, `plan` and `list` answer at once."""
+"""The command line: its commands by name, each loaded when it is called, so that `--help` answers at once."""
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import logging
+import shlex
 import sys
+from collections.abc import Callable, Mapping
+from importlib.abc import InspectLoader
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from bench.cli.check import check
-from bench.cli.export import export
-from bench.cli.inspect import list_names, plan, show
-from bench.cli.new_method import new
-from bench.cli.report import audit, merge, report
-from bench.cli.run import run
-from bench.errors import RequestError
+from bench import __version__
+from bench.errors import RequestError, unknown
+
+COMMANDS: Mapping[str, str] = {
+    "run": "bench.cli.run:run",
+    "plan": "bench.cli.plan:plan",
+    "report": "bench.cli.report:report",
+    "list": "bench.cli.list_names:list_names",
+    "check": "bench.cli.check:check",
+    "new": "bench.cli.new_method:new",
+    "show": "bench.cli.show:show",
+    "export": "bench.cli.export:export",
+    "merge": "bench.cli.report:merge",
+    "audit": "bench.cli.report:audit",
+    "doctor": "bench.cli.doctor:doctor",
+}
+"""Name -> where its function is."""
+
+HELP = {"help_option_names": ["-h", "--help"]}
+INTERRUPTED = 130
+
+
+def summary(place: str) -> str:
+    """The first paragraph of a function's docstring, read from its source: importing it would load what it uses.
+
+    Args:
+        place: "module:function".
+    """
+    module, _, function = place.partition(":")
+    spec = importlib.util.find_spec(module)
+    source = spec.loader.get_source(module) if spec and isinstance(spec.loader, InspectLoader) else None
+    for node in ast.parse(source or "").body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
+    raise LookupError(f"{module} has no function {function}")
+
+
+class _Interrupted(Exception):
+    """Ctrl-C was pressed while a command ran; typer would end without a word."""
+
+
+class _Commands(TyperGroup):
+    """The commands of `COMMANDS`, imported when one of them is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise unknown("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name].partition(":")
+        run: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(cmd_name, context_settings=HELP)(run)
+        return typer.main.get_command(alone)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary(place)) for name, place in COMMANDS.items()])
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted from None
+
 
 app = typer.Typer(
-    help="Which channel-pruning method gives the best network for a given FLOPs budget, on my task?",
+    cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings=HELP,
 )
-app.command("run")(run)
-app.command("plan")(plan)
-app.command("report")(report)
-app.command("list")(list_names)
-app.command("check")(check)
-app.command("new")(new)
-app.command("show")(show)
-app.command("export")(export)
-app.command("merge")(merge)
-app.command("audit")(audit)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"prunebench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", "-v", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Which channel-pruning method gives the best network for a given FLOPs budget, on my task?
+
+    prunebench COMMAND --help says more of each command.
+    """
 
 
 def main() -> None:
@@ -39,10 +118,11 @@ def main() -> None:
     # torch announces on import that a CUDA toolkit without a GPU is of no use to it.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
-        app()
+        app(prog_name="prunebench")
     except RequestError as error:
         typer.echo(f"prunebench: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("prunebench: interrupted; the same command goes on where this one stopped", err=True)
-        sys.exit(130)
+    except (_Interrupted, KeyboardInterrupt):
+        again = shlex.join(["prunebench", *sys.argv[1:]])
+        typer.echo(f"prunebench: interrupted; to go on where this stopped: {again}", err=True)
+        sys.exit(INTERRUPTED)

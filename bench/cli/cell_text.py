@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from bench.interface.record import Audit, Ledger, Record
+from bench.report.health import sentence
 from bench.tracking.address import redacted
+from bench.tracking.states import RunState
 
 
 def cell_text(record: Record, *, suite: str, uri: str) -> str:
@@ -20,15 +24,43 @@ def cell_text(record: Record, *, suite: str, uri: str) -> str:
         f"cell       {record.cell_id}  {cell.label}",
         f"status     {record.status}",
         f"MLflow     run {record.run_id} in experiment {suite!r} of {redacted(uri)}",
+        f"dense      {cell.dense_id}",
     ]
     if record.status == "finished" and record.audit and record.ledger:
         lines += _figures(record, record.audit, record.ledger)
+    flag = sentence(record)
+    lines += [f"flag       {flag}"] * bool(flag)
     lines += [f"note       {note}" for note in record.notes]
     lines += ["configuration", json.dumps(cell.identity(), indent=2)]
     lines.append("environment " + ", ".join(f"{k} {v}" for k, v in record.environment.items()))
     if record.error:
         lines += [f"error      {record.error}", record.traceback]
     return "\n".join(lines)
+
+
+def dense_text(facts: Mapping[str, Any], state: RunState, *, suite: str, uri: str) -> str:
+    """What a reader wants to know of a dense network, line by line.
+
+    Args:
+        facts: what its run recorded.
+        suite: the MLflow experiment.
+        uri: the tracking store.
+    """
+    lines = [
+        f"dense      {state.cell_id}  {facts.get('label') or state.tags.get('mlflow.runName', '')}".rstrip(),
+        f"status     {state.status}",
+        f"MLflow     run {state.run_id} in experiment {suite!r} of {redacted(uri)}",
+    ]
+    lines += [f"{name:<10} {value:.4g} on the test split" for name, value in facts.get("metrics", {}).items()]
+    rows = facts.get("trajectory", [])
+    if rows:
+        figures = ", ".join(f"{k} {v:.4g}" for k, v in rows[-1].items() if isinstance(v, float))
+        lines.append(f"epochs     {len(rows)}; the last: {figures}")
+    if facts.get("data_fingerprint"):
+        lines.append(f"data       fingerprint {facts['data_fingerprint']}")
+    if facts.get("error"):
+        lines += [f"error      {facts['error']}", facts.get("traceback", "")]
+    return "\n".join(lines).rstrip()
 
 
 def _figures(record: Record, audit: Audit, ledger: Ledger) -> list[str]:
@@ -55,7 +87,8 @@ def _figures(record: Record, audit: Audit, ledger: Ledger) -> list[str]:
     if record.latency_dense and record.latency_pruned:
         lines.append(
             f"latency    {record.latency_dense.median_ms:.2f} -> {record.latency_pruned.median_ms:.2f} ms "
-            f"({record.latency_pruned.threads} threads, {record.latency_pruned.device})"
+            f"(batch {record.latency_pruned.batch_size}, {record.latency_pruned.threads} threads, "
+            f"{record.latency_pruned.device})"
         )
     lines.append("widths     " + ", ".join(f"{g.name} {g.width}/{g.size}" for g in record.groups))
     if record.dropped_blocks:

@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.errors import RequestError
-from bench.runs.folders import can_be_written, nearest_existing
-from bench.tracking.address import absolute
+from bench.runs.folders import require_writable
+from bench.runs.suite import shipped
+from bench.tracking.address import store_address
 
-SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.")]
-CellId = Annotated[str, typer.Argument(metavar="CELL", help="A cell's id, or its beginning.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the suite.")]
+
+def suites_beginning(incomplete: str) -> list[str]:
+    """Suites that complete what was typed: those that are shipped, and TOML files."""
+    found = [name for name in shipped() if name.startswith(incomplete)]
+    return found + sorted(str(path) for path in Path().glob(f"{glob.escape(incomplete)}*.toml"))
+
+
+SuiteName = Annotated[
+    str,
+    typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.", autocompletion=suites_beginning),
+]
+CellId = Annotated[str, typer.Argument(metavar="CELL", help="An id of a cell or dense network, or its beginning.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the suite, e.g. methods=l1,fpgm or seeds=0."),
+]
 Seeds = Annotated[int | None, typer.Option(help="Use seeds 0 to N-1.")]
-Only = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only these cells, e.g. method=l1.")]
+Only = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only these cells, e.g. method=l1,tas or budget=0.5.")
+]
 Uri = Annotated[str | None, typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow store.")]
 Data = Annotated[Path | None, typer.Option(envvar="PRUNEBENCH_DATA", help="Folder of data sets.")]
-Out = Annotated[Path | None, typer.Option(help="Where to write.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Where to write; by default reports/SUITE, with what --set changed added to the name."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
-DEFAULT_URI = "sqlite:///mlflow.db"
-
-
-def store_address(uri: str | None) -> str:
-    """The address of the tracking store, the default one where none is given.
-
-    Raises:
-        RequestError: it is no address.
-    """
-    return absolute((uri or "").strip() or DEFAULT_URI)
-
-
-def report_folder(out: Path | None, suite: str) -> Path:
-    """Where a suite's report goes.
-
-    Raises:
-        RequestError: the folder cannot be written.
-    """
-    folder = out or Path("reports") / suite
-    require_writable(folder)
-    return folder
-
-
-def require_writable(folder: Path) -> None:
-    """Refuse an output folder that cannot be written, without creating anything.
-
-    Raises:
-        RequestError: naming the folder.
-    """
-    nearest = nearest_existing(folder)
-    if not nearest.is_dir():
-        raise RequestError(f"output folder {folder} cannot be made: {nearest} is a file; give another with --out")
-    if not can_be_written(nearest):
-        raise RequestError(f"output folder {folder} cannot be written; give another with --out")
+__all__ = [
+    "CellId",
+    "Data",
+    "Json",
+    "Only",
+    "Out",
+    "Seeds",
+    "Set",
+    "SuiteName",
+    "Uri",
+    "require_writable",
+    "store_address",
+    "suites_beginning",
+]

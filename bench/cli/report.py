@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli.options import Out, Seeds, Set, SuiteName, Uri, report_folder, require_writable, store_address
+from bench.cli.lines import name_lost, summary
+from bench.cli.options import Only, Out, Seeds, Set, Uri, require_writable, store_address, suites_beginning
 from bench.errors import RequestError
-from bench.report import merge_records, read_records, relabelled, write_report
-from bench.runs.recorded import Recorded, read_recorded, stored_pictures, without_record
-from bench.runs.suite import Suite, load_suite
+from bench.report import merge_records, read_records, relabelled, suite_of, write_report
+from bench.runs.folders import report_folder, require_own_report
+from bench.runs.recorded import without_record
+from bench.runs.reporting import Reported, write_suite_report
+from bench.runs.suite import load_suite, select
 from bench.tracking.address import redacted
-from bench.tracking.lock import locked
 from bench.tracking.quick_read import read_states
-
-MOST_LOST = 5
-"""How many lost records are named one by one."""
 
 
 def report(
-    suite: SuiteName,
+    suite: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SUITE",
+            help="A shipped suite's name, or a TOML file; not needed with --from.",
+            autocompletion=suites_beginning,
+        ),
+    ] = None,
     out: Out = None,
     set_: Set = None,
+    only: Only = None,
     seeds: Seeds = None,
     tracking_uri: Uri = None,
     from_: Annotated[
@@ -32,56 +39,45 @@ def report(
     ] = None,
 ) -> None:
     """Write tables, figures and the page from what is recorded, also when the matrix is incomplete."""
+    if suite is None:
+        if from_ is None:
+            raise RequestError("give the name or file of a SUITE, or records with --from cells.jsonl")
+        if set_ or only or seeds is not None:
+            raise RequestError("--set, --only and --seeds change or pick from a suite; give the SUITE beside --from")
+        return _report_of_file(from_, out)
     loaded = load_suite(suite, set_ or (), seeds)
-    folder = report_folder(out, loaded.name)
+    chosen = select(loaded.cells, only or ())
+    folder = report_folder(out, loaded, set_ or (), seeds, only or ())
+    picked = replace(loaded, cells=tuple(chosen))
     if from_ is not None:
+        ids = {cell.id for cell in chosen}
         records = relabelled(read_records(from_), loaded.cells)
-        readme = write_report(records, folder, suite=loaded.name, missing=without_record(loaded.cells, records))
-        typer.echo(_summary(len(records), loaded, readme))
-        return
-    uri = store_address(tracking_uri)
-    if not read_states(uri, loaded.name):
-        raise RequestError(
-            f"nothing of suite {loaded.name!r} is recorded in {redacted(uri)}; prunebench run {suite} comes first"
-        )
-    typer.echo(write_suite_report(loaded, uri, folder))
-
-
-def write_suite_report(suite: Suite, uri: str, folder: Path) -> str:
-    """Write the report of what the tracking store has of a suite; a line about it. Names lost records on stderr.
-
-    Raises:
-        RequestError: a later release has made one of the records, or the store cannot be used.
-    """
-    from bench.tracking.mlflow_store import Tracker  # loads mlflow
-
-    tracker = Tracker(uri, suite.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        # Of two invocations that end together, the last to write has read what both have recorded.
-        with locked(folder / "report"):
-            found = read_recorded(tracker, suite.cells)
-            readme = write_report(
-                found.records,
-                folder,
-                suite=suite.name,
-                missing=without_record(suite.cells, found.records),
-                runs=tracker.runs_page,
-                pictures=stored_pictures(tracker),
+        records = [record for record in records if record.cell_id in ids] if only else records
+        readme = write_report(records, folder, suite=loaded.name, missing=without_record(chosen, records))
+        reported = Reported(readme=readme, records=records, lost={})
+    else:
+        uri = store_address(tracking_uri)
+        if not read_states(uri, loaded.name):
+            raise RequestError(
+                f"nothing of suite {loaded.name!r} is recorded in {redacted(uri)}; prunebench run {suite} comes first"
             )
-    finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # nothing was written where it is empty
-    _name_lost(found)
-    return _summary(len(found.records), suite, readme)
+        reported = write_suite_report(picked, uri, folder)
+        name_lost(reported)
+    typer.echo(summary(reported, loaded, chosen) if only else summary(reported, loaded))
+    return None
 
 
-def _name_lost(found: Recorded) -> None:
-    for number, (identity, reason) in enumerate(found.lost.items()):
-        if number == MOST_LOST:
-            typer.echo(f"lost: {len(found.lost) - number} more cells", err=True)
-            break
-        typer.echo(f"lost: cell {identity} counts as missing, and prunebench run runs it again: {reason}", err=True)
+def _report_of_file(file: Path, out: Path | None) -> None:
+    """The report of all records of a file, whatever suite they are of."""
+    records = read_records(file)
+    if not records:
+        raise RequestError(f"{file} holds no records")
+    name = suite_of(records)
+    folder = out or Path("reports") / name
+    require_writable(folder)
+    if out is None:
+        require_own_report(folder, name, [record.cell_id for record in records])
+    typer.echo(f"{len(records)} cells; report: {write_report(records, folder, suite=name)}")
 
 
 def merge(
@@ -92,7 +88,7 @@ def merge(
     """Join two reports (their cells.jsonl) into one."""
     require_writable(out)
     records = merge_records(read_records(a), read_records(b))
-    readme = write_report(records, out, suite=" + ".join(sorted({r.suite for r in records})))
+    readme = write_report(records, out, suite=suite_of(records))
     typer.echo(f"{len(records)} cells; report: {readme}")
 
 
@@ -108,7 +104,3 @@ def audit(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A report's
     typer.echo(f"{folder}: {len(found)} contradictions" if found else f"{folder}: everything agrees with its records")
     if found:
         raise typer.Exit(1)
-
-
-def _summary(records: int, suite: Suite, readme: Path) -> str:
-    return f"{records} of {len(suite.cells)} cells recorded; report: {readme}"

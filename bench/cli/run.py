@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import Data, Only, Out, Seeds, Set, SuiteName, Uri, report_folder, store_address
-from bench.cli.report import write_suite_report
-from bench.errors import RequestError
+from bench.cli.lines import name_lost, summary
+from bench.cli.options import Data, Only, Out, Seeds, Set, SuiteName, Uri, store_address
+from bench.errors import unknown
 from bench.runs.agenda import Agenda, make_agenda
+from bench.runs.display import Busy
 from bench.runs.executors.executor import EXECUTORS, make_executor
-from bench.runs.job import Outcome, Settings
+from bench.runs.folders import report_folder
+from bench.runs.invocation import carry_out
+from bench.runs.job import DEVICES, Outcome, Settings
 from bench.runs.recorded import checked_states
+from bench.runs.reporting import write_suite_report
 from bench.runs.suite import load_suite, select
 
 if TYPE_CHECKING:
     from bench.interface.cell import Cell
 
-DEVICES = ("auto", "cpu", "cuda")
 ELSEWHERE = 3
 """Exit code where nothing failed and other processes are still running some of the cells."""
 
@@ -37,7 +40,11 @@ def run(
     out: Out = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Let torchvision fetch missing data sets.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print only what failed.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what failed.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each epoch.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check data, networks and budgets, and name what would be run.")
+    ] = False,
     max_retries: Annotated[
         int, typer.Option(min=0, help="How often a cell is run again whose worker was lost.")
     ] = Settings.max_retries,
@@ -52,8 +59,8 @@ def run(
     loaded = load_suite(suite, set_ or (), seeds)
     chosen = select(loaded.cells, only or ())
     if device not in DEVICES:
-        raise RequestError(f"unknown device {device!r}; available: {', '.join(DEVICES)}")
-    folder = report_folder(out, loaded.name)
+        raise unknown("device", device, DEVICES)
+    folder = report_folder(out, loaded, set_ or (), seeds)
     settings = Settings(
         suite=loaded.name,
         tracking_uri=store_address(tracking_uri),
@@ -62,27 +69,38 @@ def run(
         download=download,
         max_retries=max_retries,
     )
-    states = checked_states(settings.tracking_uri, loaded.name, chosen)
-    agenda = make_agenda(chosen, states, retry_failed=retry_failed)
-    outcomes = _run(agenda, settings, executor=executor, workers=jobs, quiet=quiet, wait=wait)
-    summary = write_suite_report(loaded, settings.tracking_uri, folder)
+    with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
+        states = checked_states(settings.tracking_uri, loaded.name, chosen)
+        agenda = make_agenda(chosen, states, retry_failed=retry_failed)
+        if dry_run:
+            make_executor(executor, jobs)
+            return _tell(agenda, settings, busy)
+        outcomes = carry_out(
+            agenda, settings, busy, executor=executor, workers=jobs, quiet=quiet, verbose=verbose, wait=wait
+        )
+    reported = write_suite_report(loaded, settings.tracking_uri, folder)
+    name_lost(reported)
     if not quiet:
-        typer.echo(summary)
+        typer.echo(summary(reported, loaded, chosen if only else None))
     _say_what_is_missing(outcomes, agenda.failed_before)
+    return None
 
 
-def _run(agenda: Agenda, settings: Settings, *, executor: str, workers: int, quiet: bool, wait: bool) -> list[Outcome]:
-    """Run what is due; nothing heavy is loaded where nothing is."""
-    if not agenda.due:
-        return []
-    place = make_executor(executor, workers)
-    from bench.runs.display import Display
-    from bench.runs.matrix import run_matrix  # loads torch
+def _tell(agenda: Agenda, settings: Settings, busy: Busy) -> None:
+    """Check all that is due, and print what would be run."""
+    if agenda.due:
+        busy.say(f"{settings.suite}: checking data and networks")
+        from bench.runs.preflight import preflight  # loads torch
 
-    due = len(agenda.due)
-    title = f"{settings.suite}: {agenda.chosen} cells, {agenda.chosen - due} recorded, {due} to run"
-    display = Display(title, jobs=len(agenda.jobs), epochs=agenda.epochs, quiet=quiet)
-    return run_matrix(agenda, settings, place, display, wait=wait)
+        preflight(agenda.due, settings, agenda.made_with)
+    busy.stop()
+    for job in agenda.jobs:
+        typer.echo(f"{job.id}  {job.label}: {job.epochs} epochs")
+    recorded = agenda.chosen - len(agenda.due)
+    typer.echo(
+        f"{agenda.chosen} cells, {recorded} recorded; would run {len(agenda.dense)} dense networks and "
+        f"{len(agenda.due)} cells, {agenda.epochs} epochs; nothing was run"
+    )
 
 
 def _say_what_is_missing(outcomes: Sequence[Outcome], failed_before: Sequence[Cell]) -> None:

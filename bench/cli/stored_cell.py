@@ -1,11 +1,13 @@
-"""One cell of any suite, found in the tracking store by the beginning of its id."""
+"""One cell or dense network of any suite, found in the tracking store by the beginning of its id."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
-from bench.errors import RequestError
+from bench.errors import RequestError, reason_of
 from bench.tracking.address import scheme, sqlite_path
+from bench.tracking.places import RECORD
 from bench.tracking.states import TAG, RunState, best_of
 
 if TYPE_CHECKING:
@@ -17,7 +19,19 @@ def find_cell(prefix: str, uri: str) -> tuple[Tracker, RunState]:
     """The run of a cell on any suite of the store, by its id or the beginning of it.
 
     Raises:
-        RequestError: no cell, or several, begin like that.
+        RequestError: no cell, or several, begin like that; the id is one of a dense network.
+    """
+    tracker, state = find_run(prefix, uri)
+    if state.kind != "cell":
+        raise RequestError(f"{state.cell_id} is a dense network and no cell; prunebench plan SUITE lists the cells")
+    return tracker, state
+
+
+def find_run(prefix: str, uri: str) -> tuple[Tracker, RunState]:
+    """The run of a cell or dense network on any suite of the store, by its id or the beginning of it.
+
+    Raises:
+        RequestError: none, or several, begin like that.
     """
     from bench.tracking.mlflow_store import Tracker  # loads mlflow
 
@@ -30,10 +44,10 @@ def find_cell(prefix: str, uri: str) -> tuple[Tracker, RunState]:
     found: dict[str, tuple[Tracker, RunState]] = {}
     for suite in Tracker.suites(uri):
         tracker = Tracker(uri, suite)
-        states = best_of(s for s in tracker.states(f"tags.`{TAG}cell_id` LIKE '{prefix}%'") if s.kind == "cell")
+        states = best_of(tracker.states(f"tags.`{TAG}cell_id` LIKE '{prefix}%'"))
         found |= {identity: (tracker, state) for identity, state in states.items()}
     if len(found) != 1:
-        what = "no recorded cell begins" if not found else f"{len(found)} cells begin ({', '.join(sorted(found)[:5])})"
+        what = "nothing recorded begins" if not found else f"{len(found)} ids begin ({', '.join(sorted(found)[:5])})"
         raise RequestError(f"{what} with {prefix!r}; prunebench plan SUITE lists the ids")
     return next(iter(found.values()))
 
@@ -52,6 +66,22 @@ def record_of(tracker: Tracker, state: RunState) -> Record:
         raise lost(state, str(error)) from None
 
 
+def dense_facts(tracker: Tracker, state: RunState) -> dict[str, Any]:
+    """What a dense network recorded: its metrics and trajectory, or its `error` and `traceback`.
+
+    Raises:
+        RequestError: that is gone or damaged.
+    """
+    if state.problem:
+        raise lost(state, state.problem)
+    try:
+        facts = json.loads(tracker.read_text(state.run_id, RECORD))
+    except (OSError, ValueError) as error:
+        raise lost(state, f"{RECORD} of run {state.run_id}: {reason_of(error)}") from None
+    return facts
+
+
 def lost(state: RunState, reason: str) -> RequestError:
     """What to tell of a cell that has ended and whose files are gone."""
-    return RequestError(f"cell {state.cell_id} is lost: {reason}; prunebench run SUITE runs it again")
+    what = "cell" if state.kind == "cell" else "dense network"
+    return RequestError(f"{what} {state.cell_id} is lost: {reason}; prunebench run SUITE runs it again")

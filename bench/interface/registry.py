@@ -20,11 +20,15 @@ from typing import Any, cast, get_type_hints
 
 import pydantic
 
-import methods
-import tasks
-from bench.errors import RequestError, message_of, unknown
+from bench.errors import RequestError, choices, message_of, unknown
 from bench.interface.method import Method, prunes
 from bench.interface.task import Task
+from bench.own import claim
+
+claim("methods", "tasks")
+
+import methods  # noqa: E402 - those that lie beside this package
+import tasks  # noqa: E402
 
 
 @cache
@@ -88,8 +92,7 @@ def build(kind: type[Any], values: Mapping[str, Any], what: str) -> Any:
     fields = {f.name for f in dataclasses.fields(kind)}
     for name in values:
         if name not in fields:
-            allowed = ", ".join(sorted(fields)) or "none"
-            raise RequestError(f"{what} has no field {name!r}; available: {allowed}")
+            raise RequestError(f"{what} has no field {name!r}{choices(name, fields)}")
     hints = get_type_hints(kind, include_extras=True)
     checked: dict[str, Any] = {}
     for name, value in values.items():

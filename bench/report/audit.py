@@ -18,7 +18,7 @@ import hashlib
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from bench.interface.outcomes import metric, unpacked
 from bench.interface.record import Outcomes, Record, require_known_version
 from bench.interface.registry import unpruned_names
 from bench.report.audit_contribution import audit_contribution, unquoted
+from bench.report.health import EXPLODED, NOT_FINITE, OF_ANOTHER
+from bench.report.latency import LARGEST_RANGE
 from bench.report.matrix import build
 from bench.report.records import parse_payload
 
@@ -215,6 +217,7 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
                 "tolerance": config["tolerance"],
                 "seed": config["seed"],
                 "higher": cell["higher_is_better"],
+                "idle": _idle(cell),
                 "dense_metric": cell["dense_metrics"].get(metric),
                 "pruned_metric": cell["pruned_metrics"].get(metric),
                 "final_metric": cell["final_metrics"].get(metric),
@@ -230,11 +233,30 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
                 "search_seconds": ledger.get("search_seconds"),
                 "recovery_seconds": ledger.get("recovery_seconds"),
                 "dense_seconds": ledger.get("dense_seconds"),
+                "latency_range": latency_dense.get("iqr_ms"),
+                "machine": json.dumps([cell["environment"].get(k) for k in ("device", "processor")])
+                + f"{latency_dense.get('batch_size')}/{latency_dense.get('threads')}/{latency_dense.get('device')}",
                 "needs_dense": config.get("needs_dense", True),
                 "dense_key": hash(_dense_key(cell)[0]),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _idle(cell: Mapping[str, Any]) -> bool:
+    """Whether the cell's final network is no better than the majority class, or diverged."""
+    metric, sign = cell["metric_name"], 1 if cell["higher_is_better"] else -1
+    if cell["status"] != "finished":
+        told = cell.get("error") or ""
+        return not told.startswith(OF_ANOTHER) and any(words in told for words in NOT_FINITE)
+    value = cell["final_metrics"].get(metric)
+    bar = (cell.get("reference_metrics") or {}).get("majority class", {}).get(metric)
+    if value is not None and bar is not None and sign * (value - bar) <= 1e-9:
+        return True
+    rows = [r for r in cell.get("trajectory") or [] if r["phase"] != "search" and r.get("loss") is not None]
+    if not rows or rows[-1]["phase"] != "recovery" or len(rows) < 2 or "distil" in cell["cell"]["recovery"]:
+        return False
+    return 0 < EXPLODED * rows[0]["loss"] < rows[-1]["loss"]
 
 
 def _audit_results(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -282,6 +304,9 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     frame["protocol"] = [made.keys[cell["cell_id"]].protocol for cell in cells]
     taken = [cell["cell"].get("transfer") or cell["cell"].get("ablation") for cell in cells]
     frame["own"] = [name is None for name in taken]
+    finished = frame[frame.status == "finished"]
+    steady = {key: _steady(group) for key, group in finished.groupby(["workload_label", "machine"])}
+    frame["steady"] = [steady.get(key, True) for key in zip(frame.workload_label, frame.machine, strict=True)]
     good = frame[(frame.status == "finished") & frame.final_metric.notna()].copy()
     started = good[good.needs_dense & good.dense_metric.notna()].drop_duplicates(["workload_label", "seed"])
     other = good[good.dense_metric.notna()].drop_duplicates(["workload_label", "seed"])
@@ -295,6 +320,8 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
         key: group.sort_values("seed")
         for key, group in good[good.own].groupby(["workload_label", "protocol", "budget", "method_label", "recovery"])
     }
+    by_entry = frame[frame.own].groupby(["workload_label", "protocol", "budget", "method_label", "recovery"])
+    idle = {key for key, flags in by_entry.idle if flags.any()}
     findings: list[str] = []
     absent: set[str] = set()
     for row in shown.to_dict("records"):
@@ -311,12 +338,23 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
             elif not _same(value, row[name]):
                 findings.append(f"{where}: {name} is {row[name]}, the cells give {value}")
     findings += [f"main.csv has no column {name}" for name in sorted(absent)]
-    return findings + _audit_ranks(shown, groups)
+    return findings + _audit_ranks(shown, groups, idle)
+
+
+def _steady(group: Any) -> bool:
+    """Whether the dense network's latencies on one machine are close enough for speedups to be stated."""
+    values = group.latency_dense_ms.astype(float).dropna()
+    if values.empty:
+        return True
+    low, middle, high = values.quantile([0.25, 0.5, 0.75])
+    wide = high - low if len(values) > 1 else float(group.latency_range.dropna().iloc[0])
+    return wide <= LARGEST_RANGE * middle
 
 
 def _expected(group: Any) -> dict[str, Any]:
     delta = (group.final_metric - group.dense_of_seed.astype(float)).dropna()
-    speedup = (group.latency_dense_ms.astype(float) / group.latency_pruned_ms.astype(float)).dropna()
+    believed = group[group.steady]
+    speedup = (believed.latency_dense_ms.astype(float) / believed.latency_pruned_ms.astype(float)).dropna()
     ratio = group.macs_pruned.astype(float) / group.macs_dense.astype(float)
     off = (ratio - group.budget).abs() > group.tolerance + 1e-9
     return {
@@ -347,7 +385,7 @@ def _pruned(group: Any) -> bool:
     return group.adapter.iloc[0] not in unpruned_names()
 
 
-def _audit_ranks(shown: Any, groups: Mapping[Any, Any]) -> list[str]:
+def _audit_ranks(shown: Any, groups: Mapping[Any, Any], idle: Collection[Any]) -> list[str]:
     from scipy import stats
 
     findings: list[str] = []
@@ -357,7 +395,7 @@ def _audit_ranks(shown: Any, groups: Mapping[Any, Any]) -> list[str]:
         for row in rows.to_dict("records"):
             key = tuple(unquoted(v) for v in (workload, protocol, budget, row["method"], row["recovery"]))
             group = groups.get(key)
-            eligible = group is not None and _expected(group)["budget_misses"] == 0
+            eligible = group is not None and _expected(group)["budget_misses"] == 0 and key not in idle
             if group is not None and eligible and _pruned(group):
                 contest[row["method"]] = group
             elif not _same(None, row["rank"]) or row["bold"]:

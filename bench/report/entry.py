@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bench.interface.record import Record
+from bench.report.health import DIVERGED, ailment
+from bench.report.latency import DenseLatency, Machine, speedup_of
 from bench.report.statistics import Sample
 
 
@@ -34,12 +37,6 @@ def ratio(part: float, whole: float) -> float | None:
 def drop(part: float, whole: float) -> float | None:
     """What was taken away of a whole, in percent; None where the whole is not known."""
     return 100.0 * (1.0 - part / whole) if whole else None
-
-
-def speedup_of(record: Record) -> float | None:
-    """Latency of the dense network over that of the pruned one."""
-    dense, pruned = record.latency_dense, record.latency_pruned
-    return dense.median_ms / pruned.median_ms if dense and pruned and pruned.median_ms > 0 else None
 
 
 def tolerance_of(record: Record) -> float:
@@ -101,10 +98,14 @@ class Entry:
     """Finished cells whose metric is finite, by seed."""
     failed: int = 0
     missing: int = 0
+    diverged: int = 0
+    """Failed cells whose training diverged."""
     dense_by_seed: Mapping[int, float] = field(default_factory=dict)
+    latencies: Mapping[Machine, DenseLatency] = field(default_factory=dict)
+    """The dense network's, by machine."""
     rank: float | None = None
     verdict: str = ""
-    """`best`, `tied`, `worse`, `untested`, `only`, `off budget`, `reference` or `no result`."""
+    """`best`, `tied`, `worse`, `untested`, `only`, `off budget`, `collapsed`, `reference` or `no result`."""
     p_best: float | None = None
     """Holm-corrected p of the comparison with the best of the budget."""
 
@@ -129,13 +130,17 @@ class Entry:
         self.native_ratio = sample_of(r.audit.native_macs_ratio if r.audit else None for r in records)
         self.fitted = sample_of(float(r.audit.fitted_channels) if r.audit else None for r in records)
         self.latency = sample_of(r.latency_pruned.median_ms if r.latency_pruned else None for r in records)
-        self.speedup = sample_of(speedup_of(r) for r in records)
+        self.speedup = sample_of(speedup_of(r, self.latencies) for r in records)
         ledgers = [r.ledger for r in records if r.ledger]
         self.search_seconds = sample_of(x.search_seconds for x in ledgers)
         self.total_seconds = sample_of(x.dense_seconds + x.search_seconds + x.recovery_seconds for x in ledgers)
         self.search_epochs = sample_of(float(x.search_epochs) for x in ledgers)
         self.recovery_epochs = sample_of(float(x.recovery_epochs) for x in ledgers)
         self.total_epochs = sample_of(float(x.dense_epochs + x.search_epochs + x.recovery_epochs) for x in ledgers)
+        self.ailments = Counter(found for r in records if (found := ailment(r)))
+        """How many cells are at the majority class, or diverged."""
+        if self.diverged:
+            self.ailments[DIVERGED] += self.diverged
         self.budget_misses = sum(not within(r) for r in records) if self.prunes else 0
 
     @property

@@ -89,6 +89,11 @@ def _status(matrix: Matrix) -> str:
     misses = sum(entry.budget_misses for entry in matrix.entries)
     if misses:
         parts.append(f"{misses} missed the budget, and the rows they belong to are not ranked")
+    idle = sum(entry.ailments.total() for entry in matrix.entries)
+    if idle:
+        parts.append(
+            f"{idle} learned nothing (no better than the majority class, or diverged), and their rows are not ranked"
+        )
     total = len(matrix.records) + len(matrix.missing)
     if not parts:
         return f"The matrix is complete: all {total} cells finished, within their budgets."

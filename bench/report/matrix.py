@@ -5,6 +5,7 @@ The same rules hold everywhere:
 * a result is the mean over seeds with the sample standard deviation; one seed has no ±;
 * Δ is taken seed by seed, against the dense network of that seed;
 * an entry of which any cell missed its budget is shown, flagged, and not ranked;
+* an entry of which any cell ends at the majority class, or diverged, is shown, flagged, and not ranked;
 * controls are ranked like methods, so that a reader sees which methods do not beat them;
 * what takes a method apart (blind, l1-channels, scratch) is an entry of its own, outside the main comparison;
 * the best of a budget is bold if it beats every rival in a paired t-test over seeds, Holm-corrected; otherwise it and
@@ -24,6 +25,7 @@ from bench.interface.record import Record
 from bench.interface.registry import control_names, unpruned_names
 from bench.report.comparison import Comparison, against_best_rivals
 from bench.report.entry import Entry, EntryKey, final_of, seed_of
+from bench.report.health import ailment
 from bench.report.naming import cell_labels, protocol_label, transfer_names
 from bench.report.ranking import rank
 from bench.report.records import require_one_table, sort_key
@@ -112,6 +114,7 @@ class _Seeds:
     results: list[Record] = field(default_factory=list)
     failed: int = 0
     missing: int = 0
+    diverged: int = 0
 
 
 def build(
@@ -189,6 +192,7 @@ def _gather(
             seeds.results.append(record)
         else:
             seeds.failed += 1
+            seeds.diverged += bool(ailment(record))
     return found
 
 
@@ -213,7 +217,9 @@ def _entry(key: EntryKey, seeds: _Seeds, shared: WorkloadSummary | None, control
         records=tuple(sorted(seeds.results, key=seed_of)),
         failed=seeds.failed,
         missing=seeds.missing,
+        diverged=seeds.diverged,
         dense_by_seed={seed_of(r): v for r in seeds.results if (v := dense_of(r, shared)) is not None},
+        latencies=shared.latencies if shared else {},
     )
 
 

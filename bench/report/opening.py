@@ -16,7 +16,7 @@ from bench.report.entry import Entry
 from bench.report.matrix import Matrix, by_contest, by_table
 from bench.report.power import Spread, spreads
 from bench.report.tables.data import rounded
-from bench.report.tables.shared import section_title
+from bench.report.tables.shared import ailment_words, section_title
 from bench.report.workload import WorkloadSummary
 
 MAX_CONTESTS = 12
@@ -143,6 +143,8 @@ def _not_ranked(contest: Sequence[Entry]) -> Iterator[str]:
     for entry in contest:
         if entry.budget_misses:
             parts.append(f"{entry.method} missed its budget in {entry.budget_misses} of {len(entry.records)} cells")
+        if entry.ailments:
+            parts.append(f"{entry.method} has networks that learned nothing: {ailment_words(entry)}")
         if entry.failed:
             parts.append(f"{entry.failed} of {entry.planned} cells of {entry.method} failed")
         if entry.missing:

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from bench.interface.record import Record
-from bench.report.entry import Entry, drop, final_of, metric_value, seed_of, speedup_of, within
+from bench.report.entry import Entry, drop, final_of, metric_value, seed_of, within
 from bench.report.figures.panels import method_styles
 from bench.report.figures.style import MethodStyle
+from bench.report.latency import speedup_of
 from bench.report.matrix import Matrix
 from bench.report.statistics import t_quantile
 from bench.report.workload import dense_of
@@ -225,7 +226,7 @@ def _cell_row(matrix: Matrix, record: Record, entry_index: int) -> CellRow:
         macs_percent=short(100 * record.macs_pruned / record.macs_dense) if measured else None,
         params_drop=short(drop(record.params_pruned, record.params_dense)) if record.params_pruned else None,
         latency_ms=short(latency.median_ms, 5) if latency else None,
-        speedup=short(speedup_of(record), 5),
+        speedup=short(speedup_of(record, matrix.workloads[workload].latencies), 5),
         search_seconds=short(ledger.search_seconds, 5) if ledger else None,
         total_seconds=short(seconds, 5),
         within_budget=within(record) if finished else None,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from bench.interface.record import Record
 from bench.report.figures.recorded import NOT_DRAWN
+from bench.report.health import sentence
 from bench.report.matrix import Matrix
 from bench.report.page_data import short
 from bench.report.tables.ledger import phases_of
@@ -152,9 +153,12 @@ def _details_row(record: Record, shared: SharedValues, points: int) -> DetailsRo
     fields |= _configuration(record.cell, shared)
     fields |= {
         name: shared.number(name, value)
-        for name in ("notes", "left_whole", "dropped_blocks")
+        for name in ("left_whole", "dropped_blocks")
         if (value := getattr(record, name))
     }
+    flag = sentence(record)
+    if notes := [*[flag] * bool(flag), *record.notes]:
+        fields["notes"] = shared.number("notes", notes)
     if record.latency_dense and record.latency_pruned:
         fields["latency_dense"] = shared.number("latency_dense", record.latency_dense.model_dump())
         fields["latency_pruned"] = shared.number("latency_pruned", record.latency_pruned.model_dump())

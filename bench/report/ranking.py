@@ -23,6 +23,8 @@ def rank(contest: Sequence[Entry]) -> None:
             entry.verdict = "no result"
         elif entry.budget_misses:
             entry.verdict = "off budget"
+        elif entry.ailments:
+            entry.verdict = "collapsed"
     ranked = [entry for entry in contest if not entry.verdict]
     if not ranked:
         return

@@ -86,6 +86,11 @@ def parse_payload(plain: Mapping[str, Any]) -> Record:
     return Record.model_validate(dict(plain))
 
 
+def suite_of(records: Iterable[Record]) -> str:
+    """The name of the suite that these records are of, or the names of all."""
+    return " + ".join(sorted({record.suite for record in records}))
+
+
 def sort_key(record: Record) -> tuple[Any, ...]:
     """An order that does not depend on the order in which cells ran."""
     cell = record.cell

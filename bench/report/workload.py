@@ -12,6 +12,8 @@ from typing import Any
 from bench.interface.cell import Cell
 from bench.interface.record import Record
 from bench.report.entry import metric_value, seed_of
+from bench.report.health import MAJORITY
+from bench.report.latency import DenseLatency, Machine, pooled
 from bench.report.statistics import Sample
 
 
@@ -41,10 +43,20 @@ class WorkloadSummary:
     params_dense: int = 0
     peak_memory_dense: int = 0
     """Bytes that a forward pass of the example batch needs beyond the weights."""
-    latency_dense: Sample = field(default_factory=lambda: Sample(()))
+    latencies: dict[Machine, DenseLatency] = field(default_factory=dict)
+    """Of the dense network, by machine."""
     input_shape: tuple[int, ...] = ()
     references: dict[str, float] = field(default_factory=dict)
     """Baselines that need no network, by name."""
+
+    @property
+    def idle_seeds(self) -> list[int]:
+        """Seeds whose dense network is no better than the majority class."""
+        bar = self.references.get(MAJORITY)
+        if bar is None:
+            return []
+        sign = 1 if self.higher_is_better else -1
+        return [seed for seed, value in sorted(self.dense_by_seed.items()) if sign * (value - bar) <= 1e-9]
 
     @property
     def dense(self) -> Sample:
@@ -62,7 +74,7 @@ def summarise(
 ) -> dict[str, WorkloadSummary]:
     """The workloads of all records, by label."""
     found: dict[str, WorkloadSummary] = {}
-    latencies: dict[str, list[float]] = defaultdict(list)
+    finished: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         cell, name = configs[record.cell_id], labels[record.cell_id][0]
         shared = found.get(name)
@@ -80,10 +92,9 @@ def summarise(
             )
         if record.status == "finished":
             _add(shared, record, cell)
-            if record.latency_dense:
-                latencies[name].append(record.latency_dense.median_ms)
+            finished[name].append(record)
     for name, shared in found.items():
-        shared.latency_dense = Sample(tuple(latencies[name]))
+        shared.latencies = pooled(finished[name])
         shared.digits = digits_for(shared.dense_by_seed.values())
     return found
 

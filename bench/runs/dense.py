@@ -97,7 +97,7 @@ def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module, fingerprint: st
         raise CellError(f"{where} is not trained")
     facts = json.loads(tracker.read_text(state.run_id, "record.json"))
     if state.status == "failed":
-        raise CellError(f"{where} failed: {facts['error']}")
+        raise CellError(f"{where} failed: {facts['error']} (prunebench show {cell.dense_id})")
     trained_on = facts.get("data_fingerprint")
     if trained_on != fingerprint:
         raise CellError(

@@ -4,13 +4,69 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as Remaining
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.spinner import Spinner
+from rich.text import Text
 
 from bench.runs.events import Ended, EpochEnded, Event, StageReached, Started, StepTaken, Waiting
+
+
+class Elapsed(TimeElapsedColumn):
+    """`elapsed 0:01:30`"""
+
+    def render(self, task: Task) -> Text:
+        return Text.assemble("elapsed ", super().render(task))
+
+
+class Left(TimeRemainingColumn):
+    """`left 0:02:00`"""
+
+    def render(self, task: Task) -> Text:
+        return Text.assemble("left ", super().render(task))
+
+
+class Busy:
+    """Says on a terminal what is done before the first job begins; a pipe gets nothing.
+
+    A context manager that shows its line at once; `stop` takes it away, and so does the end of the block.
+    """
+
+    def __init__(self, text: str, *, quiet: bool = False) -> None:
+        self._spinner = Spinner("dots", Text(f"{text} …"))
+        self._line = Live(self._spinner, console=Console(stderr=True, highlight=False), transient=True)
+        self._shown = sys.stderr.isatty() and not quiet
+
+    def __enter__(self) -> Busy:
+        if self._shown:
+            self._line.start(refresh=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def say(self, text: str) -> None:
+        """What is done now."""
+        self._spinner.update(text=Text(f"{text} …"))
+        if self._line.is_started:
+            self._line.refresh()
+
+    def stop(self) -> None:
+        """Take the line away."""
+        self._line.stop()
 
 
 class Display:
@@ -21,11 +77,24 @@ class Display:
         jobs: how many there are.
         epochs: of all jobs, for the estimate of the time left.
         quiet: show nothing at all.
+        verbose: a line for each epoch.
+        before: called before anything is shown.
     """
 
-    def __init__(self, title: str, *, jobs: int, epochs: int, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        title: str,
+        *,
+        jobs: int,
+        epochs: int,
+        quiet: bool = False,
+        verbose: bool = False,
+        before: Callable[[], None] | None = None,
+    ) -> None:
         self.console = Console(stderr=True, highlight=False)
         self.title, self.quiet, self.live = title, quiet, sys.stderr.isatty() and not quiet
+        self.verbose, self.before = verbose, before
+        self.labels: dict[str, str] = {}
         self.jobs, self.total_epochs = jobs, max(1, epochs)
         self.ended: set[str] = set()
         self.epochs = 0
@@ -35,8 +104,8 @@ class Display:
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            Remaining(),
+            Elapsed(),
+            Left(),
             console=self.console,
             disable=not self.live,
         )
@@ -44,6 +113,8 @@ class Display:
         self.tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Display:
+        if self.before is not None:
+            self.before()
         self.progress.start()
         self.say(self.title)
         return self
@@ -62,6 +133,7 @@ class Display:
         task = self.tasks.get(event.id)
         match event:
             case Started(id=job, label=label):
+                self.labels[job] = label
                 if not self.live:
                     self.say(f"start  {label}")
                 elif task is None:  # a job whose worker was lost starts twice
@@ -72,11 +144,17 @@ class Display:
                 self.progress.update(task, note=stage)
             case EpochEnded():
                 self.epochs += 1
+                if self.verbose:
+                    self._say_epoch(event)
                 self.progress.update(self.overall, completed=self.epochs)
             case Waiting(label=label, run=run):
                 self.say(f"wait   for {label}, which another process is running ({run})")
             case Ended():
                 self._end(event)
+
+    def _say_epoch(self, event: EpochEnded) -> None:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in event.row.items() if isinstance(value, float))
+        self.say(f"epoch  {self.labels.get(event.id, event.id)}: {event.phase} {event.epoch}: {figures}")
 
     def _end(self, event: Ended) -> None:
         outcome = event.outcome

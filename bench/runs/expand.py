@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import itertools
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 import pydantic
 
-from bench.errors import RequestError, unknown
+from bench.errors import RequestError, choices, unknown
 from bench.interface import registry
 from bench.interface.cell import (
     ABLATIONS,
@@ -32,7 +30,7 @@ from bench.interface.cell import (
 from bench.interface.method import learns_architecture, paper_recipe, paper_settings, prunes, weight_share
 from bench.interface.own_network import is_own, short_name, source_of
 from bench.interface.task import Task, untrained
-from bench.runs.suite_table import SuiteTable, WorkloadTable, explained
+from bench.runs.suite_table import SuiteTable, WorkloadTable, explained, workload_label
 
 
 def expand(suite: SuiteTable) -> list[Cell]:
@@ -222,22 +220,28 @@ def _require_whole_epochs(cells: Iterable[Cell]) -> None:
 
 
 def _workload(suite: SuiteTable, table: WorkloadTable) -> Workload:
+    name = workload_label(table.model_dump())
+    try:
+        return _made(suite, table, name)
+    except RequestError as error:
+        raise RequestError(f"workload {name}: {error}") from None
+
+
+def _made(suite: SuiteTable, table: WorkloadTable, name: str) -> Workload:
     extra = dict(table.model_extra or {})
     kind = registry.task_class(table.task)
     fields = {f.name for f in dataclasses.fields(kind)} - {"dataset", "model"}
-    known = sorted(fields | set(WorkloadTable.model_fields))
-    for name in extra:
-        if name not in fields:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f", did you mean {near[0]!r}?" if near else ";"
-            raise RequestError(f"workloads: unknown field {name!r}{hint} allowed: {', '.join(known)}")
+    for field in extra:
+        if field not in fields:
+            known = choices(field, fields | set(WorkloadTable.model_fields), word="allowed")
+            raise RequestError(f"unknown field {field!r}{known}")
     task = registry.make_task(table.task, {"dataset": table.dataset, "model": table.model, **extra})
     options = {k: v for k, v in _plain(task).items() if k not in ("dataset", "model")}
     model = short_name(table.model) if is_own(table.model) else table.model
     protect = suite.protect if table.protect is None else table.protect
     shared = {"batch_size": table.train["batch_size"]} if "batch_size" in table.train else {}
     return Workload(
-        name=table.name or re.sub(r"[^A-Za-z0-9.]+", "-", f"{table.dataset}-{model}").strip("-"),
+        name=name,
         task=table.task,
         dataset=table.dataset,
         model=model,

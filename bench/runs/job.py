@@ -10,6 +10,7 @@ from typing import Literal
 from bench.interface.cell import Cell, Workload, dense_id
 
 Kind = Literal["cell", "dense"]
+DEVICES = ("auto", "cpu", "cuda")
 Status = Literal["finished", "failed", "elsewhere"]
 
 

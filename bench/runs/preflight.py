@@ -62,8 +62,8 @@ def _loaded(workload: Workload, settings: Settings) -> LoadedWorkload:
     """The workload with its data; whatever the task's adapter raises becomes a sentence."""
     try:
         return load_workload(workload, settings)
-    except RequestError:
-        raise
+    except RequestError as error:
+        raise RequestError(f"workload {workload.name}: {error}") from None
     except (Exception, SystemExit, GeneratorExit) as error:
         raise RequestError(f"workload {workload.name}: its data cannot be loaded: {reason_of(error)}") from error
 

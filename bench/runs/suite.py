@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import pydantic
 
-from bench.errors import RequestError, unknown
+from bench.errors import RequestError, did_you_mean, unknown
 from bench.interface.cell import Cell
 from bench.runs.expand import expand
 from bench.runs.suite_table import SuiteTable, explained
@@ -72,45 +72,69 @@ def suite_from_table(table: Mapping[str, Any], where: str) -> Suite:
         parsed = SuiteTable.model_validate(table)
         return Suite(name=parsed.name, description=parsed.description, cells=tuple(expand(parsed)))
     except pydantic.ValidationError as error:
-        raise RequestError(f"{where}: {explained(error, SuiteTable)}") from None
+        raise RequestError(f"{where}: {explained(error, SuiteTable, table)}") from None
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from None
 
 
+_KEYS: Mapping[str, Callable[[Cell], str]] = {
+    "method": lambda c: c.method,
+    "seed": lambda c: str(c.seed),
+    "budget": lambda c: f"{c.budget:g}",
+    "workload": lambda c: c.workload.name,
+    "task": lambda c: c.workload.task,
+    "dataset": lambda c: c.workload.dataset,
+    "model": lambda c: c.workload.model,
+    "recovery": lambda c: c.recovery,
+    "ablation": lambda c: c.ablation or "none",
+    "cell": lambda c: c.id,
+}
+"""What cells can be picked by."""
+
+
 def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
-    """The cells that match every `KEY=VALUE`; several values of one key are alternatives.
+    """The cells that match every `KEY=VALUE`; several values of one key, also `KEY=A,B`, are alternatives.
 
     Raises:
-        RequestError: an unknown key, or nothing matches.
+        RequestError: an unknown key, a value that no cell has, or nothing matches.
     """
-    keys = {
-        "method": lambda c: c.method,
-        "seed": lambda c: str(c.seed),
-        "budget": lambda c: f"{c.budget:g}",
-        "workload": lambda c: c.workload.name,
-        "task": lambda c: c.workload.task,
-        "dataset": lambda c: c.workload.dataset,
-        "model": lambda c: c.workload.model,
-        "recovery": lambda c: c.recovery,
-        "ablation": lambda c: c.ablation or "none",
-        "cell": lambda c: c.id,
-    }
     wanted: dict[str, set[str]] = {}
     for item in only:
-        key, equals, value = item.partition("=")
-        if not equals or key not in keys:
-            raise RequestError(f"--only {item!r} is not allowed; use KEY=VALUE with KEY one of {', '.join(keys)}")
-        if key == "budget":
-            try:
-                value = f"{float(value):g}"
-            except ValueError:
-                raise RequestError(f"--only {item!r} is not allowed: {value!r} is no number") from None
-        wanted.setdefault(key, set()).add(value)
-    chosen = [c for c in cells if all(keys[key](c) in values for key, values in wanted.items())]
+        key, equals, text = item.partition("=")
+        key = key.strip()
+        if not equals or key not in _KEYS:
+            near = did_you_mean(key, _KEYS) or ";"
+            raise RequestError(f"--only {item!r} is not allowed{near} use KEY=VALUE with KEY one of {', '.join(_KEYS)}")
+        present = {_KEYS[key](c) for c in cells}
+        # A value may hold a comma itself, as the name of a network does.
+        for value in [text.strip()] if text.strip() in present else [part.strip() for part in text.split(",")]:
+            if key == "budget":
+                value = _as_budget(value, item)
+            if value not in present:
+                near = did_you_mean(value, present) or ";"
+                raise RequestError(
+                    f"--only {key}={value} matches no cell of this suite{near} it has {key}: {_listed(present)}"
+                )
+            wanted.setdefault(key, set()).add(value)
+    chosen = [c for c in cells if all(_KEYS[key](c) in values for key, values in wanted.items())]
     if not chosen:
-        present = "; ".join(f"{key}: {', '.join(sorted({keys[key](c) for c in cells}))}" for key in wanted)
-        raise RequestError(f"--only {' --only '.join(only)} matches no cell of this suite; it has {present}")
+        raise RequestError(
+            f"--only {' --only '.join(only)} matches no cell of this suite, though some have each of these"
+        )
     return chosen
+
+
+def _as_budget(value: str, item: str) -> str:
+    try:
+        return f"{float(value):g}"
+    except ValueError:
+        raise RequestError(f"--only {item!r} is not allowed: {value!r} is no number") from None
+
+
+def _listed(values: Iterable[str]) -> str:
+    """Names in order, the first twenty of them."""
+    names = sorted(values)
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _read(name: str) -> tuple[str, dict[str, Any]]:
@@ -142,18 +166,20 @@ def _set_for_all(table: dict[str, Any], field: str, value: Any) -> None:
             workload.pop(field, None)
 
 
+_LISTS = frozenset({"methods", "controls", "budgets", "seeds", "protect"})
+"""Fields that are lists, so that one value stands for a list of one, and commas separate several."""
+
+
 def _override(table: dict[str, Any], text: str) -> None:
     key, equals, raw = text.partition("=")
+    key = key.strip()
     if not equals or not key:
         raise RequestError(f"--set {text!r} is not allowed; use KEY=VALUE, for instance budgets=[0.5]")
-    try:
-        value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = raw  # a bare word is a string
+    *parents, last = key.split(".")
+    value = _as_list(raw) if last in _LISTS or (last == "recovery" and "," in raw) else _as_value(raw)
     if key in ("budgets", "seeds"):
         return _set_for_all(table, key, value)
     node: Any = table
-    *parents, last = key.split(".")
     try:
         for part in parents:
             node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
@@ -163,3 +189,30 @@ def _override(table: dict[str, Any], text: str) -> None:
             node[last] = value
     except (ValueError, IndexError, TypeError, AttributeError):
         raise RequestError(f"--set {text!r} is not allowed: {key!r} is no field of a suite") from None
+
+
+def _as_value(raw: str) -> Any:
+    """A value as TOML writes it, a list of bare words, or a bare word, which is a string."""
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        text = raw.strip()
+        return _as_list(text) if text.startswith("[") and text.endswith("]") else raw
+
+
+def _as_list(raw: str) -> Any:
+    """A list as TOML writes it, or with bare words, with or without brackets; one value is a list of one."""
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+        return value if isinstance(value, list | dict) else [value]
+    except tomllib.TOMLDecodeError:
+        text = raw.strip()
+        inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+        return [_as_word(part.strip()) for part in inner.split(",") if part.strip()]
+
+
+def _as_word(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from bench.errors import choices
 from bench.interface.cell import Epochs, Match, Protocol, Recovery
+from bench.interface.own_network import is_own, short_name
 
 Budgets = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(min_length=1)]
@@ -72,13 +76,39 @@ class SuiteTable(_Strict):
     """`[method.NAME]`: hyper-parameters, `recovery`, and for a variant its adapter as `base`."""
 
 
-def explained(error: pydantic.ValidationError, model: type[BaseModel]) -> str:
-    """The first problem as one sentence: the field, what was given, what is allowed."""
+def workload_label(table: Mapping[str, Any]) -> str:
+    """The name of a workload: what its table says, else its data set and network."""
+    model = str(table.get("model", ""))
+    model = short_name(model) if is_own(model) else model
+    made = re.sub(r"[^A-Za-z0-9.]+", "-", f"{table.get('dataset', '')}-{model}").strip("-")
+    return str(table.get("name") or made)
+
+
+def explained(error: pydantic.ValidationError, model: type[BaseModel], table: Mapping[str, Any] | None = None) -> str:
+    """The first problem as one sentence: the workload, the field, what was given, what is allowed.
+
+    Args:
+        table: the whole suite, from which a workload's name is taken.
+    """
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function", "list[", "literal")))
+    parts = [str(part) for part in first["loc"] if not str(part).startswith(("function", "list[", "literal"))]
+    whose = _workload_at(table, first["loc"])
+    return f"workload {whose}: " * bool(whose) + _problem(first, ".".join(parts), model)
+
+
+def _workload_at(table: Mapping[str, Any] | None, place: tuple[int | str, ...]) -> str:
+    """The name of the workload that a place of the suite's table is in; empty where it is in none."""
+    workloads = (table or {}).get("workloads")
+    if len(place) < 3 or place[0] != "workloads" or not isinstance(place[1], int) or not isinstance(workloads, list):
+        return ""
+    found = workloads[place[1]]
+    return workload_label(found) if isinstance(found, Mapping) else ""
+
+
+def _problem(first: Any, place: str, model: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
-        allowed = _fields_at(model, first["loc"][:-1])
-        return f"unknown field {place!r}; allowed: {', '.join(sorted(allowed))}"
+        allowed = choices(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]), word="allowed")
+        return f"unknown field {place!r}{allowed}"
     if first["type"] == "missing":
         return f"the field {place!r} is missing"
     given = first["input"]

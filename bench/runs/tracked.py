@@ -169,7 +169,7 @@ def failure_record(
 ) -> str:
     """The text of the `record.json` of a job that failed."""
     if job.cell is None:
-        return json.dumps({"error": error})
+        return json.dumps({"error": error, "traceback": traceback, "label": job.label})
     return Record(
         suite=settings.suite,
         cell_id=job.id,

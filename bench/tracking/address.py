@@ -11,6 +11,8 @@ from bench.errors import RequestError
 
 SQLITE = "sqlite:///"
 SERVERS = ("http", "https")
+DEFAULT = "sqlite:///mlflow.db"
+"""The store where none is named."""
 DATABASES = ("postgresql", "mysql", "mssql")
 
 
@@ -112,3 +114,12 @@ def server_address(uri: str) -> str:
     """The address as others may have it: no user name, no password, no slash at the end."""
     parts = urllib.parse.urlsplit(uri)
     return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+
+
+def store_address(uri: str | None) -> str:
+    """The address of the tracking store, the default one where none is given.
+
+    Raises:
+        RequestError: it is no address.
+    """
+    return absolute((uri or "").strip() or DEFAULT)

@@ -21,8 +21,8 @@ def metric_vs_latency(matrix: Matrix) -> Iterator[Drawing]:
 
     def draw(axis: Axes, entries: list[Entry], workload: WorkloadSummary) -> None:
         draw_unpruned(axis, unpruned_lines(workload))
-        if workload.latency_dense.mean is not None:
-            axis.axvline(workload.latency_dense.mean, zorder=1, **REFERENCE_LINE)
+        for latency in workload.latencies.values():
+            axis.axvline(latency.median, zorder=1, **REFERENCE_LINE)
         scatter(axis, matrix, entries, workload, "latency", x_bars=True)
         axis.set_xlim(left=max(0.0, axis.get_xlim()[0]))  # An interval of few seeds can reach below zero.
         axis.set_xlabel("measured latency (ms)")

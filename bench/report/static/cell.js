@@ -13,6 +13,7 @@
     untested: "cannot be told from the others: too few common seeds",
     only: "the only one at its budget",
     "off budget": "off its budget, not ranked",
+    collapsed: "a network is no better than the majority class, or diverged: not ranked",
     reference: "a reference, not ranked",
     "no result": "no result",
   };

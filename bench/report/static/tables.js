@@ -54,12 +54,13 @@
     const { main, verdict, rank } = row.entry;
     if (!main) return DASH;
     if (row.misses && verdict === "off budget") return `△ off budget (${row.misses}/${row.n})`;
+    if (verdict === "collapsed") return "△ learned nothing";
     if (rank === null || !row.whole) return DASH;
     return rank + ({ tied: " =", untested: " ?" }[verdict] || "");
   }
 
   function rankContent(row, node) {
-    node.classList.toggle("alarm", row.misses > 0);
+    node.classList.toggle("alarm", row.misses > 0 || row.entry.verdict === "collapsed");
     return rankText(row);
   }
 

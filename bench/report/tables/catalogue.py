@@ -8,6 +8,7 @@ from bench.report.matrix import Matrix
 from bench.report.tables.budget import budget_table
 from bench.report.tables.contribution import contribution_table
 from bench.report.tables.data import Table
+from bench.report.tables.latency import latency_table
 from bench.report.tables.ledger import ledger_table
 from bench.report.tables.main import main_table
 from bench.report.tables.metrics import metrics_table
@@ -24,6 +25,7 @@ TABLES: tuple[Callable[[Matrix], Table | None], ...] = (
     rank_table,
     recovery_table,
     transfer_table,
+    latency_table,
     published_table,
     budget_table,
     ledger_table,

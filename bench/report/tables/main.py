@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.report.entry import Entry
+from bench.report.health import DIVERGED, MAJORITY
 from bench.report.matrix import Matrix
 from bench.report.tables.data import Num, Row, Section, Table, Text, numbers, words
 from bench.report.tables.shared import (
@@ -50,7 +51,8 @@ MARKS = (
     "Mean ± sample standard deviation over n seeds; one seed has no ±. Δ is taken seed by seed against the dense "
     "network. **Bold**: better than every rival of the same budget (paired t-test over seeds, Holm-corrected, "
     "p < 0.05); “=” ties with the best by that test; “?” cannot be told (too few common seeds). *Italics*: a control. "
-    "An entry with a cell off its budget is not ranked. Memory is the peak of a forward pass of the example batch "
+    "An entry with a cell off its budget, or with a network that is no better than the majority class or diverged, is "
+    "not ranked. Memory is the peak of a forward pass of the example batch "
     "beyond the weights. The CSV has each entry's difference to its best rival with two 95 % intervals: over seeds "
     "(Student's t), and over test samples (paired bootstrap), which holds for these networks and not for new seeds."
 )
@@ -135,10 +137,14 @@ def about(workload: WorkloadSummary) -> str:
     ]
     if workload.protect:
         parts.append(f"protected {', '.join(workload.protect)}")
+    parts += [latency.words for latency in workload.latencies.values()]
     if workload.epochs:
         parts.append("epochs " + ", ".join(f"{key} {value}" for key, value in workload.epochs.items()))
     for name, value in sorted(workload.references.items()):
         parts.append(f"{name} {value:.{workload.digits}f}")
+    if idle := workload.idle_seeds:
+        seeds = f"seed{'s' * (len(idle) > 1)} {', '.join(map(str, idle))}"
+        parts.append(f"the dense network of {seeds} is no better than the majority class")
     return "; ".join(parts) + "."
 
 
@@ -194,6 +200,8 @@ def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
         ("delta", entry.delta),
     ):
         row |= {f"{name}_mean": sample.mean, f"{name}_std": sample.std}
+    machines = list(workload.latencies.values())
+    latency = machines[0] if len(machines) == 1 else None  # of several, each cell's own is in results.csv
     return row | {
         "final_interval95": entry.final.interval,
         "delta_interval95": entry.delta.interval,
@@ -203,6 +211,8 @@ def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
         "params_drop_percent": entry.params_drop.mean,
         "latency_ms_mean": entry.latency.mean,
         "latency_ms_std": entry.latency.std,
+        "dense_latency_ms_median": latency.median if latency else None,
+        "dense_latency_ms_iqr": latency.iqr if latency else None,
         "speedup_mean": entry.speedup.mean,
         "speedup_std": entry.speedup.std,
         "search_epochs_mean": entry.search_epochs.mean,
@@ -214,6 +224,8 @@ def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
         "verdict": entry.verdict,
         "bold": entry.bold,
         "p_holm_against_best": entry.p_best,
+        "at_majority_class": entry.ailments[MAJORITY],
+        "diverged": entry.ailments[DIVERGED],
         "peak_memory_dense": workload.peak_memory_dense or None,
         "peak_memory_pruned_mean": entry.peak_memory.mean,
         "peak_memory_drop_percent": entry.peak_memory_drop.mean,

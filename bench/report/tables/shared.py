@@ -107,9 +107,16 @@ def seeds_value(entry: Entry) -> Value:
 def rank_text(entry: Entry) -> Text:
     if entry.verdict == "off budget":
         return Text(f"off budget ({entry.budget_misses}/{len(entry.records)})", "alarm")
+    if entry.ailments:
+        return Text(ailment_words(entry), "alarm")
     if entry.rank is None:
         return Text(DASH)
     return Text(f"{entry.rank:g}" + {"best": "", "tied": " =", "untested": " ?"}.get(entry.verdict, ""))
+
+
+def ailment_words(entry: Entry) -> str:
+    """`majority class (1/3), diverged (1/3)`: of how many cells of an entry the network learned nothing."""
+    return ", ".join(f"{name} ({count}/{entry.planned})" for name, count in sorted(entry.ailments.items()))
 
 
 def metric_title(workload: WorkloadSummary) -> str:

@@ -14,6 +14,7 @@ from bench.runs.cell.inputs import CellInputs
 from bench.runs.dense import require_finite
 from bench.structure.measure import Latency, compare_latencies, peak_memory
 from bench.tracking.mlflow_store import Tracker
+from bench.training.device import to_device
 from bench.training.quiet import quiet
 
 PICTURES = "pictures"
@@ -63,7 +64,8 @@ def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path, track
     require_finite(final_metrics, task.metric)
     references = task.references(loaded.data, test)
     drawn = task.pictures({"dense": dense, "pruned": networks.final}, test, pictures, device, recipe)
-    pair = (dense.to(device), networks.final.to(device))
+    # In the same memory layout, which is worth a tenth of the time.
+    pair = (to_device(dense, device), to_device(networks.final, device))
     example = loaded.example.to(device)
     with quiet() as alone:
         latencies = compare_latencies(pair, example, min_seconds=0.2)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Protocol
 
-from bench.errors import RequestError
+from bench.errors import RequestError, unknown
 from bench.runs.events import Emit, Ended
 from bench.runs.executors.in_process import InProcess
 from bench.runs.executors.ray_cluster import RayCluster
@@ -79,7 +79,7 @@ def make_executor(name: str, workers: int) -> Executor:
     if workers < 1:
         raise RequestError(f"--jobs {workers} is not allowed; use 1 or more")
     if name not in EXECUTORS:
-        raise RequestError(f"unknown executor {name!r}; available: {', '.join(EXECUTORS)}")
+        raise unknown("executor", name, EXECUTORS)
     return EXECUTORS[name](workers)
 
 

@@ -34,14 +34,20 @@ def test_answers_come_without_torch_and_in_a_second(arguments: list[str], tmp_pa
         assert done.returncode == 0, done.stderr.decode()
         # Processor time: what the answer costs, however busy the machine is.
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(times) < 1.0, times
+    assert min(times) < (0.3 if arguments == ["--help"] else 1.0), times
     assert list(tmp_path.iterdir()) == []
 
 
 REFUSED = {
-    "unknown suite": (["run", "demmo"], "unknown suite 'demmo'; available: "),
-    "unknown method": (["run", "demo", "--set", 'methods=["dias"]'], "unknown method 'dias'; available: "),
-    "unknown field": (["run", "demo", "--set", "budget=[0.5]"], "unknown field 'budget'; allowed: "),
+    "unknown suite": (["run", "demmo"], "unknown suite 'demmo'; did you mean 'demo'? available: "),
+    "unknown method": (
+        ["run", "demo", "--set", 'methods=["dias"]'],
+        "unknown method 'dias'; did you mean 'dais'? available: ",
+    ),
+    "unknown field": (
+        ["run", "demo", "--set", "budget=[0.5]"],
+        "unknown field 'budget'; did you mean 'budgets'? allowed: ",
+    ),
     "budget 0": (["run", "demo", "--set", "budgets=[0]"], "budgets.0 = 0 is not allowed"),
     "budget 1.2": (["run", "demo", "--set", "budgets=[1.2]"], "budgets.0 = 1.2 is not allowed"),
     "budget -0.5": (["run", "demo", "--set", "budgets=[-0.5]"], "budgets.0 = -0.5 is not allowed"),
@@ -75,13 +81,16 @@ REFUSED = {
     "output is a file": (["run", "demo", "--out", "suite.toml/x"], "suite.toml is a file"),
     "no jobs": (["run", "demo", "--jobs", "0"], "--jobs 0 is not allowed"),
     "unknown executor": (["run", "demo", "--executor", "kubernetes"], "unknown executor 'kubernetes'; available: "),
-    "unknown device": (["run", "demo", "--device", "tpu"], "unknown device 'tpu'; available: auto, cpu, cuda"),
+    "unknown device": (
+        ["run", "demo", "--device", "tpu"],
+        "unknown device 'tpu'; did you mean 'cpu'? available: auto, cpu, cuda",
+    ),
     "nothing selected": (["run", "demo", "--only", "method=zzz"], "matches no cell"),
     "unknown list": (["list", "things"], "cannot list 'things'; available: "),
     "no store to show": (["show", "abc123"], "there is no tracking store"),
     "no cell id": (["show", "xyz"], "'xyz' is no cell id"),
     "nothing to report": (["report", "demo"], "nothing of suite 'demo' is recorded"),
-    "unknown adapter": (["check", "dias"], "unknown adapter 'dias'; available: "),
+    "unknown adapter": (["check", "dias"], "unknown adapter 'dias'; did you mean 'dais'? available: "),
     "new what": (["new", "task", "x"], "cannot make a new 'task'; available: method"),
     "bad method name": (["new", "method", "My Method"], "name 'My Method' is not allowed"),
     "merge nothing": (["merge", "absent.jsonl", "absent.jsonl", "--out", "m"], "absent.jsonl"),

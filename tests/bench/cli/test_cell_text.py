@@ -56,17 +56,18 @@ def finished(*, within: bool) -> Record:
 
 def test_a_cell_that_finished() -> None:
     lines = cell_text(finished(within=True), suite="s", uri="http://u:p@h:1").splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
         f"cell       {CELL.id}  {CELL.label}",
         "status     finished",
         "MLflow     run run0 in experiment 's' of http://***@h:1",
+        f"dense      {CELL.dense_id}",
     ]
     for line in (
         "accuracy   dense 90.00%, after pruning 50.00%, after recovery 88.50%",
         "budget     requested 0.5 ± 0.005, method's own 0.6000, 3 channels fitted, measured 0.5000",
         "MACs       2,000,000 -> 1,000,000 at 1×1×16×16",
         "epochs     12 dense + 4 search + 5 recovery",
-        "latency    2.00 -> 1.00 ms (1 threads, x86)",
+        "latency    2.00 -> 1.00 ms (batch 1, 1 threads, x86)",
         "widths     conv1 8/16",
         "removed    layer2.0",
         "left whole fc: the output",

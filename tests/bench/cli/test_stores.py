@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,8 +21,11 @@ from bench.runs.suite import load_suite
 from bench.tracking.mlflow_store import TrackedRun, Tracker
 from bench.tracking.quick_read import read_states
 from tests.bench.cli.calling import call
+from tests.bench.report import synthetic
 from tests.bench.runs.tiny import SUITE
+from tests.bench.tracking.ended import make_dead
 
+ROOT = Path(__file__).resolve().parents[3]
 ONLY = ("--only", "method=l1", "--only", "budget=0.5", "--quiet")
 
 
@@ -137,6 +145,173 @@ def theirs(cells: list[Cell]) -> TrackedRun:
     tracker = Tracker("sqlite:///mlflow.db", "tiny")
     tracker.claim(cells[0].dense_id, kind="dense", label="d").finish("{}")
     return tracker.claim(cells[0].id, kind="cell", label="c")
+
+
+def test_a_dead_run_is_told_from_a_live_one(
+    theirs: TrackedRun, cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for dead, word, sentence in ((False, "running", "running since run"), (True, "stopped", "stopped, since the")):
+        if dead:
+            make_dead(Tracker("sqlite:///mlflow.db", "tiny"), theirs.run_id)
+        assert call(monkeypatch, "plan", "tiny.toml", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["counts"] == {word: 1, "missing": 5}
+        assert call(monkeypatch, "plan", "tiny.toml") == 0
+        out = capsys.readouterr().out
+        line = (
+            f"stopped, since the process that ran it has ended: {cells[0].label}; prunebench run goes on from its last"
+        )
+        assert (line in out) == dead and f"1 {word}" in out
+        assert call(monkeypatch, "show", cells[0].id) == 0
+        assert f"cell {cells[0].id}: {sentence}" in capsys.readouterr().out
+
+
+def test_a_dense_network_is_shown_and_not_exported(
+    theirs: TrackedRun, cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker = Tracker("sqlite:///mlflow.db", "tiny")
+    facts = {
+        "metrics": {"accuracy": 91.234},
+        "trajectory": [{"phase": "dense", "epoch": 1, "loss": 0.25}],
+        "label": "tiny dense",
+        "data_fingerprint": "abc",
+    }
+    identity = "0123456789ab"
+    run = tracker.claim(identity, kind="dense", label="x")
+    run.finish(json.dumps(facts))
+    model = Path("mlartifacts/tiny", run.run_id, "artifacts/model")
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"")
+    assert call(monkeypatch, "show", identity[:8]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"dense      {identity}  tiny dense",
+        "status     finished",
+        f"MLflow     run {run.run_id} in experiment 'tiny' of sqlite:///{Path('mlflow.db').resolve()}",
+        "accuracy   91.23 on the test split",
+        "epochs     1; the last: loss 0.25",
+        "data       fingerprint abc",
+    ]
+    assert call(monkeypatch, "show", identity, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == facts
+    assert call(monkeypatch, "export", identity, "--out", "out") == 2
+    assert f"{identity} is a dense network and no cell" in capsys.readouterr().err
+
+
+def test_a_report_of_chosen_cells_speaks_of_them_and_leaves_the_whole_one(
+    cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail(cells[0])
+    fail(cells[1])
+    assert call(monkeypatch, "report", "tiny.toml") == 0
+    assert capsys.readouterr().out == "2 of 6 cells recorded; report: reports/tiny/README.md\n"
+    whole = Path("reports/tiny/cells.jsonl").read_text()
+    chosen = ("--only", f"cell={cells[0].id},{cells[5].id}")
+    assert call(monkeypatch, "report", "tiny.toml", *chosen) == 0
+    told = capsys.readouterr().out
+    folder = Path(f"reports/tiny--cell-{cells[0].id}-{cells[5].id}")
+    assert told == f"1 of 2 chosen cells recorded (the suite has 6); report: {folder}/README.md\n"
+    assert [json.loads(x)["cell_id"] for x in (folder / "cells.jsonl").read_text().splitlines()] == [cells[0].id]
+    assert call(monkeypatch, "run", "tiny.toml", "--only", f"cell={cells[0].id}") == 1
+    assert capsys.readouterr().out == "1 of 1 chosen cells recorded (the suite has 6); report: reports/tiny/README.md\n"
+    assert Path("reports/tiny/cells.jsonl").read_text() == whole
+
+
+def test_a_changed_suite_writes_over_no_other_report(
+    cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail(cells[0])
+    assert call(monkeypatch, "report", "tiny.toml") == 0
+    whole = Path("reports/tiny/cells.jsonl").read_text()
+    for change, name in (
+        (("--set", "budgets=0.3"), "tiny--budgets-0.3"),
+        (("--seeds", "1"), "tiny--seeds-1"),
+        (("--set", "methods=[l1]", "--set", "seeds=0"), "tiny--methods-l1-seeds-0"),
+        (("--set", "name=tiny"), "tiny"),
+        (("--set", "budgets=0.3", "--out", "mine"), None),
+    ):
+        assert call(monkeypatch, "report", "tiny.toml", *change) == 0
+        where = f"reports/{name}" if name else "mine"
+        assert f"report: {where}/README.md" in capsys.readouterr().out
+    assert Path("reports/tiny/cells.jsonl").read_text() == whole
+    Path("other.toml").write_text(SUITE.replace('"tiny"', '"other"').replace("seeds = [0]", "seeds = [7]"))
+    assert call(monkeypatch, "report", "other.toml", "--set", "name=tiny") == 2
+    assert "reports/tiny holds a report with 1 cells that are not of this one (tiny)" in capsys.readouterr().err
+    assert Path("reports/tiny/cells.jsonl").read_text() == whole
+
+
+def test_a_report_of_a_file_needs_no_suite_and_no_package_of_the_task(
+    cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    workload = synthetic.workload("w", task="somebody-elses-task", dataset="theirs", model="net")
+    records = synthetic.matrix([workload], methods=("their-method", "l1"), budgets=(0.5,))
+    Path("old").mkdir()
+    Path("old/cells.jsonl").write_text("".join(f"{r.model_dump_json()}\n" for r in records))
+    assert call(monkeypatch, "report", "--from", "old/cells.jsonl") == 0
+    assert capsys.readouterr().out == f"{len(records)} cells; report: reports/synthetic/README.md\n"
+    assert "their-method" in Path("reports/synthetic/tables/main.md").read_text()
+    Path("old/cells.jsonl").write_text(f"{records[0].model_dump_json()}\n")
+    assert call(monkeypatch, "report", "--from", "old/cells.jsonl") == 2
+    assert "give another folder with --out" in capsys.readouterr().err
+    assert call(monkeypatch, "report") == 2
+    assert "give the name or file of a SUITE" in capsys.readouterr().err
+    assert call(monkeypatch, "report", "--from", "old/cells.jsonl", "--only", "method=l1") == 2
+    assert "give the SUITE beside --from" in capsys.readouterr().err
+
+
+def test_a_dry_run_checks_and_writes_nothing(
+    cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fail(cells[1])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert call(monkeypatch, "run", "tiny.toml", "--dry-run", "--only", f"cell={cells[0].id},{cells[1].id}") == 0
+    assert capsys.readouterr() == (
+        f"{cells[0].dense_id}  digits-resnet8 dense seed 0: 2 epochs\n{cells[0].id}  {cells[0].label}: 2 epochs\n"
+        "2 cells, 1 recorded; would run 1 dense networks and 1 cells, 4 epochs; nothing was run\n",
+        "",
+    )
+    assert call(monkeypatch, "run", "tiny.toml", "--dry-run", "--set", "budgets=0.001") == 2
+    assert "budget 0.001 cannot be reached" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_ctrl_c_says_how_to_go_on(
+    cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pressed(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.runs.matrix.run_matrix", pressed)
+    assert call(monkeypatch, "run", "tiny.toml", "--set", 'methods=["l1"]') == 130
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "prunebench: interrupted; to go on where this stopped: prunebench run tiny.toml --set 'methods=[\"l1\"]'"
+    )
+
+
+def test_something_is_on_the_screen_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    Path(tmp_path, "tiny.toml").write_text(SUITE)
+    script = (
+        "import sys\n"
+        "from bench.cli.app import main\n"
+        "class Heavy:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('torch', 'mlflow'):\n"
+        "            print('loading', name, file=sys.stderr, flush=True)\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Heavy())\n"
+        "sys.argv = ['prunebench', 'run', 'tiny.toml']\n"
+        "main()\n"
+    )
+    main, side = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "200"}
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment, stderr=side)
+    os.close(side)
+    shown = b""
+    with contextlib.suppress(OSError), open(main, "rb", buffering=0) as screen:  # noqa: PTH123
+        while part := screen.read(1024):
+            shown += part
+    assert process.wait() == 130
+    before, _, after = shown.decode().partition("loading torch")
+    assert "tiny: 6 cells, 0 recorded, 6 to run; checking data and networks" in before
+    assert "to go on where this stopped: prunebench run tiny.toml" in after
 
 
 def test_a_run_that_ends_while_others_work_has_an_exit_code_of_its_own(

@@ -56,8 +56,11 @@ def test_an_adapter_that_cannot_be_loaded_is_named(points: list[EntryPoint]) -> 
 
 
 REFUSED: list[tuple[Any, str]] = [
-    (lambda: make_method("dias", {}), "unknown method 'dias'; available: "),
-    (lambda: make_method("l1", {"scop": "layer"}), "method 'l1' has no field 'scop'; available: "),
+    (lambda: make_method("dias", {}), "unknown method 'dias'; did you mean 'dais'? available: "),
+    (
+        lambda: make_method("l1", {"scop": "layer"}),
+        "method 'l1' has no field 'scop'; did you mean 'scope'? available: ",
+    ),
     (lambda: make_method("l1", {"scope": 3}), "method 'l1': scope = 3 is not allowed: "),
     (lambda: make_task("detection", {}), "unknown task 'detection'; available: "),
     (lambda: make_task("classification", {"dataset": "digits"}), "task 'classification': "),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from bench.report import ReportError, read_records, write_report
@@ -257,3 +258,20 @@ def test_a_contribution_that_is_off_is_caught(apart: Path, column: str):
     assert (
         finding.startswith("contribution.csv, digits-resnet8, dcss against blind at 0.5") and f"{column} is" in finding
     )
+
+
+def test_a_rank_of_a_network_that_learned_nothing_is_a_contradiction(tmp_path: Path) -> None:
+    records = synthetic.results({"gdp": [92.0, 91.0], "l1": [10.0, 90.0], "tas": [91.0, 90.0]})
+    rows = records[-1].trajectory
+    rows[-1]["loss"] = 3 * rows[0]["loss"]
+    write_report(records, tmp_path, suite="s")
+    assert audit(tmp_path) == []
+    file = tmp_path / "tables" / "main.csv"
+    table = pd.read_csv(file, keep_default_na=False)
+    assert dict(zip(table["method"], table["rank"], strict=True)) == {"gdp": "1.0", "l1": "", "tas": ""}
+    table.loc[table["method"] != "gdp", "rank"] = "2"
+    table.to_csv(file, index=False)
+    assert [found.split(": ")[1] for found in audit(tmp_path)] == [
+        "l1 is ranked or bold, and must not be",
+        "tas is ranked or bold, and must not be",
+    ]

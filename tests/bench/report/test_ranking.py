@@ -1,7 +1,8 @@
 import pytest
 
 from bench.report.formats.markdown import section_markdown
-from bench.report.matrix import build
+from bench.report.matrix import Matrix, build
+from bench.report.opening import opening
 from bench.report.ranking import pareto, rank_summaries
 from bench.report.tables.main import main_table
 from tests.bench.report import synthetic
@@ -91,3 +92,56 @@ def test_an_entry_off_its_budget_is_shown_and_not_ranked():
     gdp, l1 = synthetic.entry_of(records, "gdp"), synthetic.entry_of(records, "l1")
     assert (gdp.verdict, gdp.rank, gdp.budget_misses, gdp.n) == ("off budget", None, 1, 3)
     assert (l1.verdict, l1.rank) == ("only", 1)
+
+
+def test_a_network_at_the_majority_class_is_flagged_and_not_ranked():
+    records = synthetic.results({"gdp": [92.0, 91.0], "l1": [10.0, 90.0], "dcss": [9.5, 10.0]})  # the majority has 10
+    gdp, l1, dcss = (synthetic.entry_of(records, m) for m in ("gdp", "l1", "dcss"))
+    assert (gdp.verdict, gdp.rank) == ("only", 1)
+    assert (l1.verdict, l1.rank, l1.ailments) == ("collapsed", None, {"majority class": 1})
+    assert (dcss.verdict, dcss.rank, dcss.ailments) == ("collapsed", None, {"majority class": 2})
+    matrix = build(records, suite="s")
+    table = main_table(matrix)
+    assert table is not None
+    text = "\n".join(section_markdown(table.sections[0], 2))
+    assert "| ⚠ majority class (1/2) |" in text and "| ⚠ majority class (2/2) |" in text
+    fields = {row["method"]: (row["at_majority_class"], row["diverged"], row["rank"]) for row in table.raw}
+    assert fields == {"gdp": (0, 0, 1), "l1": (1, 0, None), "dcss": (2, 0, None)}
+    assert "l1 has networks that learned nothing: majority class (1/2)" in _opening(matrix)
+    assert "dense network of seed" not in text
+    idle = synthetic.results({"gdp": [92.0, 91.0]}, dense=9.0)
+    table = main_table(build(idle, suite="s"))
+    assert table is not None
+    assert "the dense network of seeds 0, 1 is no better than the majority class" in table.sections[0].notes[0]
+
+
+def test_a_network_whose_training_diverged_is_flagged_and_not_ranked():
+    records = synthetic.results({"gdp": [92.0, 91.0], "l1": [91.0, 90.0], "dcss": [91.0, 90.0], "tas": [91.0, 90.0]})
+    by_cell = {(r.cell["method"], r.cell["seed"]): r for r in records}
+    for method, factor in (("l1", 2.01), ("tas", 1.99)):
+        rows = by_cell[method, 0].trajectory
+        assert rows[0]["phase"] == "dense" and rows[-1]["phase"] == "recovery"
+        rows[-1]["loss"] = factor * rows[0]["loss"]
+    other = by_cell["dcss", 1]
+    records[records.index(other)] = synthetic.record(other.config, fail="the loss became nan in epoch 3 of recovery")
+    found = {m: synthetic.entry_of(records, m) for m in ("gdp", "l1", "dcss", "tas")}
+    assert {m: (e.verdict == "collapsed", dict(e.ailments)) for m, e in found.items()} == {
+        "gdp": (False, {}),
+        "l1": (True, {"diverged": 1}),
+        "dcss": (True, {"diverged": 1}),
+        "tas": (False, {}),
+    }
+    # A cell that never trained, since its dense network failed, says nothing of its method.
+    records[-1] = synthetic.record(records[-1].config, fail="the dense network of w failed: the loss became nan")
+    assert not synthetic.entry_of(records, "tas").ailments
+
+
+def test_a_teachers_loss_is_not_compared_with_the_dense_networks():
+    records = synthetic.results({"gdp": [92.0, 91.0]}, recovery="distil")
+    for record in records:
+        record.trajectory[-1]["loss"] = 1000.0
+    assert not synthetic.entry_of(records, "gdp").ailments
+
+
+def _opening(matrix: Matrix) -> str:
+    return " ".join(point for paragraph in opening(matrix) for point in paragraph.points)

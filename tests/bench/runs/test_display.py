@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import re
+import sys
+
 import pytest
 
-from bench.runs.display import Display
+from bench.runs.display import Busy, Display
 from bench.runs.events import Ended, EpochEnded, StageReached, Started, StepTaken, Waiting
 from bench.runs.job import Outcome
 
@@ -47,3 +51,44 @@ def test_a_job_that_is_waited_for_and_then_run_here_counts_once(capsys: pytest.C
         "wait   for l1 0.5, which another process is running (run 7 on h)"
     )
     assert display.progress.tasks[0].fields["note"] == "1/1 done"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_columns_say_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    stopped: list[str] = []
+    with Display("s: 1 cells", jobs=1, epochs=2, before=lambda: stopped.append(screen.getvalue())) as display:
+        assert stopped == [""]
+        display(Started(id="a", label="l1 0.5"))
+        display.progress.refresh()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert re.search(r"epochs .*0/2 0/1 done elapsed 0:00:0\d left -:--:--", shown), shown
+
+
+def test_a_terminal_gets_a_line_at_once_and_a_pipe_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Busy("tiny: reading what is recorded"):
+        pass
+    assert capsys.readouterr().err == ""
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with Busy("tiny: reading what is recorded") as busy:
+        assert "tiny: reading what is recorded …" in screen.getvalue()
+        busy.stop()
+        busy.stop()
+    with Busy("tiny: reading", quiet=True):
+        pass
+    assert "tiny: reading …" not in screen.getvalue()
+
+
+def test_epochs_are_told_where_they_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display("s: 1 cells", jobs=1, epochs=2, verbose=True) as display:
+        display(Started(id="a", label="l1 0.5"))
+        display(EpochEnded(id="a", phase="search", epoch=1, row={"loss": 0.5, "phase": "search", "samples": 7}))
+    assert capsys.readouterr().err.splitlines()[2] == "epoch  l1 0.5: search 1: loss 0.5"

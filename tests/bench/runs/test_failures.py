@@ -8,9 +8,9 @@ import pytest
 
 from bench.runs import workload
 from bench.tracking.quick_read import read_states
-from tests.bench.runs.tiny import prunebench, records
+from tests.bench.runs.tiny import OUT, prunebench, records
 
-DIVERGING = ("--set", "workloads.0.train.lr=1e9", "--set", "workloads.0.epochs.dense=1", "--set", "controls=[]")
+DIVERGING = ("--set", "workloads.0.train.lr=1e9", "--set", "workloads.0.epochs.dense=1", "--set", "controls=[]", *OUT)
 
 
 def test_weights_that_are_not_finite_fail_the_dense_network_and_its_cells_give_its_reason(
@@ -25,10 +25,28 @@ def test_weights_that_are_not_finite_fail_the_dense_network_and_its_cells_give_i
     assert reason.startswith("the dense network of digits-resnet8 with seed 0 failed: ")
     assert "not finite" in reason or "the loss became" in reason
     assert reason in capfd.readouterr().err
+    assert prunebench(monkeypatch, "show", dense.cell_id) == 0
+    shown = capfd.readouterr().out
+    assert f"dense      {dense.cell_id}  digits-resnet8 dense seed 0\nstatus     failed\n" in shown
+    assert "Traceback (most recent call last)" in shown
+    assert reason == f"the dense network of digits-resnet8 with seed 0 failed: {_error(shown)} (prunebench show " + (
+        f"{dense.cell_id})"
+    )
+    (cell,) = (record for record in records(place) if record.cell["budget"] == 0.3)
+    assert prunebench(monkeypatch, "show", cell.cell_id) == 0
+    shown = capfd.readouterr().out
+    assert f"error      {reason}" in shown and f"dense      {dense.cell_id}" in shown
+    assert reason.split(":")[0] in (place / "reports/tiny/README.md").read_text()
     # --retry-failed reaches the dense network as well.
     assert prunebench(monkeypatch, "run", "tiny.toml", *DIVERGING, "--retry-failed") == 1
     (again,) = (state for state in read_states("sqlite:///mlflow.db", "tiny").values() if state.kind == "dense")
     assert again.status == "failed" and again.run_id != dense.run_id
+
+
+def _error(shown: str) -> str:
+    """The reason that `show` gives."""
+    (line,) = (line for line in shown.splitlines() if line.startswith("error "))
+    return line.removeprefix("error").strip()
 
 
 def test_a_work_folder_that_cannot_be_made_is_refused(

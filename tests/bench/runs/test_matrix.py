@@ -30,7 +30,7 @@ from bench.runs.suite import load_suite, select
 from bench.structure.graph import PruningGraph
 from bench.tracking.mlflow_store import Tracker
 from bench.tracking.quick_read import read_states
-from tests.bench.runs.tiny import SUITE, call, figures, prunebench, records, results
+from tests.bench.runs.tiny import OUT, SUITE, call, figures, prunebench, records, results
 
 COLUMNS = """cell_id, run_id, status, task, dataset, model, method, protocol, recovery, budget, seed, metric_name,
 higher_is_better, dense_metric, pruned_metric, final_metric, macs_dense, macs_pruned, macs_ratio, params_dense,
@@ -223,7 +223,7 @@ def test_one_failed_cell_does_not_take_the_matrix_down(
     monkeypatch.setitem(methods.CATALOGUE, "broken", f"{__name__}:Broken")
     registry.method_names.cache_clear()
     try:
-        arguments = ("run", "tiny.toml", "--set", 'methods=["broken", "l1"]', "--set", "controls=[]")
+        arguments = ("run", "tiny.toml", "--set", "methods=broken,l1", "--set", "controls=[]", *OUT)
         assert prunebench(monkeypatch, *arguments) == 1
         assert "failed: digits-resnet8 broken 0.3 seed 0: ZeroDivisionError: planted failure" in capsys.readouterr().err
         status = {(r["method"], r["budget"]): r["status"] for r in results(place)}
@@ -249,7 +249,7 @@ def test_one_failed_cell_does_not_take_the_matrix_down(
 
 def test_an_exploding_recovery_fails_its_cell_with_the_reason(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only = ("--only", "method=l1", "--only", "budget=0.5", "--quiet")
-    change = ("--set", "recovery=finetune", "--set", "workloads.0.finetune.lr=1e30")
+    change = ("--set", "recovery=finetune", "--set", "workloads.0.finetune.lr=1e30", *OUT)
     assert prunebench(monkeypatch, "run", "tiny.toml", *only, *change) == 1
     (record,) = records(place)
     assert record.error.startswith("the loss became ") and "learning rate 1e+30" in record.error

@@ -19,7 +19,7 @@ def test_shipped_suites_are_valid_and_described(name: str) -> None:
 
 
 def test_files_that_are_no_suites_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"unknown suite 'demmo'; available: .*demo"):
+    with pytest.raises(RequestError, match=r"unknown suite 'demmo'; did you mean 'demo'\? available: .*demo"):
         load_suite("demmo")
     with pytest.raises(RequestError, match="cannot be read"):
         load_suite(str(tmp_path / "absent.toml"))

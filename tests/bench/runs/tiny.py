@@ -31,6 +31,8 @@ train = { batch_size = 32, precision = "fp32" }
 finetune = { precision = "fp32" }
 """
 TIMED = {"run_id", "latency_dense_ms", "latency_pruned_ms", "dense_seconds", "search_seconds", "recovery_seconds"}
+OUT = ("--out", "reports/tiny")
+"""Where `results` looks, whatever was changed of the suite."""
 PROGRAM = "from bench.cli.app import main; main()"
 
 

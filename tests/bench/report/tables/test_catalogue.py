@@ -7,7 +7,7 @@ from tests.bench.report import synthetic
 
 def test_tables_without_anything_to_say_are_left_out():
     made = all_tables(build(synthetic.matrix(methods=("l1",), budgets=(0.5,)), suite="s"))
-    assert {t.name for t in made} == {"main", "budget_audit", "ledger", "metrics"}
+    assert {t.name for t in made} == {"main", "budget_audit", "latency", "ledger", "metrics"}
     assert all_tables(build([], suite="s")) == []
 
 
@@ -22,6 +22,7 @@ def test_all_tables_of_a_rich_suite(report: Path):
         "transfer",
         "published",
         "budget_audit",
+        "latency",
         "ledger",
         "metrics",
     }

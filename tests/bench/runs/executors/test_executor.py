@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -158,7 +159,11 @@ def test_records_of_lost_jobs_are_valid(settings: Settings) -> None:
     from bench.runs.tracked import failure_record
 
     dense = Job.of_dense(JOBS[0].cell)  # pyright: ignore[reportArgumentType]
-    assert failure_record(dense, settings, "r", "t", error="why") == '{"error": "why"}'
+    assert json.loads(failure_record(dense, settings, "r", "t", error="why", traceback="where")) == {
+        "error": "why",
+        "traceback": "where",
+        "label": dense.label,
+    }
     text = failure_record(JOBS[0], settings, "r", "t", error="why", traceback="where")
     record = Record.model_validate_json(text)
     assert (record.run_id, record.started_at, record.error, record.traceback) == ("r", "t", "why", "where")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.tracking.mlflow_store import Tracker
-from tests.bench.runs.tiny import PROGRAM, SUITE, figures, records, results
+from tests.bench.runs.tiny import OUT, PROGRAM, SUITE, figures, records, results
 
 ROOT = Path(__file__).resolve().parents[4]
 HOW = {
@@ -58,7 +58,7 @@ def run(folder: Path, empty_store: Path, *arguments: str, plugin: Path | None = 
     (folder / "tiny.toml").write_text(SUITE)
     paths = [str(path) for path in (plugin, ROOT) if path is not None]
     own = {"OMP_NUM_THREADS": "1", "PRUNEBENCH_SLURM_TEST": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-c", PROGRAM, "run", "tiny.toml", "--set", "controls=[]", *arguments]
+    command = [sys.executable, "-c", PROGRAM, "run", "tiny.toml", "--set", "controls=[]", *OUT, *arguments]
     done = subprocess.run(command, cwd=folder, env={**os.environ, **own}, capture_output=True, text=True)
     return Run(folder, done.returncode, done.stderr)
 

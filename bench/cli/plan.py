@@ -1,29 +1,27 @@
-"""`prunebench plan`, `list` and `show`: what there is, what is recorded, and what came of a cell."""
+"""`prunebench plan`: what of a suite is recorded, what is not, and how it is trained."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from bench.cli.cell_text import cell_text
-from bench.cli.options import CellId, Json, Only, Seeds, Set, SuiteName, Uri, store_address
-from bench.cli.stored_cell import find_cell, record_of
-from bench.errors import RequestError
-from bench.interface import registry
+from bench.cli.lines import print_table
+from bench.cli.options import Json, Only, Seeds, Set, SuiteName, Uri, store_address
 from bench.interface.cell import Cell, Recipe
 from bench.report.power import Spread, planned_spreads
 from bench.runs.agenda import dense_jobs
 from bench.runs.job import Job
-from bench.runs.suite import load_suite, select, shipped
+from bench.runs.suite import load_suite, select
+from bench.tracking.liveness import is_dead
 from bench.tracking.quick_read import read_states
 from bench.tracking.states import RunState
 
-_WORD = {"finished": "done", "failed": "failed", "running": "running", "lost": "missing"}
+_WORD = {"finished": "done", "lost": "missing", "running": "running", "failed": "failed"}
 
 
 def plan(
@@ -60,7 +58,10 @@ class _Plan:
     states: Mapping[str, RunState]
 
     def status(self, identity: str) -> str:
-        return _WORD[self.states[identity].status] if identity in self.states else "missing"
+        state = self.states.get(identity)
+        if state is None:
+            return "missing"
+        return "stopped" if state.status == "running" and is_dead(state) else _WORD[state.status]
 
     @property
     def counts(self) -> Counter[str]:
@@ -127,12 +128,20 @@ class _Plan:
 
     def summary(self) -> str:
         counts = self.counts
-        words = ", ".join(f"{counts[s]} {s}" for s in ("done", "missing", "running", "failed") if counts[s])
+        words = ", ".join(f"{counts[s]} {s}" for s in (*_WORD.values(), "stopped") if counts[s])
         ready = sum(self.status(job.id) == "done" for job in self.dense)
-        return (
+        stopped = [job.label for job in self.dense if self.status(job.id) == "stopped"]
+        stopped += [cell.label for cell in self.cells if self.status(cell.id) == "stopped"]
+        lines = [
             f"{len(self.cells)} cells: {words}; dense networks: {ready} of {len(self.dense)} done; "
             f"{self.epochs_left} epochs to train"
-        )
+        ]
+        if stopped:
+            lines.append(
+                f"stopped, since the process that ran it has ended: {', '.join(stopped)}; prunebench run goes on from "
+                "its last epoch"
+            )
+        return "\n".join(lines)
 
     def payload(self) -> dict[str, Any]:
         """The plan as JSON values."""
@@ -215,65 +224,3 @@ def recipe_words(recipe: Recipe, *, distils: bool = False) -> str:
     parts += [f"gradients clipped at {recipe.grad_clip:g}"] * bool(recipe.grad_clip)
     parts += [recipe.precision] * (recipe.precision != "auto")
     return ", ".join(parts + ["distilled from the dense network"] * distils)
-
-
-def list_names(
-    what: Annotated[str, typer.Argument(metavar="methods|tasks|models|datasets|suites")], json_: Json = False
-) -> None:
-    """What there is, one line each."""
-    rows = _named(what)
-    if json_:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-    else:
-        print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
-
-
-def _named(what: str) -> list[dict[str, str]]:
-    """Names of this kind, each with facts about it."""
-    rows: list[dict[str, str]] = []
-    if what == "methods":
-        for name, kind in _usable(registry.method_names(), registry.method_class):
-            role = "control" if name in registry.control_names() else "method"
-            rows.append({"name": name, "role": role, "description": _first_line(kind), "standing": kind.standing})
-    elif what == "tasks":
-        for name, kind in _usable(registry.task_names(), registry.task_class):
-            rows.append({"name": name, "metric": kind.metric, "description": _first_line(kind)})
-    elif what in ("models", "datasets"):
-        for task, kind in _usable(registry.task_names(), registry.task_class):
-            for name, text in getattr(kind, what)().items():
-                rows.append({"name": name, "task": task, "description": text})
-    elif what == "suites":
-        rows = [{"name": name, "description": text} for name, text in shipped().items()]
-    else:
-        raise RequestError(f"cannot list {what!r}; available: methods, tasks, models, datasets, suites")
-    return rows
-
-
-def _usable(names: Iterable[str], load: Callable[[str], type[Any]]) -> Iterator[tuple[str, type[Any]]]:
-    """Adapters by name; those of other packages that cannot be loaded are named on stderr and left out."""
-    for name in names:
-        try:
-            yield name, load(name)
-        except RequestError as error:
-            typer.echo(f"prunebench: {error}", err=True)
-
-
-def _first_line(kind: type[Any]) -> str:
-    return next(iter((kind.__doc__ or "").strip().splitlines()), "")
-
-
-def show(cell: CellId, tracking_uri: Uri = None, json_: Json = False) -> None:
-    """One cell: configuration, status, metrics, budget audit, its MLflow run, a failure's traceback."""
-    tracker, state = find_cell(cell, store_address(tracking_uri))
-    if state.status == "running":
-        typer.echo(f"cell {state.cell_id}: running since run {state.run_id} began; nothing is recorded yet")
-        return
-    record = record_of(tracker, state)
-    typer.echo(record.model_dump_json(indent=2) if json_ else cell_text(record, suite=tracker.suite, uri=tracker.uri))
-
-
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns on a terminal and in a pipe alike; nothing is cut off."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    for row in (header, *rows):
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

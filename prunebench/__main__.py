@@ -1,0 +1,8 @@
+"""`python -m prunebench`: the command line."""
+
+from __future__ import annotations
+
+from bench.cli.app import main
+
+if __name__ == "__main__":
+    main()

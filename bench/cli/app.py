@@ -10,7 +10,7 @@ import typer
 from bench.cli.check import check
 from bench.cli.export import export
 from bench.cli.inspect import list_names, plan, show
-from bench.cli.new_method import new
+from bench.cli.new import new
 from bench.cli.report import audit, merge, report
 from bench.cli.run import run
 from bench.errors import RequestError

@@ -98,7 +98,8 @@ class Seeds(Plain):
     """Seeds Python's, NumPy's and torch's global random states."""
 
     def search(self, model: Any, graph: Any, task: Any, budget: Any, ctx: Any) -> Found:
-        random.seed(ctx.seed), np.random.seed(ctx.seed % 2**32), torch.manual_seed(ctx.seed)
+        for seed in (random.seed, np.random.seed, torch.manual_seed):
+            seed(ctx.seed)
         return super().search(model, graph, task, budget, ctx)
 
 
@@ -281,16 +282,15 @@ def test_the_network_and_the_task_can_be_chosen(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(suite, "verdicts", noted)
     few, all_of_them = len(METHOD_PROPERTIES), len(METHOD_PROPERTIES) + len(suite.ELSEWHERE_PROPERTIES)
-    for arguments in ({}, {"quick": True}, {"model": "resnet20"}, {"task": "super_resolution"}):
+    chosen: list[dict[str, Any]] = [{}, {"quick": True}, {"model": "resnet20"}, {"task": "super_resolution"}]
+    for arguments in chosen:
         list(suite.check("l1", **arguments))
     assert seen == [("resnet8", 200, all_of_them), ("resnet8", 200, few), ("resnet20", 200, few), ("edsr-tiny", 9, few)]
     list(suite.check("super_resolution", model="srresnet"))
     assert seen[-1][0] == "srresnet"
-    for arguments, sentence in (
-        ({"task": "detection"}, "unknown task 'detection'; available: classification"),
-        ({"model": "resnet9"}, "unknown model 'resnet9'"),
-    ):
-        with pytest.raises(RequestError, match=sentence):
-            list(suite.check("l1", **arguments))
+    with pytest.raises(RequestError, match="unknown task 'detection'; available: classification"):
+        list(suite.check("l1", task="detection"))
+    with pytest.raises(RequestError, match="unknown model 'resnet9'"):
+        list(suite.check("l1", model="resnet9"))
     with pytest.raises(RequestError, match="--task segmentation is not allowed: 'classification' is a task itself"):
         list(suite.check("classification", task="segmentation"))

@@ -18,6 +18,7 @@ from bench.interface import registry
 from bench.interface.cell import Cell, Recipe
 from bench.report.power import Spread, planned_spreads
 from bench.runs.agenda import dense_jobs
+from bench.runs.changed import warnings_of
 from bench.runs.job import Job
 from bench.runs.suite import load_suite, select, shipped
 from bench.tracking.quick_read import read_states
@@ -37,7 +38,10 @@ def plan(
     """List the cells of a suite: done, missing, failed. Trains nothing."""
     loaded = load_suite(suite, set_ or (), seeds)
     cells = select(loaded.cells, only or ())
-    planned = _Plan(loaded.name, cells, dense_jobs(cells), read_states(store_address(tracking_uri), loaded.name))
+    states = read_states(store_address(tracking_uri), loaded.name)
+    planned = _Plan(loaded.name, cells, dense_jobs(cells), states)
+    for sentence in warnings_of(cells, states):
+        typer.echo(f"prunebench: {sentence}", err=True)
     if json_:
         typer.echo(json.dumps(planned.payload(), indent=2))
     else:

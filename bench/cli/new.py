@@ -114,7 +114,7 @@ class _Adapter:
         root, module = folder / self.name, self._package
         if root.exists():
             raise RequestError(f"{root} exists already; --in DIR makes the package in another folder")
-        words = self._words(module) | {"kind": self.kind, "group": self.group}
+        words = {**self._words(module), "kind": self.kind, "group": self.group}
         files = {
             root / "pyproject.toml": skeletons.PROJECT.format(**words),
             root / "README.md": skeletons.README.format(**words, run=_TRY[self.kind].format(**words)),

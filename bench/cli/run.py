@@ -11,6 +11,7 @@ from bench.cli.options import Data, Only, Out, Seeds, Set, SuiteName, Uri, repor
 from bench.cli.report import write_suite_report
 from bench.errors import RequestError
 from bench.runs.agenda import Agenda, make_agenda
+from bench.runs.changed import warnings_of, with_dependents
 from bench.runs.executors.executor import EXECUTORS, make_executor
 from bench.runs.job import Outcome, Settings
 from bench.runs.recorded import checked_states
@@ -36,6 +37,9 @@ def run(
     tracking_uri: Uri = None,
     out: Out = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")] = False,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Discard what is recorded of the cells that --only chooses; run them again.")
+    ] = False,
     download: Annotated[bool, typer.Option("--download", help="Let torchvision fetch missing data sets.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only what failed.")] = False,
     max_retries: Annotated[
@@ -62,8 +66,13 @@ def run(
         download=download,
         max_retries=max_retries,
     )
+    if rerun and not only:
+        raise RequestError("--rerun needs --only KEY=VALUE, which says of which cells the results are discarded")
+    chosen = with_dependents(chosen, loaded.cells) if rerun else chosen
     states = checked_states(settings.tracking_uri, loaded.name, chosen)
-    agenda = make_agenda(chosen, states, retry_failed=retry_failed)
+    for sentence in () if rerun else warnings_of(chosen, states):
+        typer.echo(f"prunebench: {sentence}", err=True)
+    agenda = make_agenda(chosen, states, retry_failed=retry_failed, again={c.id for c in chosen} if rerun else ())
     outcomes = _run(agenda, settings, executor=executor, workers=jobs, quiet=quiet, wait=wait)
     summary = write_suite_report(loaded, settings.tracking_uri, folder)
     if not quiet:

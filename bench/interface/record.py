@@ -14,6 +14,10 @@ SCHEMA_VERSION = 2
 """Of the records that this release writes; it reads earlier ones as well."""
 
 
+METHOD_SOURCE = "method_source"
+"""Key of a record's environment: the hash of the source of the cell's method (`bench.interface.source`)."""
+
+
 class RecordError(ValueError):
     """A record that cannot be read; the message is a sentence that names it."""
 
@@ -157,7 +161,8 @@ class Record(BaseModel):
     notes: list[str] = []
     """What a reader should know of this cell: reconstruction choices in force, fallbacks named by the method."""
     environment: dict[str, str] = {}
-    """Versions of python, torch and the project, git commit, machine, device, precision, threads."""
+    """Versions of python, torch and the project, git commit, machine, device, precision, threads, and the hash of the
+    method's source."""
     started_at: str = ""
     finished_at: str = ""
     error: str = ""

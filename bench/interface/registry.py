@@ -5,7 +5,9 @@ Another package registers an adapter in its pyproject.toml::
     [project.entry-points."prunebench.methods"]
     my-norm = "my_package.my_norm:MyNorm"
 
-The groups are `prunebench.methods` and `prunebench.tasks`; a name that exists already is an error.
+The groups are `prunebench.methods` and `prunebench.tasks`. A name that this project has already stays this project's,
+and one that two other packages have is refused when it is asked for; `clashes` says so in either case, and all other
+names work.
 """
 
 from __future__ import annotations
@@ -30,13 +32,13 @@ from bench.interface.task import Task
 @cache
 def method_names() -> dict[str, str]:
     """Every method and control, name -> "module:class"."""
-    return _with_entry_points("prunebench.methods", {**methods.CATALOGUE, **methods.CONTROLS})
+    return _with_entry_points("method")
 
 
 @cache
 def task_names() -> dict[str, str]:
     """Every task, name -> "module:class"."""
-    return _with_entry_points("prunebench.tasks", tasks.CATALOGUE)
+    return _with_entry_points("task")
 
 
 def control_names() -> tuple[str, ...]:
@@ -115,6 +117,9 @@ def build(kind: type[Any], values: Mapping[str, Any], what: str) -> Any:
 def _load(kind: str, name: str, available: Mapping[str, str]) -> type[Any]:
     if name not in available:
         raise unknown(kind, name, available)
+    clash = _found(kind)[1].get(name)
+    if clash is not None and name not in _GROUPS[kind][1]:
+        raise RequestError(f"{clash}; uninstall one of the two packages")
     module, _, attribute = available[name].partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
@@ -126,10 +131,23 @@ def _load(kind: str, name: str, available: Mapping[str, str]) -> type[Any]:
         ) from error
 
 
-def _with_entry_points(group: str, built_in: Mapping[str, str]) -> dict[str, str]:
-    found = dict(built_in)
+def clashes() -> list[str]:
+    """A sentence for each name that more than one package has given to an adapter."""
+    return [sentence for kind in _GROUPS for sentence in _found(kind)[1].values()]
+
+
+def _with_entry_points(kind: str) -> dict[str, str]:
+    return dict(_found(kind)[0])
+
+
+@cache
+def _found(kind: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Adapters of a kind, name -> "module:class", and by name what is wrong with a name that several have."""
+    group, built_in = _GROUPS[kind]
+    found, wrong = dict(built_in), dict[str, str]()
     for point in entry_points(group=group):
-        if point.name in found:
-            raise RequestError(f"two adapters are named {point.name!r}: {found[point.name]} and {point.value}")
-        found[point.name] = point.value
-    return found
+        if point.name in found and found[point.name] != point.value:
+            used = f"; {found[point.name]} is used" if point.name in built_in else ""
+            wrong[point.name] = f"two {kind}s are named {point.name!r}: {found[point.name]} and {point.value}{used}"
+        found.setdefault(point.name, point.value)
+    return found, wrong

@@ -177,7 +177,7 @@ class Forgets(Trains):
 
         def count() -> torch.Tensor:
             steps[0] += 1
-            return 1e-6 * sum(p.abs().sum() for p in model.parameters())
+            return 1e-6 * torch.stack([p.abs().sum() for p in model.parameters()]).sum()
 
         ctx.train(model, penalty=count)
         generator = torch.Generator().manual_seed(steps[0])

@@ -37,7 +37,7 @@ def method_is_a_frozen_dataclass(trial: MethodTrial) -> None:
 
 def method_declares_itself(trial: MethodTrial) -> None:
     """declares searches, needs_dense, recovery and standing"""
-    for name, allowed in (("searches", bool), ("needs_dense", bool), ("recovery", str), ("standing", str)):
+    for name, allowed in registry.METHOD_DECLARES.items():
         assert isinstance(getattr(trial.kind, name, None), allowed), f"{name} is missing or not {allowed.__name__}"
     assert trial.kind.recovery in RECOVERIES, f"recovery {trial.kind.recovery!r} is none of {', '.join(RECOVERIES)}"
 

@@ -19,7 +19,6 @@ import torch
 from torch import nn
 
 from bench.interface import registry
-from bench.interface.cell import Recipe
 from bench.interface.method import Budget, Found
 from bench.interface.task import Split, Splits, Task
 from bench.search import fit as budgets
@@ -59,7 +58,7 @@ class TaskTrial:
 def task_declares_itself(trial: TaskTrial) -> None:
     """declares its metric and lists its data sets and models"""
     kind = trial.kind
-    for name, allowed in (("metric", str), ("unit", str), ("higher_is_better", bool), ("recipe", Recipe)):
+    for name, allowed in registry.TASK_DECLARES.items():
         assert isinstance(getattr(kind, name, None), allowed), f"{name} is missing or not {allowed.__name__}"
     assert kind.datasets() and kind.models(), "it lists no data sets or no models"
 

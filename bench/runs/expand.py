@@ -37,6 +37,7 @@ def expand(suite: SuiteTable) -> list[Cell]:
     cells += _ablations(suite, entries, cells)
     cells += _transfers(suite, workloads, cells)
     _require_distinct(cells)
+    _require_searches(cells)
     _require_whole_epochs(cells)
     repeated = _first_repeated(workload.name for workload in workloads)
     if repeated is not None:
@@ -100,7 +101,7 @@ def _entries(suite: SuiteTable) -> list[_Entry]:
             raise RequestError(f"[method.{label}] is set, but the suite does not run it; it runs {', '.join(labels)}")
     entries: list[_Entry] = []
     for label in labels:
-        kind, own = registry.method_class(adapters[label]), suite.method.get(label, {})
+        kind, own = registry.declared_method(adapters[label]), suite.method.get(label, {})
         entries.append(
             _Entry(
                 label=label,
@@ -195,6 +196,19 @@ def _ablations(suite: SuiteTable, entries: Sequence[_Entry], cells: Sequence[Cel
     return made
 
 
+def _require_searches(cells: Iterable[Cell]) -> None:
+    """Refuse a search without epochs, of which nothing would come but what the budget fit makes of untrained scores."""
+    idle: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if cell.searches and not cell.takes_over and not cell.search_epochs:
+            idle.setdefault(cell.workload.name, {})[cell.method] = None
+    for name, found in idle.items():
+        raise RequestError(
+            f"workload {name}: epochs.search = 0 is not allowed beside methods that search ({', '.join(found)}); use 1 "
+            "or more, or leave them out"
+        )
+
+
 def _require_whole_epochs(cells: Iterable[Cell]) -> None:
     """Refuse to match steps where a bi-level search takes those of half an epoch."""
     for cell in cells:
@@ -208,7 +222,7 @@ def _require_whole_epochs(cells: Iterable[Cell]) -> None:
 
 def _workload(suite: SuiteTable, table: WorkloadTable) -> Workload:
     extra = dict(table.model_extra or {})
-    kind = registry.task_class(table.task)
+    kind = registry.declared_task(table.task)
     fields = {f.name for f in dataclasses.fields(kind)} - {"dataset", "model"}
     known = sorted(fields | set(WorkloadTable.model_fields))
     for name in extra:

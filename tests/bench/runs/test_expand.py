@@ -166,6 +166,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (table(protect="conv1"), "protect = 'conv1' is not allowed"),
     (table(protect=[""]), "protect.0 = '' is not allowed"),
     (changed_workload(transfer={"from": "absent"}), "transfer from 'absent' is not possible; available: none"),
+    (
+        {**table(methods=["l1", "dais", "gdp"]), "controls": []},
+        "workload digits-resnet8: epochs.search = 0 is not allowed beside methods that search (dais, gdp); use 1 or",
+    ),
     (changed_workload(transfer={"form": "absent"}), "workloads.0.transfer"),
 ]
 

@@ -167,6 +167,11 @@ class Cell(Frozen):
         return self.base or self.method
 
     @property
+    def plain_method(self) -> str:
+        """The method's label without the values that it is swept over: `dais` of `dais(sparsity_weight=0.1)`."""
+        return self.method.partition("(")[0]
+
+    @property
     def takes_over(self) -> bool:
         """Whether the cell starts from what another cell found, which must be recorded first."""
         return self.source is not None or self.transfer is not None

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from bench.errors import RequestError
 from bench.interface.cell import PROTOCOL_VERSION, Cell
+from bench.interface.settings import changed_settings, settings_text
 
 SCHEMA_VERSION = 2
 """Of the records that this release writes; it reads earlier ones as well."""
@@ -194,6 +195,7 @@ class Record(BaseModel):
             "dataset": cell.workload.dataset,
             "model": cell.workload.model,
             "method": cell.method,
+            "settings": settings_text(changed_settings(cell.adapter, cell.hyper)),
             "protocol": cell.protocol,
             "match": cell.match,
             "recovery": cell.recovery,

@@ -35,7 +35,7 @@ def warnings_of(cells: Iterable[Cell], states: Mapping[str, RunState]) -> list[s
     """A sentence for each method of `made_with_other_code`, with how its cells are made again."""
     by_method: dict[str, list[Cell]] = {}
     for cell in made_with_other_code(cells, states):
-        by_method.setdefault(cell.method, []).append(cell)
+        by_method.setdefault(cell.plain_method, []).append(cell)
     return [
         f"{method} has changed: {_cells(len(of))} recorded with other code ({_hashes(of, states)}, now "
         f"{_now(of[0].adapter) or 'gone'}); --rerun --only method={method} makes them again"

@@ -17,6 +17,7 @@ from bench.errors import RequestError, unknown
 from bench.interface import registry
 from bench.interface.cell import ABLATIONS, RECOVERIES, Ablation, Cell, PaperPlan, Protocol, Recipe, Recovery, Workload
 from bench.interface.method import learns_architecture, paper_recipe, paper_settings, prunes, weight_share
+from bench.interface.settings import settings_text
 from bench.runs.suite_table import SuiteTable, WorkloadTable, explained
 
 
@@ -35,7 +36,7 @@ def expand(suite: SuiteTable) -> list[Cell]:
             if entry.prunes or budget == budgets[0]:  # an unpruned network stands once a seed, whatever the budgets
                 cells += entry.cells(suite, workload, seed, budget if entry.prunes else 1.0)
     cells += _ablations(suite, entries, cells)
-    cells += _transfers(suite, workloads, cells)
+    cells += _transfers(suite, workloads, cells, {entry.label: entry.name for entry in entries})
     _require_distinct(cells)
     _require_searches(cells)
     _require_whole_epochs(cells)
@@ -49,7 +50,10 @@ def expand(suite: SuiteTable) -> list[Cell]:
 class _Entry:
     """A method, control or variant that the suite runs."""
 
+    name: str
+    """As the suite's lists have it."""
     label: str
+    """The name, and where the method is swept the values that this entry has."""
     adapter: str
     kind: type[Any]
     hyper: dict[str, Any]
@@ -99,19 +103,37 @@ def _entries(suite: SuiteTable) -> list[_Entry]:
         registry.method_class(adapters[label])
         if label not in labels:
             raise RequestError(f"[method.{label}] is set, but the suite does not run it; it runs {', '.join(labels)}")
+    for label in suite.sweep.method:
+        if label not in labels:
+            raise RequestError(
+                f"[sweep.method.{label}] is set, but the suite does not run it; it runs {', '.join(labels)}"
+            )
     entries: list[_Entry] = []
     for label in labels:
         kind, own = registry.declared_method(adapters[label]), suite.method.get(label, {})
-        entries.append(
-            _Entry(
-                label=label,
-                adapter=adapters[label],
-                kind=kind,
-                hyper=_hyper(adapters[label], own, suite.protocol),
-                recoveries=_recoveries(suite, kind, own.get("recovery")),
+        for swept in _grid(label, own, suite.sweep.method.get(label, {})):
+            entries.append(
+                _Entry(
+                    name=label,
+                    label=f"{label}({settings_text(swept)})" if swept else label,
+                    adapter=adapters[label],
+                    kind=kind,
+                    hyper=_hyper(adapters[label], {**own, **swept}, suite.protocol),
+                    recoveries=_recoveries(suite, kind, own.get("recovery")),
+                )
             )
-        )
     return entries
+
+
+def _grid(label: str, own: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values that a method is swept over, by field; one empty one where it is not."""
+    for field, values in swept.items():
+        if field in ("base", "recovery"):
+            raise RequestError(f"sweep.method.{label}: {field!r} is no hyper-parameter; [method.{label}] sets it")
+        if field in own:
+            raise RequestError(f"{field} of {label} is set in [method.{label}] and swept in [sweep.method.{label}]")
+        _require_no_repeats({f"sweep.method.{label}.{field}": [json.dumps(value) for value in values]})
+    return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
 
 
 def _adapter(suite: SuiteTable, label: str) -> str:
@@ -179,7 +201,7 @@ def _ablations(suite: SuiteTable, entries: Sequence[_Entry], cells: Sequence[Cel
     wanted: list[Ablation] = [name for name in ABLATIONS if name in (suite.controls or ())]
     if not wanted:
         return []
-    apart = {e.label: e for e in entries if e.label in suite.methods and e.kind.needs_dense and e.prunes}
+    apart = {e.label: e for e in entries if e.name in suite.methods and e.kind.needs_dense and e.prunes}
     made: list[Cell] = []
     for cell in cells:
         entry = apart.get(cell.method)
@@ -258,16 +280,22 @@ def _plain(adapter: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(adapter)))
 
 
-def _transfers(suite: SuiteTable, workloads: Sequence[Workload], cells: Sequence[Cell]) -> list[Cell]:
-    """The cells that take over what their method found on another workload."""
-    names = [w.name for w in workloads]
+def _transfers(
+    suite: SuiteTable, workloads: Sequence[Workload], cells: Sequence[Cell], names: Mapping[str, str]
+) -> list[Cell]:
+    """The cells that take over what their method found on another workload.
+
+    Args:
+        names: of methods in the suite's lists, by the labels of their cells.
+    """
+    places = [w.name for w in workloads]
     taking: list[Cell] = []
     for table, workload in zip(suite.workloads, workloads, strict=True):
         if table.transfer is None:
             continue
         origin, chosen = table.transfer.origin, table.transfer.methods or suite.methods
-        if origin not in names or origin == workload.name:
-            others = ", ".join(name for name in names if name != workload.name) or "none"
+        if origin not in places or origin == workload.name:
+            others = ", ".join(name for name in places if name != workload.name) or "none"
             raise RequestError(
                 f"workload {workload.name}: transfer from {origin!r} is not possible; available: {others}"
             )
@@ -280,7 +308,7 @@ def _transfers(suite: SuiteTable, workloads: Sequence[Workload], cells: Sequence
             twin = own.get((giving.method, giving.budget, giving.seed, giving.recovery))
             if giving.ablation is not None:
                 continue
-            if giving.workload.name == origin and giving.method in chosen and twin is not None:
+            if giving.workload.name == origin and names[giving.method] in chosen and twin is not None:
                 taking.append(twin.model_copy(update={"transfer": giving.id}))
     return taking
 

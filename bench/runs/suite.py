@@ -84,7 +84,7 @@ def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
         RequestError: an unknown key, or nothing matches.
     """
     keys = {
-        "method": lambda c: c.method,
+        "method": lambda c: c.plain_method,
         "seed": lambda c: str(c.seed),
         "budget": lambda c: f"{c.budget:g}",
         "workload": lambda c: c.workload.name,
@@ -106,7 +106,11 @@ def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
             except ValueError:
                 raise RequestError(f"--only {item!r} is not allowed: {value!r} is no number") from None
         wanted.setdefault(key, set()).add(value)
-    chosen = [c for c in cells if all(keys[key](c) in values for key, values in wanted.items())]
+    chosen = [
+        c
+        for c in cells
+        if all(keys[key](c) in values or (key == "method" and c.method in values) for key, values in wanted.items())
+    ]
     if not chosen:
         present = "; ".join(f"{key}: {', '.join(sorted({keys[key](c) for c in cells}))}" for key in wanted)
         raise RequestError(f"--only {' --only '.join(only)} matches no cell of this suite; it has {present}")

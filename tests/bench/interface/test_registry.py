@@ -65,11 +65,13 @@ def test_an_adapter_that_declares_too_little_is_named(points: list[EntryPoint]) 
     points.append(EntryPoint("blank", "methods.l1:L1", "prunebench.tasks"))
     with pytest.raises(RequestError, match="method 'bare' cannot be used: collections:Counter is no dataclass"):
         registry.declared_method("bare")
-    with pytest.raises(RequestError, match="method 'half' cannot be used: .* declares no searches of type bool"):
+    with pytest.raises(RequestError, match=r"method 'half' cannot be used: .* declares no searches of type bool"):
         registry.declared_method("half")
-    with pytest.raises(RequestError, match="task 'blank' cannot be used: methods.l1:L1 declares no metric of type str"):
+    with pytest.raises(
+        RequestError, match=r"task 'blank' cannot be used: methods.l1:L1 declares no metric of type str"
+    ):
         registry.declared_task("blank")
-    with pytest.raises(RequestError, match="method 'bare' cannot be made: .* is no dataclass"):
+    with pytest.raises(RequestError, match=r"method 'bare' cannot be made: .* is no dataclass"):
         make_method("bare", {})
     assert registry.declared_method("l1") is L1
 

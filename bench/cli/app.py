@@ -13,6 +13,7 @@ from bench.cli.inspect import list_names, plan, show
 from bench.cli.new import new
 from bench.cli.report import audit, merge, report
 from bench.cli.run import run
+from bench.cli.tune import tune_methods
 from bench.errors import RequestError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.command("report")(report)
 app.command("list")(list_names)
 app.command("check")(check)
 app.command("new")(new)
+app.command("tune")(tune_methods)
 app.command("show")(show)
 app.command("export")(export)
 app.command("merge")(merge)

@@ -238,11 +238,13 @@ def list_names(
     rows = _named(what)
     if verbose:
         load = registry.method_class if what == "methods" else registry.task_class
-        rows = [row | {"fields": list(map(setting, fields_of(load(row["name"]))))} for row in rows]
-    if json_:
+        full = [{**row, "fields": list(map(setting, fields_of(load(row["name"]))))} for row in rows]
+        if json_:
+            typer.echo(json.dumps(full, indent=2, ensure_ascii=False))
+        else:
+            _print_fields(full)
+    elif json_:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-    elif verbose:
-        _print_fields(rows)
     else:
         print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
 
@@ -263,7 +265,7 @@ def _print_fields(rows: Sequence[dict[str, Any]]) -> None:
         typer.echo()
 
 
-def _named(what: str) -> list[dict[str, Any]]:
+def _named(what: str) -> list[dict[str, str]]:
     """Names of this kind, each with facts about it."""
     if what == "methods":
         return list(_usable(registry.method_names(), registry.declared_method, _method_rows))

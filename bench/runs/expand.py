@@ -15,10 +15,24 @@ import pydantic
 
 from bench.errors import RequestError, unknown
 from bench.interface import registry
-from bench.interface.cell import ABLATIONS, RECOVERIES, Ablation, Cell, PaperPlan, Protocol, Recipe, Recovery, Workload
+from bench.interface.cell import (
+    ABLATIONS,
+    RECOVERIES,
+    Ablation,
+    Cell,
+    PaperPlan,
+    Protocol,
+    Recipe,
+    Recovery,
+    Tuning,
+    Workload,
+)
 from bench.interface.method import learns_architecture, paper_recipe, paper_settings, prunes, weight_share
 from bench.interface.settings import settings_text
 from bench.runs.suite_table import SuiteTable, WorkloadTable, explained
+
+NO_HYPER_PARAMETERS = ("base", "recovery", "tuning")
+"""Fields of `[method.NAME]` that are the suite's."""
 
 
 def expand(suite: SuiteTable) -> list[Cell]:
@@ -58,6 +72,7 @@ class _Entry:
     kind: type[Any]
     hyper: dict[str, Any]
     recoveries: list[Recovery]
+    tuning: Tuning | None
 
     @property
     def prunes(self) -> bool:
@@ -81,6 +96,7 @@ class _Entry:
                 searches=self.kind.searches,
                 weight_share=weight_share(self.kind) if self.kind.searches else 1.0,
                 needs_dense=self.kind.needs_dense,
+                tuning=self.tuning,
                 plan=_paper_plan(self.kind, workload, suite.paper_scale) if suite.protocol == "paper" else None,
             )
             for recovery in self.recoveries
@@ -120,6 +136,7 @@ def _entries(suite: SuiteTable) -> list[_Entry]:
                     kind=kind,
                     hyper=_hyper(adapters[label], {**own, **swept}, suite.protocol),
                     recoveries=_recoveries(suite, kind, own.get("recovery")),
+                    tuning=_tuning(label, own.get("tuning")),
                 )
             )
     return entries
@@ -128,7 +145,7 @@ def _entries(suite: SuiteTable) -> list[_Entry]:
 def _grid(label: str, own: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Every combination of the values that a method is swept over, by field; one empty one where it is not."""
     for field, values in swept.items():
-        if field in ("base", "recovery"):
+        if field in NO_HYPER_PARAMETERS:
             raise RequestError(f"sweep.method.{label}: {field!r} is no hyper-parameter; [method.{label}] sets it")
         if field in own:
             raise RequestError(f"{field} of {label} is set in [method.{label}] and swept in [sweep.method.{label}]")
@@ -149,8 +166,18 @@ def _adapter(suite: SuiteTable, label: str) -> str:
 def _hyper(name: str, given: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
     """All hyper-parameters of a method, as plain values."""
     own = paper_settings(registry.method_class(name)) if protocol == "paper" else {}
-    settings = {key: value for key, value in given.items() if key not in ("base", "recovery")}
+    settings = {key: value for key, value in given.items() if key not in NO_HYPER_PARAMETERS}
     return _plain(registry.make_method(name, {**own, **settings}))
+
+
+def _tuning(label: str, given: Any) -> Tuning | None:
+    """What `[method.NAME]` says that it cost to find its settings."""
+    if given is None:
+        return None
+    try:
+        return Tuning.model_validate(given)
+    except pydantic.ValidationError as error:
+        raise RequestError(f"method.{label}.tuning: {explained(error, Tuning)}") from None
 
 
 def _recoveries(suite: SuiteTable, kind: type[Any], own: Any = None) -> list[Recovery]:

@@ -40,6 +40,7 @@ class GroupL2:
 
     searches: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = True
+    dead_lowest: ClassVar[bool] = True
     recovery: ClassVar[Recovery] = "finetune"
     standing: ClassVar[str] = "published, without its sparse training; threshold solved to the budget"
 

@@ -43,6 +43,7 @@ class HRank:
 
     searches: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = True
+    dead_lowest: ClassVar[bool] = True
     recovery: ClassVar[Recovery] = "finetune"
     standing: ClassVar[str] = "published score; one-shot, on fewer images, one ratio solved to the budget"
 

@@ -52,6 +52,7 @@ class L1:
 
     searches: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = True
+    dead_lowest: ClassVar[bool] = True
     recovery: ClassVar[Recovery] = "finetune"
     paper: ClassVar[dict[str, object]] = {"scope": "inner"}
     paper_recipe: ClassVar[PaperRecipe] = PaperRecipe(

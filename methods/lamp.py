@@ -33,6 +33,7 @@ class LAMP:
 
     searches: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = True
+    dead_lowest: ClassVar[bool] = True
     recovery: ClassVar[Recovery] = "finetune"
     standing: ClassVar[str] = "published for single weights; reconstructed for channels"
 

@@ -50,6 +50,7 @@ class Slimming:
     searches: ClassVar[bool] = True
     architecture: ClassVar[bool] = False  # the scales are weights
     needs_dense: ClassVar[bool] = True
+    dead_lowest: ClassVar[bool] = True
     recovery: ClassVar[Recovery] = "finetune"
     paper: ClassVar[dict[str, object]] = {"strength": 1e-5}
     standing: ClassVar[str] = "published; the penalty's strength and channels without norms reconstructed"

@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from bench.errors import RequestError
 from bench.interface.cell import Recovery
 from bench.interface.method import Context, Found, PaperRecipe, Search
 from bench.interface.task import Task
@@ -189,6 +190,11 @@ class ArchitectureSearch:
         resize = interpolation if method.aggregate == "cwi" else padding
         depths = method.depths if method.space != "width" else None
         self.net = Supernet(model, graph, widths, depths=depths, resize=resize)
+        if not self.net.candidates:
+            raise RequestError(
+                f"TAS: with space = {method.space!r} there is nothing to choose in this network, which has "
+                f"{len(graph.blocks)} blocks that can be removed; use 'width' or 'both'"
+            )
         self.random = torch.Generator().manual_seed(stage_seed(seed, "tas", "alpha"))
         self.alpha = [nn.Parameter(0.01 * torch.randn(K, generator=self.random)) for K in self.net.candidates]
         self.progress = nn.Parameter(torch.zeros((), dtype=torch.float64), requires_grad=False)

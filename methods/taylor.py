@@ -38,6 +38,7 @@ class Taylor:
 
     searches: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = True
+    dead_lowest: ClassVar[bool] = True
     recovery: ClassVar[Recovery] = "finetune"
     standing: ClassVar[str] = "published score (gate behind the norm); one-shot, threshold solved to the budget"
 

@@ -15,6 +15,7 @@ from bench.cli.options import Json, Only, Seeds, Set, SuiteName, Uri, store_addr
 from bench.interface.cell import Cell, Recipe
 from bench.report.power import Spread, planned_spreads
 from bench.runs.agenda import dense_jobs
+from bench.runs.changed import warnings_of
 from bench.runs.job import Job
 from bench.runs.suite import load_suite, select
 from bench.tracking.liveness import is_dead
@@ -35,7 +36,10 @@ def plan(
     """List the cells of a suite: done, missing, failed. Trains nothing."""
     loaded = load_suite(suite, set_ or (), seeds)
     cells = select(loaded.cells, only or ())
-    planned = _Plan(loaded.name, cells, dense_jobs(cells), read_states(store_address(tracking_uri), loaded.name))
+    states = read_states(store_address(tracking_uri), loaded.name)
+    planned = _Plan(loaded.name, cells, dense_jobs(cells), states)
+    for sentence in warnings_of(cells, states):
+        typer.echo(f"prunebench: {sentence}", err=True)
     if json_:
         typer.echo(json.dumps(planned.payload(), indent=2))
     else:

@@ -9,8 +9,9 @@ import typer
 
 from bench.cli.lines import name_lost, summary
 from bench.cli.options import Data, Only, Out, Seeds, Set, SuiteName, Uri, store_address
-from bench.errors import unknown
+from bench.errors import RequestError, unknown
 from bench.runs.agenda import Agenda, make_agenda
+from bench.runs.changed import warnings_of, with_dependents
 from bench.runs.display import Busy
 from bench.runs.executors.executor import EXECUTORS, make_executor
 from bench.runs.folders import report_folder
@@ -39,6 +40,9 @@ def run(
     tracking_uri: Uri = None,
     out: Out = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")] = False,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Discard what is recorded of the cells that --only chooses; run them again.")
+    ] = False,
     download: Annotated[bool, typer.Option("--download", help="Let torchvision fetch missing data sets.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what failed.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each epoch.")] = False,
@@ -69,9 +73,15 @@ def run(
         download=download,
         max_retries=max_retries,
     )
+    if rerun and not only:
+        raise RequestError("--rerun needs --only KEY=VALUE, which says of which cells the results are discarded")
+    chosen = with_dependents(chosen, loaded.cells) if rerun else chosen
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
-        agenda = make_agenda(chosen, states, retry_failed=retry_failed)
+        for sentence in () if rerun else warnings_of(chosen, states):
+            typer.echo(f"prunebench: {sentence}", err=True)
+        again = {cell.id for cell in chosen} if rerun else ()
+        agenda = make_agenda(chosen, states, retry_failed=retry_failed, again=again)
         if dry_run:
             make_executor(executor, jobs)
             return _tell(agenda, settings, busy)

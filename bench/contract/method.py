@@ -1,4 +1,4 @@
-"""What every method must hold, tried on a small network and 200 handwritten digits.
+"""What every method must hold, tried on a small network and 200 handwritten digits, and then on other networks.
 
 Each property is a function whose docstring says what holds; it raises AssertionError, with what was seen, where it
 does not.
@@ -10,87 +10,20 @@ import copy
 import dataclasses
 import json
 from collections.abc import Callable
-from functools import cached_property
 
 import torch
-from torch import Tensor, nn
 
+from bench.contract.conduct import CONDUCT_PROPERTIES
+from bench.contract.trial import MethodTrial
+from bench.contract.watch import hooks
 from bench.interface import registry
-from bench.interface.cell import RECOVERIES, Recipe
-from bench.interface.method import Budget, Context, Found, Method, Penalty, Search, learns_architecture, prunes
-from bench.interface.task import Splits, Task
+from bench.interface.cell import RECOVERIES
+from bench.interface.method import Budget, learns_architecture, prunes
 from bench.search import fit as budgets
-from bench.structure.graph import PruningGraph
-from bench.structure.measure import count_macs
-from bench.structure.surgery import prune
-from bench.training.context import search_context
-from bench.training.loop import Phase, train
 
-CPU = torch.device("cpu")
-RECIPE = Recipe(batch_size=32, precision="fp32")
-RATIOS = (0.7, 0.5, 0.3)
 NEAR = 0.12
 """How far a method's own decision may be from its budget after the two epochs of a trial. Searches that heed their
 budget were seen to be 0.08 off at most; one and the same decision for all of `RATIOS` is 0.2 off for one of them."""
-
-Trainer = Callable[[nn.Module, Search | None, Recipe, Penalty | None], nn.Module]
-
-
-class MethodTrial:
-    """A method on a small classification network."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.kind = registry.method_class(name)
-        self.task: Task = registry.make_task(
-            "classification", {"dataset": "digits", "model": "resnet8", "train_size": 200}
-        )
-        self.data: Splits = self.task.load(None)
-        self.penalties: list[tuple[Tensor, list[Tensor | None]]] = []
-        """Of each search that adds to its weights' loss: the penalty before the first step, and its gradients."""
-
-    @cached_property
-    def dense(self) -> nn.Module:
-        torch.manual_seed(0)
-        model = self.task.network(self.data.info)
-        return train(model, self.task, self.data.train, RECIPE, Phase("dense", 2, 0, CPU)).cpu()
-
-    @cached_property
-    def graph(self) -> PruningGraph:
-        return PruningGraph.trace(self.dense, self.task.example(self.data.info))
-
-    def search(self, ratio: float, seed: int = 0, epochs: int = 2) -> tuple[Found, Context]:
-        """One search from the same dense network."""
-        method: Method = registry.make_method(self.name, {})
-        ctx = search_context(self.task, self.data.visible, RECIPE, epochs=epochs, seed=seed, device=CPU)
-        torch.manual_seed(seed)
-        watched = dataclasses.replace(ctx, trainer=self.watching(ctx.trainer))
-        return method.search(copy.deepcopy(self.dense), self.graph, self.task, Budget(ratio), watched), ctx
-
-    def watching(self, trainer: Trainer) -> Trainer:
-        """The shared loop, with a look at the penalty that it is given."""
-
-        def train(model: nn.Module, search: Search | None, recipe: Recipe, penalty: Penalty | None) -> nn.Module:
-            if penalty is not None:
-                value = penalty()
-                weights = [p for p in model.parameters() if p.requires_grad]
-                slopes: list[Tensor | None] = []
-                if value.ndim == 0 and value.requires_grad:
-                    slopes = list(torch.autograd.grad(value, weights, allow_unused=True))
-                self.penalties.append((value.detach(), slopes))
-            return trainer(model, search, recipe, penalty)
-
-        return train
-
-    @cached_property
-    def found(self) -> tuple[Found, Context]:
-        """The search at a budget of one half."""
-        return self.search(0.5)
-
-    @cached_property
-    def found_at(self) -> dict[float, Found]:
-        """One search at each of `RATIOS`."""
-        return {ratio: self.found[0] if ratio == 0.5 else self.search(ratio)[0] for ratio in RATIOS}
 
 
 def method_is_a_frozen_dataclass(trial: MethodTrial) -> None:
@@ -104,7 +37,7 @@ def method_is_a_frozen_dataclass(trial: MethodTrial) -> None:
 
 def method_declares_itself(trial: MethodTrial) -> None:
     """declares searches, needs_dense, recovery and standing"""
-    for name, allowed in (("searches", bool), ("needs_dense", bool), ("recovery", str), ("standing", str)):
+    for name, allowed in registry.METHOD_DECLARES.items():
         assert isinstance(getattr(trial.kind, name, None), allowed), f"{name} is missing or not {allowed.__name__}"
     assert trial.kind.recovery in RECOVERIES, f"recovery {trial.kind.recovery!r} is none of {', '.join(RECOVERIES)}"
 
@@ -119,22 +52,13 @@ def method_has_defaults(trial: MethodTrial) -> None:
 
 def method_scores_every_group(trial: MethodTrial) -> None:
     """gives finite scores for every channel of every group"""
-    found, _ = trial.found
-    for group in trial.graph.groups:
-        assert group.name in found.scores, f"no scores for group {group.name}"
-        scores = found.scores[group.name]
-        assert tuple(scores.shape) == (group.size,), f"scores of {group.name} have shape {tuple(scores.shape)}"
-        assert bool(torch.isfinite(scores).all()), f"scores of {group.name} are not finite"
+    trial.require_scores(trial.found[0])
 
 
 def method_meets_budgets(trial: MethodTrial) -> None:
     """can be fitted to budgets 0.7, 0.5 and 0.3, within the tolerance as measured on the pruned network"""
-    example = trial.task.example(trial.data.info)
-    dense = count_macs(trial.dense, example)
     for ratio, found in trial.found_at.items():
-        fitted = budgets.fit(trial.graph, found, Budget(ratio))
-        macs = count_macs(prune(found.model or trial.dense, trial.graph, fitted.pruning), example)
-        assert Budget(ratio).holds(macs, dense), f"budget {ratio}: measured {macs / dense:.4f}"
+        trial.require_fit(found, ratio)
 
 
 def method_heeds_its_budget(trial: MethodTrial) -> None:
@@ -150,9 +74,7 @@ def method_heeds_its_budget(trial: MethodTrial) -> None:
 
 def method_is_reproducible(trial: MethodTrial) -> None:
     """finds the same with the same seed, whatever the global random state"""
-    first, _ = trial.found
-    torch.rand(17)
-    again, _ = trial.search(0.5)
+    first, again, _, _ = trial.repeated
     one, other = (budgets.fit(trial.graph, f, Budget(0.5)).pruning for f in (first, again))
     for name, mask in one.keep.items():
         assert torch.equal(mask, other.keep[name]), f"group {name} differs between two searches with one seed"
@@ -191,7 +113,7 @@ def method_penalises_its_weights(trial: MethodTrial) -> None:
 
 
 def method_returns_a_whole_network(trial: MethodTrial) -> None:
-    """returns, if any, a network of the dense network's shape and free of gates"""
+    """returns, if any, a network of the dense network's shape, free of gates and hooks"""
     found, _ = trial.found
     if found.model is None:
         return
@@ -203,6 +125,9 @@ def method_returns_a_whole_network(trial: MethodTrial) -> None:
     plain.load_state_dict(state)
     with torch.no_grad():
         assert torch.allclose(found.model.cpu().eval()(x), plain(x), atol=1e-5), "gates or hooks were left in it"
+    left, known = hooks(found.model), hooks(trial.dense)
+    added = {name: what for name, what in left.items() if what != known.get(name)}
+    assert not added, f"{next(iter(added.values()))[0]} were left in {next(iter(added))}"
 
 
 METHOD_PROPERTIES: tuple[Callable[[MethodTrial], None], ...] = (
@@ -217,4 +142,5 @@ METHOD_PROPERTIES: tuple[Callable[[MethodTrial], None], ...] = (
     method_takes_the_steps_it_declares,
     method_penalises_its_weights,
     method_returns_a_whole_network,
+    *CONDUCT_PROPERTIES,
 )

@@ -19,7 +19,6 @@ import torch
 from torch import nn
 
 from bench.interface import registry
-from bench.interface.cell import Recipe
 from bench.interface.method import Budget, Found
 from bench.interface.task import Split, Splits, Task
 from bench.search import fit as budgets
@@ -28,18 +27,20 @@ from bench.structure.measure import count_macs
 from bench.structure.surgery import prune
 
 CPU = torch.device("cpu")
+LARGEST_SEED = 2**48 - 1
+"""That a run hands to `batches` and `halves` (`bench.training.device.stage_seed`)."""
 
 
 class TaskTrial:
-    """A task on its embedded data set with the smallest of its networks."""
+    """A task on its embedded data set with the smallest of its networks, or with the one that is named."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, model: str | None = None) -> None:
         self.name = name
         self.kind = registry.task_class(name)
         options = getattr(self.kind, "trial", None)
         if options is None:
             raise AssertionError(f"{self.kind.__name__} has no `trial`: the options of a quick trial on embedded data")
-        self.task: Task = registry.make_task(name, options)
+        self.task: Task = registry.make_task(name, {**options, **({"model": model} if model else {})})
 
     @cached_property
     def data(self) -> Splits:
@@ -57,7 +58,7 @@ class TaskTrial:
 def task_declares_itself(trial: TaskTrial) -> None:
     """declares its metric and lists its data sets and models"""
     kind = trial.kind
-    for name, allowed in (("metric", str), ("unit", str), ("higher_is_better", bool), ("recipe", Recipe)):
+    for name, allowed in registry.TASK_DECLARES.items():
         assert isinstance(getattr(kind, name, None), allowed), f"{name} is missing or not {allowed.__name__}"
     assert kind.datasets() and kind.models(), "it lists no data sets or no models"
 
@@ -89,6 +90,20 @@ def task_batches_are_reproducible(trial: TaskTrial) -> None:
     (x, y), (again, y2), (other, _) = trial.batch(), trial.batch(), trial.batch(epoch=1)
     assert torch.equal(x, again) and torch.equal(y, y2), "the same seed and epoch gave two different batches"
     assert not torch.equal(x, other), "two epochs gave the same batch"
+
+
+def task_takes_large_seeds(trial: TaskTrial) -> None:
+    """makes batches and halves for every seed up to 2⁴⁸, as runs draw them"""
+    split, seen = trial.data.train, set[bytes]()
+    for seed in (0, 2**31, 2**32, LARGEST_SEED):
+        for epoch in (0, 99_999):
+            try:
+                x, _ = next(iter(split.batches(4, seed=seed, epoch=epoch, device=CPU)))
+                split.halves(seed)
+            except (RuntimeError, ValueError, OverflowError, TypeError) as error:
+                raise AssertionError(f"seed {seed}, epoch {epoch}: {type(error).__name__}: {error}") from error
+            seen.add(hashlib.sha256(x.contiguous().numpy().tobytes()).digest())
+    assert len(seen) > 1, "all seeds give the same batch"
 
 
 def task_halves_are_disjoint(trial: TaskTrial) -> None:
@@ -181,6 +196,7 @@ TASK_PROPERTIES: tuple[Callable[[TaskTrial], None], ...] = (
     task_splits_are_disjoint,
     task_tells_its_data_apart,
     task_batches_are_reproducible,
+    task_takes_large_seeds,
     task_halves_are_disjoint,
     task_trains,
     task_distils,

@@ -27,4 +27,4 @@ def verdicts(trial: Trial, properties: Iterable[Callable[[Trial], None]]) -> Ite
             yield Verdict(name, True)
         except Exception as error:
             reason = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-            yield Verdict(name, False, " ".join(reason.split())[:300])
+            yield Verdict(name, False, " ".join(reason.split())[:600])

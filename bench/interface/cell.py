@@ -125,6 +125,15 @@ class PaperPlan(Frozen):
     """By what the published epochs were multiplied."""
 
 
+class Tuning(Frozen):
+    """What it cost to find a method's hyper-parameters, as `prunebench tune` states it."""
+
+    trials: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=0)]
+    """Of all trials together, search and recovery."""
+    seconds: Annotated[float, Field(ge=0)]
+
+
 class Cell(Frozen):
     """One square of the matrix: a method on a workload, at a budget, with a seed.
 
@@ -165,6 +174,8 @@ class Cell(Frozen):
     """Identity of the cell of another workload whose pruning is applied here instead of a search of its own."""
     plan: PaperPlan | None = None
     """The method's own recipes and epochs, under protocol `paper`."""
+    tuning: Tuning | None = None
+    """What finding `hyper` cost; not part of the identity."""
 
     @field_validator("budget", "tolerance")
     @classmethod
@@ -175,13 +186,20 @@ class Cell(Frozen):
 
     def identity(self) -> dict[str, Any]:
         """The full configuration, of which the id is the hash. Fields that are None are left out."""
-        own = self.model_dump(mode="json", exclude={"workload", "base"}, exclude_none=True) | {"method": self.adapter}
+        own = self.model_dump(mode="json", exclude={"workload", "base", "tuning"}, exclude_none=True) | {
+            "method": self.adapter
+        }
         return {"protocol_version": PROTOCOL_VERSION, "workload": self.workload.identity(), **own}
 
     @property
     def adapter(self) -> str:
         """Name of the method's adapter; what differs between variants of it is in `hyper`."""
         return self.base or self.method
+
+    @property
+    def plain_method(self) -> str:
+        """The method's label without the values that it is swept over: `dais` of `dais(sparsity_weight=0.1)`."""
+        return self.method.partition("(")[0]
 
     @property
     def takes_over(self) -> bool:

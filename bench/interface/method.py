@@ -194,13 +194,15 @@ class Context:
 class Method(Protocol):
     """A method adapter: a frozen dataclass whose fields are the method's hyper-parameters.
 
-    Five class variables are optional:
+    Six class variables are optional:
 
     * `prunes: ClassVar[bool] = True`: False for a control that prunes nothing; it stands once a seed, at budget 1.
     * `weight_share: ClassVar[float] = 1.0`: share of a search's samples on which the weights take steps; 0.5 where
       the search is bi-level.
     * `architecture: ClassVar[bool] = True`: False where a search has no parameters but the network's weights, and so no
       steps of an architecture from which a `blind` search could keep the task's gradient.
+    * `dead_lowest: ClassVar[bool] = False`: True where a channel of zeros, which is of no use to any network, always
+      has the lowest score of its group; the contract then tries it, so that scores with the wrong sign are found.
     * `paper: ClassVar[Mapping[str, Any]] = {}`: hyper-parameters that differ from the defaults under protocol `paper`.
     * `paper_recipe: ClassVar[PaperRecipe]`: how the paper trains; without it the workload's recipes and epochs hold.
 

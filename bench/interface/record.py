@@ -9,9 +9,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from bench.errors import RequestError
 from bench.interface.cell import PROTOCOL_VERSION, Cell
+from bench.interface.settings import changed_settings, settings_text
 
 SCHEMA_VERSION = 2
 """Of the records that this release writes; it reads earlier ones as well."""
+
+
+METHOD_SOURCE = "method_source"
+"""Key of a record's environment: the hash of the source of the cell's method (`bench.interface.source`)."""
 
 
 class RecordError(ValueError):
@@ -157,7 +162,8 @@ class Record(BaseModel):
     notes: list[str] = []
     """What a reader should know of this cell: reconstruction choices in force, fallbacks named by the method."""
     environment: dict[str, str] = {}
-    """Versions of python, torch and the project, git commit, machine, device, precision, threads."""
+    """Versions of python, torch and the project, git commit, machine, device, precision, threads, and the hash of the
+    method's source."""
     started_at: str = ""
     finished_at: str = ""
     error: str = ""
@@ -189,6 +195,7 @@ class Record(BaseModel):
             "dataset": cell.workload.dataset,
             "model": cell.workload.model,
             "method": cell.method,
+            "settings": settings_text(changed_settings(cell.adapter, cell.hyper)),
             "protocol": cell.protocol,
             "match": cell.match,
             "recovery": cell.recovery,

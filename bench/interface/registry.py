@@ -5,7 +5,9 @@ Another package registers an adapter in its pyproject.toml::
     [project.entry-points."prunebench.methods"]
     my-norm = "my_package.my_norm:MyNorm"
 
-The groups are `prunebench.methods` and `prunebench.tasks`; a name that exists already is an error.
+The groups are `prunebench.methods` and `prunebench.tasks`. A name that this project has already stays this project's,
+and one that two other packages have is refused when it is asked for; `clashes` says so in either case, and all other
+names work.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any, cast, get_type_hints
 import pydantic
 
 from bench.errors import RequestError, choices, message_of, unknown
+from bench.interface.cell import Recipe
 from bench.interface.method import Method, prunes
 from bench.interface.task import Task
 from bench.own import claim
@@ -30,17 +33,48 @@ claim("methods", "tasks")
 import methods  # noqa: E402 - those that lie beside this package
 import tasks  # noqa: E402
 
+METHOD_DECLARES: Mapping[str, type[Any]] = {"searches": bool, "needs_dense": bool, "recovery": str, "standing": str}
+"""Class variables of a method, and their types."""
+TASK_DECLARES: Mapping[str, type[Any]] = {
+    "metric": str,
+    "unit": str,
+    "higher_is_better": bool,
+    "recipe": Recipe,
+    "finetune": Recipe,
+}
+
+
+class Names(dict[str, str]):
+    """Adapters of a kind, name -> "module:class"."""
+
+    def __init__(self, kind: str, group: str, built_in: Mapping[str, str]) -> None:
+        super().__init__(built_in)
+        self.ours = frozenset(built_in)
+        """Names of this project's own adapters."""
+        self.clashes: dict[str, str] = {}
+        """What is wrong with a name that several packages have given to an adapter, in a sentence."""
+        for point in entry_points(group=group):
+            known = self.setdefault(point.name, point.value)
+            if known != point.value:
+                used = f"; {known} is used" if point.name in self.ours else ""
+                self.clashes[point.name] = f"two {kind}s are named {point.name!r}: {known} and {point.value}{used}"
+
 
 @cache
-def method_names() -> dict[str, str]:
-    """Every method and control, name -> "module:class"."""
-    return _with_entry_points("prunebench.methods", {**methods.CATALOGUE, **methods.CONTROLS})
+def method_names() -> Names:
+    """Every method and control."""
+    return Names("method", "prunebench.methods", {**methods.CATALOGUE, **methods.CONTROLS})
 
 
 @cache
-def task_names() -> dict[str, str]:
-    """Every task, name -> "module:class"."""
-    return _with_entry_points("prunebench.tasks", tasks.CATALOGUE)
+def task_names() -> Names:
+    """Every task."""
+    return Names("task", "prunebench.tasks", tasks.CATALOGUE)
+
+
+def clashes() -> list[str]:
+    """A sentence for each name that more than one package has given to an adapter."""
+    return [*method_names().clashes.values(), *task_names().clashes.values()]
 
 
 def control_names() -> tuple[str, ...]:
@@ -71,6 +105,24 @@ def task_class(name: str) -> type[Any]:
     return _load("task", name, task_names())
 
 
+def declared_method(name: str) -> type[Any]:
+    """The adapter class of a method, which declares all that a suite asks of it.
+
+    Raises:
+        RequestError: there is none of that name, it cannot be loaded, or it declares too little.
+    """
+    return _declared("method", name, method_class(name), METHOD_DECLARES, method_names())
+
+
+def declared_task(name: str) -> type[Any]:
+    """The adapter class of a task, which declares all that a suite asks of it.
+
+    Raises:
+        RequestError: as of `declared_method`.
+    """
+    return _declared("task", name, task_class(name), TASK_DECLARES, task_names())
+
+
 def make_method(name: str, hyper: Mapping[str, Any]) -> Method:
     """A method with these hyper-parameters, the others at their defaults."""
     return cast(Method, build(method_class(name), hyper, f"method {name!r}"))
@@ -89,6 +141,8 @@ def build(kind: type[Any], values: Mapping[str, Any], what: str) -> Any:
     Raises:
         RequestError: an unknown field, or a value that its field does not allow.
     """
+    if not dataclasses.is_dataclass(kind):
+        raise RequestError(f"{what} cannot be made: {kind} is no dataclass")
     fields = {f.name for f in dataclasses.fields(kind)}
     for name in values:
         if name not in fields:
@@ -115,9 +169,25 @@ def build(kind: type[Any], values: Mapping[str, Any], what: str) -> Any:
         raise RequestError(f"{what} cannot be made: {type(error).__name__}: {message_of(error)}") from error
 
 
-def _load(kind: str, name: str, available: Mapping[str, str]) -> type[Any]:
+def _declared(
+    what: str, name: str, kind: Any, declares: Mapping[str, type[Any]], names: Mapping[str, str]
+) -> type[Any]:
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise RequestError(f"{what} {name!r} cannot be used: {names[name]} is no dataclass")
+    for field, allowed in declares.items():
+        if not isinstance(getattr(kind, field, None), allowed):
+            raise RequestError(
+                f"{what} {name!r} cannot be used: {names[name]} declares no {field} of type {allowed.__name__} "
+                f"(`prunebench check {name}` tries all of it)"
+            )
+    return kind
+
+
+def _load(kind: str, name: str, available: Names) -> type[Any]:
     if name not in available:
         raise unknown(kind, name, available)
+    if name in available.clashes and name not in available.ours:
+        raise RequestError(f"{available.clashes[name]}; uninstall one of the two packages")
     module, _, attribute = available[name].partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
@@ -127,12 +197,3 @@ def _load(kind: str, name: str, available: Mapping[str, str]) -> type[Any]:
         raise RequestError(
             f"{kind} {name!r} cannot be loaded from {available[name]}: {type(error).__name__}: {message_of(error)}"
         ) from error
-
-
-def _with_entry_points(group: str, built_in: Mapping[str, str]) -> dict[str, str]:
-    found = dict(built_in)
-    for point in entry_points(group=group):
-        if point.name in found:
-            raise RequestError(f"two adapters are named {point.name!r}: {found[point.name]} and {point.value}")
-        found[point.name] = point.value
-    return found

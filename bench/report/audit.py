@@ -174,6 +174,7 @@ def _audit_phases(cell: Mapping[str, Any]) -> list[str]:
 def _identity(cell: Mapping[str, Any]) -> str:
     config = dict(cell["cell"])
     workload = _set({key: value for key, value in config.pop("workload").items() if key != "name"})
+    config.pop("tuning", None)
     adapter = config.pop("base", None) or config["method"]  # A variant's label is not part of its identity.
     own = _set(config) | {"method": adapter}
     return _digest({"protocol_version": cell["protocol_version"], "workload": workload, **own})

@@ -96,6 +96,8 @@ class Entry:
     higher_is_better: bool
     records: tuple[Record, ...]
     """Finished cells whose metric is finite, by seed."""
+    settings: str = ""
+    """Hyper-parameters that differ from the adapter's defaults: `sparsity_weight=0.1`."""
     failed: int = 0
     missing: int = 0
     diverged: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from bench.interface.record import METHOD_SOURCE
 from bench.report.figures.drawing import Written
 from bench.report.formats.markdown import md_escape, to_markdown
 from bench.report.matrix import Matrix
@@ -39,7 +40,8 @@ def overview(matrix: Matrix) -> list[tuple[str, str]]:
 
 def _environment(matrix: Matrix) -> Iterator[tuple[str, str]]:
     """Versions and machines, the most frequent values first."""
-    for key in sorted({key for record in matrix.records for key in record.environment}):
+    # A method's source is its cells' own, not the machine's.
+    for key in sorted({key for record in matrix.records for key in record.environment} - {METHOD_SOURCE}):
         counts = Counter(record.environment.get(key, "not recorded") for record in matrix.records)
         values = [value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
         more = f" and {len(values) - 4} more" if len(values) > 4 else ""

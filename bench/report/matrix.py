@@ -23,6 +23,7 @@ from typing import Any
 from bench.interface.cell import ABLATIONS, RECOVERIES, Cell
 from bench.interface.record import Record
 from bench.interface.registry import control_names, unpruned_names
+from bench.interface.settings import changed_settings, settings_text
 from bench.report.comparison import Comparison, against_best_rivals
 from bench.report.entry import Entry, EntryKey, final_of, seed_of
 from bench.report.health import ailment
@@ -215,6 +216,7 @@ def _entry(key: EntryKey, seeds: _Seeds, shared: WorkloadSummary | None, control
         metric=shared.metric if shared else "",
         higher_is_better=shared.higher_is_better if shared else True,
         records=tuple(sorted(seeds.results, key=seed_of)),
+        settings=settings_text(changed_settings(cell.adapter, cell.hyper)),
         failed=seeds.failed,
         missing=seeds.missing,
         diverged=seeds.diverged,

@@ -77,6 +77,8 @@ class EntryRow(NamedTuple):
     """95 % interval of the difference by Student's t."""
     over_samples: list[float | None] | None
     """95 % interval of the difference by a bootstrap over test samples."""
+    settings: str
+    """Hyper-parameters that differ from their defaults."""
 
 
 class CellRow(NamedTuple):
@@ -181,6 +183,7 @@ def _entry_rows(matrix: Matrix, workloads: Sequence[str], methods: Sequence[str]
             rank=entry.rank,
             verdict=entry.verdict,
             p_best=short(entry.p_best, 3),
+            settings=entry.settings,
             **_against_rival(matrix, entry),
         )
         for entry in matrix.entries

@@ -130,6 +130,8 @@ def _relabelled(record: Record, cell: Cell) -> Record:
     labels: dict[str, Any] = {"method": cell.method}
     if cell.base is not None or "base" in record.cell:
         labels["base"] = cell.base
+    if cell.tuning is not None or "tuning" in record.cell:
+        labels["tuning"] = cell.tuning.model_dump(mode="json") if cell.tuning is not None else None
     workload = {**record.cell["workload"], "name": cell.workload.name}
     return record.model_copy(update={"cell": {**record.cell, **labels, "workload": workload}})
 
@@ -216,8 +218,9 @@ def merge_records(a: Iterable[Record], b: Iterable[Record]) -> list[Record]:
 def _differences(one: Record, other: Record) -> list[str]:
     left, right = payload(one), payload(other)
     for side in (left, right):
-        # The workload's name is a label; two suites may give the same cell different ones.
-        side["cell"] = {**side["cell"], "workload": {**side["cell"].get("workload", {}), "name": ""}}
+        # The workload's name is a label, and what tuning cost is a fact beside the cell; two suites may differ in them.
+        workload = {**side["cell"].get("workload", {}), "name": ""}
+        side["cell"] = {k: v for k, v in side["cell"].items() if k != "tuning"} | {"workload": workload}
     return sorted(key for key in left if key not in BOOKKEEPING and left[key] != right[key])
 
 

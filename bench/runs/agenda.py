@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.interface.cell import Cell
@@ -23,6 +23,8 @@ class Agenda:
     """Cells that take over what one of `cells`, or an earlier one, found."""
     failed_before: tuple[Cell, ...]
     """Cells that are recorded as failed and are left alone."""
+    discarded: tuple[Job, ...] = ()
+    """Jobs whose results on record are to be deleted first."""
     made_with: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Fingerprints of the data that results on record were made with, by the identity of their workload."""
 
@@ -45,16 +47,23 @@ class Agenda:
         return sum(job.epochs for job in self.jobs)
 
 
-def make_agenda(cells: Sequence[Cell], states: Mapping[str, RunState], *, retry_failed: bool = False) -> Agenda:
+def make_agenda(
+    cells: Sequence[Cell],
+    states: Mapping[str, RunState],
+    *,
+    retry_failed: bool = False,
+    again: Collection[str] = (),
+) -> Agenda:
     """What has to be run so that all of `cells` are recorded.
 
     Args:
         states: what the tracking store knows, by id of a cell or dense network.
         retry_failed: whether a cell that failed is run again.
+        again: ids of cells that are run again although they are recorded.
     """
     # One that seems to run may have been killed; of one that is lost, nothing is left.
     rerun = {"running", "lost", "failed"} if retry_failed else {"running", "lost"}
-    due = [c for c in cells if c.id not in states or states[c.id].status in rerun]
+    due = [c for c in cells if c.id not in states or c.id in again or states[c.id].status in rerun]
     due_ids = {c.id for c in due}
     return Agenda(
         chosen=len(cells),
@@ -62,6 +71,9 @@ def make_agenda(cells: Sequence[Cell], states: Mapping[str, RunState], *, retry_
         cells=tuple(Job.of_cell(c) for c in due if not c.takes_over),
         transfers=tuple(Job.of_cell(c) for c in due if c.takes_over),
         failed_before=tuple(c for c in cells if c.id not in due_ids and states[c.id].status == "failed"),
+        discarded=tuple(
+            Job.of_cell(c) for c in due if c.id in again and c.id in states and states[c.id].status != "running"
+        ),
         made_with=_made_with(states.values()),
     )
 

@@ -25,12 +25,17 @@ from bench.interface.cell import (
     Protocol,
     Recipe,
     Recovery,
+    Tuning,
     Workload,
 )
 from bench.interface.method import learns_architecture, paper_recipe, paper_settings, prunes, weight_share
 from bench.interface.own_network import is_own, short_name, source_of
+from bench.interface.settings import settings_text
 from bench.interface.task import Task, untrained
 from bench.runs.suite_table import SuiteTable, WorkloadTable, explained, workload_label
+
+NO_HYPER_PARAMETERS = ("base", "recovery", "tuning")
+"""Fields of `[method.NAME]` that are the suite's."""
 
 
 def expand(suite: SuiteTable) -> list[Cell]:
@@ -48,8 +53,9 @@ def expand(suite: SuiteTable) -> list[Cell]:
             if entry.prunes or budget == budgets[0]:  # an unpruned network stands once a seed, whatever the budgets
                 cells += entry.cells(suite, workload, seed, budget if entry.prunes else 1.0)
     cells += _ablations(suite, entries, cells)
-    cells += _transfers(suite, workloads, cells)
+    cells += _transfers(suite, workloads, cells, {entry.label: entry.name for entry in entries})
     _require_distinct(cells)
+    _require_searches(cells)
     _require_whole_epochs(cells)
     repeated = _first_repeated(workload.name for workload in workloads)
     if repeated is not None:
@@ -61,11 +67,15 @@ def expand(suite: SuiteTable) -> list[Cell]:
 class _Entry:
     """A method, control or variant that the suite runs."""
 
+    name: str
+    """As the suite's lists have it."""
     label: str
+    """The name, and where the method is swept the values that this entry has."""
     adapter: str
     kind: type[Any]
     hyper: dict[str, Any]
     recoveries: list[Recovery]
+    tuning: Tuning | None
 
     @property
     def prunes(self) -> bool:
@@ -89,6 +99,7 @@ class _Entry:
                 searches=self.kind.searches,
                 weight_share=weight_share(self.kind) if self.kind.searches else 1.0,
                 needs_dense=self.kind.needs_dense,
+                tuning=self.tuning,
                 plan=_paper_plan(self.kind, workload, suite.paper_scale) if suite.protocol == "paper" else None,
             )
             for recovery in self.recoveries
@@ -111,19 +122,38 @@ def _entries(suite: SuiteTable) -> list[_Entry]:
         registry.method_class(adapters[label])
         if label not in labels:
             raise RequestError(f"[method.{label}] is set, but the suite does not run it; it runs {', '.join(labels)}")
+    for label in suite.sweep.method:
+        if label not in labels:
+            raise RequestError(
+                f"[sweep.method.{label}] is set, but the suite does not run it; it runs {', '.join(labels)}"
+            )
     entries: list[_Entry] = []
     for label in labels:
-        kind, own = registry.method_class(adapters[label]), suite.method.get(label, {})
-        entries.append(
-            _Entry(
-                label=label,
-                adapter=adapters[label],
-                kind=kind,
-                hyper=_hyper(adapters[label], own, suite.protocol),
-                recoveries=_recoveries(suite, kind, own.get("recovery")),
+        kind, own = registry.declared_method(adapters[label]), suite.method.get(label, {})
+        for swept in _grid(label, own, suite.sweep.method.get(label, {})):
+            entries.append(
+                _Entry(
+                    name=label,
+                    label=f"{label}({settings_text(swept)})" if swept else label,
+                    adapter=adapters[label],
+                    kind=kind,
+                    hyper=_hyper(adapters[label], {**own, **swept}, suite.protocol),
+                    recoveries=_recoveries(suite, kind, own.get("recovery")),
+                    tuning=_tuning(label, own.get("tuning")),
+                )
             )
-        )
     return entries
+
+
+def _grid(label: str, own: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values that a method is swept over, by field; one empty one where it is not."""
+    for field, values in swept.items():
+        if field in NO_HYPER_PARAMETERS:
+            raise RequestError(f"sweep.method.{label}: {field!r} is no hyper-parameter; [method.{label}] sets it")
+        if field in own:
+            raise RequestError(f"{field} of {label} is set in [method.{label}] and swept in [sweep.method.{label}]")
+        _require_no_repeats({f"sweep.method.{label}.{field}": [json.dumps(value) for value in values]})
+    return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
 
 
 def _adapter(suite: SuiteTable, label: str) -> str:
@@ -139,8 +169,18 @@ def _adapter(suite: SuiteTable, label: str) -> str:
 def _hyper(name: str, given: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
     """All hyper-parameters of a method, as plain values."""
     own = paper_settings(registry.method_class(name)) if protocol == "paper" else {}
-    settings = {key: value for key, value in given.items() if key not in ("base", "recovery")}
+    settings = {key: value for key, value in given.items() if key not in NO_HYPER_PARAMETERS}
     return _plain(registry.make_method(name, {**own, **settings}))
+
+
+def _tuning(label: str, given: Any) -> Tuning | None:
+    """What `[method.NAME]` says that it cost to find its settings."""
+    if given is None:
+        return None
+    try:
+        return Tuning.model_validate(given)
+    except pydantic.ValidationError as error:
+        raise RequestError(f"method.{label}.tuning: {explained(error, Tuning)}") from None
 
 
 def _recoveries(suite: SuiteTable, kind: type[Any], own: Any = None) -> list[Recovery]:
@@ -191,7 +231,7 @@ def _ablations(suite: SuiteTable, entries: Sequence[_Entry], cells: Sequence[Cel
     wanted: list[Ablation] = [name for name in ABLATIONS if name in (suite.controls or ())]
     if not wanted:
         return []
-    apart = {e.label: e for e in entries if e.label in suite.methods and e.kind.needs_dense and e.prunes}
+    apart = {e.label: e for e in entries if e.name in suite.methods and e.kind.needs_dense and e.prunes}
     made: list[Cell] = []
     for cell in cells:
         entry = apart.get(cell.method)
@@ -206,6 +246,19 @@ def _ablations(suite: SuiteTable, entries: Sequence[_Entry], cells: Sequence[Cel
                 change = {"ablation": name} | ({"source": cell.id} if name == "l1-channels" else {})
             made.append(cell.model_copy(update=change))
     return made
+
+
+def _require_searches(cells: Iterable[Cell]) -> None:
+    """Refuse a search without epochs, of which nothing would come but what the budget fit makes of untrained scores."""
+    idle: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if cell.searches and not cell.takes_over and not cell.search_epochs:
+            idle.setdefault(cell.workload.name, {})[cell.method] = None
+    for name, found in idle.items():
+        raise RequestError(
+            f"workload {name}: epochs.search = 0 is not allowed beside methods that search ({', '.join(found)}); use 1 "
+            "or more, or leave them out"
+        )
 
 
 def _require_whole_epochs(cells: Iterable[Cell]) -> None:
@@ -229,7 +282,7 @@ def _workload(suite: SuiteTable, table: WorkloadTable) -> Workload:
 
 def _made(suite: SuiteTable, table: WorkloadTable, name: str) -> Workload:
     extra = dict(table.model_extra or {})
-    kind = registry.task_class(table.task)
+    kind = registry.declared_task(table.task)
     fields = {f.name for f in dataclasses.fields(kind)} - {"dataset", "model"}
     for field in extra:
         if field not in fields:
@@ -282,16 +335,22 @@ def _plain(adapter: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(adapter)))
 
 
-def _transfers(suite: SuiteTable, workloads: Sequence[Workload], cells: Sequence[Cell]) -> list[Cell]:
-    """The cells that take over what their method found on another workload."""
-    names = [w.name for w in workloads]
+def _transfers(
+    suite: SuiteTable, workloads: Sequence[Workload], cells: Sequence[Cell], names: Mapping[str, str]
+) -> list[Cell]:
+    """The cells that take over what their method found on another workload.
+
+    Args:
+        names: of methods in the suite's lists, by the labels of their cells.
+    """
+    places = [w.name for w in workloads]
     taking: list[Cell] = []
     for table, workload in zip(suite.workloads, workloads, strict=True):
         if table.transfer is None:
             continue
         origin, chosen = table.transfer.origin, table.transfer.methods or suite.methods
-        if origin not in names or origin == workload.name:
-            others = ", ".join(name for name in names if name != workload.name) or "none"
+        if origin not in places or origin == workload.name:
+            others = ", ".join(name for name in places if name != workload.name) or "none"
             raise RequestError(
                 f"workload {workload.name}: transfer from {origin!r} is not possible; available: {others}"
             )
@@ -304,7 +363,7 @@ def _transfers(suite: SuiteTable, workloads: Sequence[Workload], cells: Sequence
             twin = own.get((giving.method, giving.budget, giving.seed, giving.recovery))
             if giving.ablation is not None:
                 continue
-            if giving.workload.name == origin and giving.method in chosen and twin is not None:
+            if giving.workload.name == origin and names[giving.method] in chosen and twin is not None:
                 taking.append(twin.model_copy(update={"transfer": giving.id}))
     return taking
 

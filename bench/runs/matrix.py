@@ -19,7 +19,7 @@ from bench.runs.executors.machines import require_common_store
 from bench.runs.job import Job, Outcome, Settings
 from bench.runs.others import run_beside_others
 from bench.runs.preflight import preflight
-from bench.runs.tracked import open_tracker
+from bench.runs.tracked import discard, open_tracker
 
 
 def run_matrix(
@@ -42,6 +42,7 @@ def run_matrix(
     require_common_store(executor, settings)
     preflight(agenda.due, settings, agenda.made_with)
     tracker = open_tracker(settings.tracking_uri, settings.suite)
+    discard(agenda.discarded, settings)
     parent = tracker.begin_invocation(f"{settings.suite}: {len(agenda.due)} cells", environment_tags())
     settings = replace(settings, parent_run=parent)
     status = "KILLED"

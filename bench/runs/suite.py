@@ -92,6 +92,11 @@ _KEYS: Mapping[str, Callable[[Cell], str]] = {
 """What cells can be picked by."""
 
 
+def _values(key: str, cell: Cell) -> set[str]:
+    """What a cell can be picked by under a key; swept and tuned methods also by their plain name."""
+    return {_KEYS[key](cell), cell.plain_method} if key == "method" else {_KEYS[key](cell)}
+
+
 def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
     """The cells that match every `KEY=VALUE`; several values of one key, also `KEY=A,B`, are alternatives.
 
@@ -105,7 +110,7 @@ def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
         if not equals or key not in _KEYS:
             near = did_you_mean(key, _KEYS) or ";"
             raise RequestError(f"--only {item!r} is not allowed{near} use KEY=VALUE with KEY one of {', '.join(_KEYS)}")
-        present = {_KEYS[key](c) for c in cells}
+        present = {value for c in cells for value in _values(key, c)}
         # A value may hold a comma itself, as the name of a network does.
         for value in [text.strip()] if text.strip() in present else [part.strip() for part in text.split(",")]:
             if key == "budget":
@@ -116,7 +121,7 @@ def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
                     f"--only {key}={value} matches no cell of this suite{near} it has {key}: {_listed(present)}"
                 )
             wanted.setdefault(key, set()).add(value)
-    chosen = [c for c in cells if all(_KEYS[key](c) in values for key, values in wanted.items())]
+    chosen = [c for c in cells if all(not values.isdisjoint(_values(key, c)) for key, values in wanted.items())]
     if not chosen:
         raise RequestError(
             f"--only {' --only '.join(only)} matches no cell of this suite, though some have each of these"

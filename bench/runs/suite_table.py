@@ -53,6 +53,12 @@ class WorkloadTable(BaseModel):
     finetune: dict[str, Any] = {}
 
 
+class SweepTable(_Strict):
+    """`[sweep.method.NAME]`: lists of values by field; the method is run with every combination of them."""
+
+    method: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = {}
+
+
 class SuiteTable(_Strict):
     """The whole file."""
 
@@ -74,6 +80,7 @@ class SuiteTable(_Strict):
     workloads: Annotated[list[WorkloadTable], Field(min_length=1)]
     method: dict[str, dict[str, Any]] = {}
     """`[method.NAME]`: hyper-parameters, `recovery`, and for a variant its adapter as `base`."""
+    sweep: SweepTable = SweepTable()
 
 
 def workload_label(table: Mapping[str, Any]) -> str:

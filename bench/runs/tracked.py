@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -162,6 +162,17 @@ def record_loss(job: Job, settings: Settings, reason: str, *, again: bool = Fals
     if again:
         run.delete()
     return Outcome.of(job, "failed", error=reason)
+
+
+def discard(jobs: Iterable[Job], settings: Settings) -> None:
+    """Delete what is recorded of these jobs, and the checkpoints that an unfinished run of them left.
+
+    MLflow keeps deleted runs until `mlflow gc`.
+    """
+    tracker = open_tracker(settings.tracking_uri, settings.suite)
+    for job in jobs:
+        tracker.discard(job.id)
+        shutil.rmtree(work_folder(job, settings), ignore_errors=True)
 
 
 def failure_record(

@@ -185,6 +185,12 @@ class Tracker:
             raise AlreadyRunning(_whose(rival))
         return TrackedRun(self.client, run_id)
 
+    def discard(self, cell_id: str) -> None:
+        """Move the runs of a cell that have ended to MLflow's deleted ones."""
+        for state in self.states(_of_cell(cell_id)):
+            if state.status != "running":
+                self._remove(state.run_id)
+
     def _remove(self, run_id: str) -> None:
         """Delete a run, unless another process has just done so."""
 

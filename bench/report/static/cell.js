@@ -65,6 +65,7 @@
         ["Budget", String(entry.budget)],
         ["Protocol", entry.protocol],
         ["Recovery", entry.recovery],
+        ["Settings other than the defaults", entry.settings || null],
         ["Rank", entry.main && entry.rank !== null ? String(entry.rank) : null],
         ["Verdict", VERDICTS[entry.verdict]],
         ["p against the best", entry.p_best === null ? null : String(entry.p_best)],

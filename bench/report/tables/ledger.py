@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bench.interface.cell import Tuning
 from bench.interface.record import Ledger, PhaseCost, Record
 from bench.report.entry import Entry, sample_of
 from bench.report.matrix import Matrix, by_table
@@ -42,6 +43,8 @@ def ledger_table(matrix: Matrix) -> Table | None:
         "weights. The dense network is trained once a seed and shared, and its cost is repeated in each row; a search "
         "that is taken over (l1-channels, scratch) is counted with its method alone. The CSV has a row a phase."
     )
+    if any(map(tuning_of, costed)):
+        caption += " Tuning is what it cost to find a method's settings, once for all of its cells; no sum holds it."
     return Table("ledger", "Compute ledger", caption, sections, raw) if sections else None
 
 
@@ -57,7 +60,18 @@ def _columns(entries: Sequence[Entry]) -> list[Shown[Entry]]:
         (words("Peak rate"), _rates),
         (words("Seconds"), lambda e: _sum_text(e, lambda phase: phase.seconds, digits=1)),
         (words("Device"), lambda e: Text(_devices(e) or DASH)),
+        *([(words("Tuning"), _tuning_text)] if any(map(tuning_of, entries)) else []),
     ]
+
+
+def tuning_of(entry: Entry) -> Tuning | None:
+    """What it cost to find the entry's hyper-parameters, where its suite says so."""
+    return entry.records[0].config.tuning if entry.records else None
+
+
+def _tuning_text(entry: Entry) -> Text:
+    cost = tuning_of(entry)
+    return Text(f"{cost.trials:,} trials, {cost.epochs:,} epochs, {cost.seconds:,.1f} s" if cost else DASH)
 
 
 def _label(entry: Entry, entries: Sequence[Entry]) -> str:
@@ -145,7 +159,16 @@ def _fields(entry: Entry) -> list[dict[str, Any]]:
         }
         for name in PHASES
         if name in phases
-    ]
+    ] + _tuning_fields(entry)
+
+
+def _tuning_fields(entry: Entry) -> list[dict[str, Any]]:
+    """A row for what tuning cost, where it is known."""
+    cost = tuning_of(entry)
+    if cost is None:
+        return []
+    place = place_fields(entry) | {"ablation": entry.ablation, "recovery": entry.recovery, "phase": "tuning"}
+    return [place | {"n": cost.trials, "epochs_mean": float(cost.epochs), "seconds_mean": cost.seconds}]
 
 
 def _devices(entry: Entry) -> str:

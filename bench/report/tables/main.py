@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.interface.record import METHOD_SOURCE
 from bench.report.entry import Entry
 from bench.report.health import DIVERGED, MAJORITY
 from bench.report.matrix import Matrix
@@ -98,7 +99,28 @@ def _section(title: str, entries: Sequence[Entry], workload: WorkloadSummary) ->
     rows += [
         Row(values_of(shown, entry), entry_id(entry), entry.budget if entry.prunes else "unpruned") for entry in entries
     ]
-    return Section(title, columns_of(shown), rows, [about(workload)])
+    notes = [about(workload), *_settings_note(entries), *_code_notes(entries)]
+    return Section(title, columns_of(shown), rows, notes)
+
+
+def _settings_note(entries: Sequence[Entry]) -> list[str]:
+    """A sentence on hyper-parameters that are not at their defaults, where there are any."""
+    found = {entry.label: entry.settings for entry in entries if entry.settings}
+    said = "; ".join(f"{label}: {settings}" for label, settings in sorted(found.items()))
+    return [f"Settings other than the defaults: {said}."] if said else []
+
+
+def _code_notes(entries: Sequence[Entry]) -> list[str]:
+    """A sentence for each method whose cells were made by different versions of its code."""
+    versions: dict[str, set[str]] = {}
+    for entry in entries:
+        known = {record.environment.get(METHOD_SOURCE, "") for record in entry.records} - {""}
+        versions.setdefault(entry.label, set()).update(known)
+    return [
+        f"Cells of {label} were made by {len(found)} versions of its code: {', '.join(sorted(found))}."
+        for label, found in sorted(versions.items())
+        if len(found) > 1
+    ]
 
 
 def _columns(workload: WorkloadSummary, *, several_recoveries: bool) -> list[Shown[Entry]]:
@@ -186,6 +208,7 @@ def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
         "budget": entry.budget,
         "method": entry.method,
         "control": entry.control,
+        "settings": entry.settings,
         "recovery": entry.recovery,
         "n": entry.n,
         "failed": entry.failed,

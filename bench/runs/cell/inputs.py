@@ -8,10 +8,12 @@ from torch import nn
 
 from bench.interface.cell import Cell
 from bench.interface.log import TrainingLog
+from bench.interface.source import source_hash
 from bench.runs.dense import DenseNetwork, load_dense
 from bench.runs.tracked import ActiveJob
 from bench.runs.workload import LoadedWorkload, load_workload
 from bench.structure.graph import PruningGraph
+from bench.tracking.states import SOURCE
 from bench.training.checkpoint import restore
 
 SEARCH, FOUND, RECOVERY = "search.pt", "found.pt", "recovery.pt"
@@ -42,6 +44,7 @@ def cell_inputs(active: ActiveJob) -> CellInputs:
     assert cell is not None
     loaded = load_workload(cell.workload, active.settings)
     active.made_with(loaded.data.fingerprint)
+    active.run.tags({SOURCE: source_hash(cell.adapter)})
     active.run.parameters(cell.identity())
     fresh = loaded.fresh_network(cell.seed)
     dense = load_dense(cell, active.tracker, like=fresh, fingerprint=loaded.data.fingerprint)

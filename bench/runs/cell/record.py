@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.interface.log import TrainingLog
-from bench.interface.record import Audit, GroupWidth, Ledger, PhaseCost, Record
+from bench.interface.record import METHOD_SOURCE, Audit, GroupWidth, Ledger, PhaseCost, Record
+from bench.interface.source import source_hash
 from bench.runs.cell.decision import Decision
 from bench.runs.cell.evaluation import PICTURES, Evaluation, PrunedNetworks
 from bench.runs.cell.inputs import CellInputs
@@ -58,7 +59,8 @@ def make_record(inputs: CellInputs, results: CellResults, active: ActiveJob) -> 
         params_pruned=count_params(results.networks.final),
         audit=_audit(inputs, decision, macs),
         ledger=_ledger(inputs, decision),
-        environment=environment(device.type, resolve_precision(cell.recovery_recipe, device)),
+        environment=environment(device.type, resolve_precision(cell.recovery_recipe, device))
+        | {METHOD_SOURCE: source_hash(cell.adapter)},
         started_at=active.started_at,
         finished_at=now(),
         **_data(inputs),

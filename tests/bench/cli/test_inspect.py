@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from bench.cli.settings import document
 from bench.interface import registry
 from bench.runs.suite import load_suite
 from bench.tracking.mlflow_store import Tracker
@@ -94,9 +97,44 @@ def test_a_broken_package_is_named_and_the_others_are_listed(
 ) -> None:
     (tmp_path / "broken_adapter.py").write_text("raise SystemExit(3)")
     monkeypatch.syspath_prepend(tmp_path)
-    names = {"broken": "broken_adapter:Broken", **registry.method_names()}
+    given = {"broken": "broken_adapter:Broken", "bare": "collections:Counter", "l1": "elsewhere:L1"}
+    points = [EntryPoint(name, value, "prunebench.methods") for name, value in given.items()]
+    monkeypatch.setattr(registry, "entry_points", lambda group: [p for p in points if p.group == group])
+    names = registry.method_names.__wrapped__()
     monkeypatch.setattr(registry, "method_names", lambda: names)
     assert call(monkeypatch, "list", "methods", "--json") == 0
     out, err = capsys.readouterr()
     assert {"l1", "dcss"} <= {row["name"] for row in json.loads(out)}
-    assert err == "prunebench: method 'broken' cannot be loaded from broken_adapter:Broken: SystemExit: 3\n"
+    assert err.splitlines() == [
+        "prunebench: two methods are named 'l1': methods.l1:L1 and elsewhere:L1; methods.l1:L1 is used",
+        "prunebench: method 'broken' cannot be loaded from broken_adapter:Broken: SystemExit: 3",
+        "prunebench: method 'bare' cannot be used: collections:Counter is no dataclass",
+    ]
+    assert call(monkeypatch, "plan", "demo", "--only", "method=l1", "--tracking-uri", f"sqlite:///{tmp_path}/x.db") == 0
+
+
+def test_every_field_is_listed_with_its_default_range_and_meaning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "list", "methods", "--verbose", "--json") == 0
+    rows = {row["name"]: row["fields"] for row in json.loads(capsys.readouterr().out)}
+    assert rows["l1"][0]["default"] == '"layer"' and rows["l1"][0]["range"] == "layer | inner | global | sensitivity"
+    assert {
+        "field": "temperature_start",
+        "default": "1.0",
+        "range": "number, > 0",
+        "meaning": "T of the first step.",
+    } in (rows["dais"])
+    assert {f["field"]: f["default"] for f in rows["slimming"]}["strength"] == "none"
+    assert all(field["meaning"] for fields in rows.values() for field in fields)
+    assert call(monkeypatch, "list", "tasks", "--verbose") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^  val_photos +10 +whole number +Photographs that are held out", out, re.MULTILINE)
+    assert re.search(r"^  dataset +required +text$", out, re.MULTILINE)
+    assert call(monkeypatch, "list", "suites", "--verbose") == 2
+    assert "--verbose is not allowed for 'suites'" in capsys.readouterr().err
+
+
+def test_the_docs_have_the_settings_as_the_classes_state_them() -> None:
+    root = Path(__file__).resolve().parents[3]
+    assert (root / "docs" / "settings.md").read_text("utf-8") == document(), "python -m bench.cli.settings makes it"

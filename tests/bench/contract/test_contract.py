@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import methods
-from bench.contract.suite import METHOD_PROPERTIES, TASK_PROPERTIES, MethodTrial, TaskTrial, check
+from bench.contract.suite import ELSEWHERE_PROPERTIES, METHOD_PROPERTIES, TASK_PROPERTIES, MethodTrial, TaskTrial, check
 from bench.contract.task import task_halves_are_disjoint, task_splits_are_disjoint, task_tells_its_data_apart
 from bench.errors import CellError, RequestError
 from bench.interface import registry
@@ -41,6 +41,13 @@ def test_method(name: str, holds: Any) -> None:
     holds(method_trial(name))
 
 
+@pytest.mark.parametrize("holds", ELSEWHERE_PROPERTIES, ids=lambda p: p.__name__)
+@pytest.mark.parametrize("name", ["dais", "gdp", "l1", "slimming", "taylor"])
+def test_method_on_other_networks(name: str, holds: Any) -> None:
+    """One of each kind: a mask, a schedule, a norm, a penalty and gradients. `check` tries them all."""
+    holds(method_trial(name))
+
+
 @pytest.mark.parametrize("holds", TASK_PROPERTIES, ids=lambda p: p.__name__)
 @pytest.mark.parametrize("name", sorted(registry.task_names()))
 def test_task(name: str, holds: Any) -> None:
@@ -52,7 +59,7 @@ def failures(kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
     monkeypatch.setitem(methods.CATALOGUE, "broken", f"{__name__}:{kind.__name__}")
     registry.method_names.cache_clear()
     try:
-        return {v.name: v.reason for v in check("broken") if not v.passed}
+        return {v.name: v.reason for v in check("broken", quick=True) if not v.passed}
     finally:
         registry.method_names.cache_clear()
 

@@ -43,10 +43,37 @@ def test_another_package_registers_a_method(points: list[EntryPoint]) -> None:
     assert "elsewhere" not in task_names()
 
 
-def test_two_adapters_cannot_share_a_name(points: list[EntryPoint]) -> None:
+def test_a_name_of_this_project_stays_its_own_and_the_clash_is_named(points: list[EntryPoint]) -> None:
     points.append(EntryPoint("l1", "elsewhere:L1", "prunebench.methods"))
-    with pytest.raises(RequestError, match=r"two adapters are named 'l1': methods\.l1:L1 and elsewhere:L1"):
-        method_names()
+    assert method_class("l1") is L1
+    assert registry.clashes() == ["two methods are named 'l1': methods.l1:L1 and elsewhere:L1; methods.l1:L1 is used"]
+
+
+def test_two_packages_cannot_share_a_name(points: list[EntryPoint]) -> None:
+    points += [EntryPoint("mine", f"{place}:X", "prunebench.methods") for place in ("methods.l1", "elsewhere")]
+    points.append(EntryPoint("other", "methods.l1:L1", "prunebench.methods"))
+    assert method_class("other") is L1
+    with pytest.raises(
+        RequestError, match=r"two methods are named 'mine': methods\.l1:X and elsewhere:X; uninstall one"
+    ):
+        method_class("mine")
+
+
+def test_an_adapter_that_declares_too_little_is_named(points: list[EntryPoint]) -> None:
+    points.append(EntryPoint("bare", "collections:Counter", "prunebench.methods"))
+    points.append(EntryPoint("half", "methods.l1:PaperRecipe", "prunebench.methods"))
+    points.append(EntryPoint("blank", "methods.l1:L1", "prunebench.tasks"))
+    with pytest.raises(RequestError, match="method 'bare' cannot be used: collections:Counter is no dataclass"):
+        registry.declared_method("bare")
+    with pytest.raises(RequestError, match=r"method 'half' cannot be used: .* declares no searches of type bool"):
+        registry.declared_method("half")
+    with pytest.raises(
+        RequestError, match=r"task 'blank' cannot be used: methods.l1:L1 declares no metric of type str"
+    ):
+        registry.declared_task("blank")
+    with pytest.raises(RequestError, match=r"method 'bare' cannot be made: .* is no dataclass"):
+        make_method("bare", {})
+    assert registry.declared_method("l1") is L1
 
 
 def test_an_adapter_that_cannot_be_loaded_is_named(points: list[EntryPoint]) -> None:

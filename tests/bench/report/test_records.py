@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import RequestError
-from bench.interface.cell import PaperPlan
+from bench.interface.cell import Cell, PaperPlan
 from bench.interface.record import Record
 from bench.report import ReportError, merge_records, read_records, relabelled, write_report
 from bench.report.records import dump_line
@@ -137,3 +137,16 @@ class TestMerge:
         older = [record.model_copy(update={"protocol_version": 1}) for record in self.two]
         with pytest.raises(ReportError, match="protocol versions"):
             merge_records(self.one, older)
+
+
+def test_what_tuning_cost_is_a_label_and_no_result():
+    """A suite may state it after its cells ran, and two suites may state it differently."""
+    records = synthetic.results({"l1": [91.0]})
+    cost = {"trials": 20, "epochs": 40, "seconds": 1.5}
+    cell = records[0].config
+    assert records[0].cell_id == cell.id
+    tuned = Cell.model_validate(cell.model_dump() | {"tuning": cost})
+    (relabelled_one,) = relabelled(records, [tuned])
+    assert tuned.id == cell.id and relabelled_one.cell["tuning"] == cost
+    (merged,) = merge_records(records, [relabelled_one])
+    assert merged.cell_id == cell.id

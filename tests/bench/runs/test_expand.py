@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.errors import RequestError
-from bench.runs.suite import suite_from_table
+from bench.runs.suite import select, suite_from_table
 from tests.bench.runs.tables import changed_workload, table
 
 
@@ -174,6 +174,21 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (table(protect="conv1"), "protect = 'conv1' is not allowed"),
     (table(protect=[""]), "protect.0 = '' is not allowed"),
     (changed_workload(transfer={"from": "absent"}), "transfer from 'absent' is not possible; available: none"),
+    (
+        {**table(methods=["l1", "dais", "gdp"]), "controls": []},
+        "workload digits-resnet8: epochs.search = 0 is not allowed beside methods that search (dais, gdp); use 1 or",
+    ),
+    (table(sweep={"method": {"dais": {"travel": [1.0]}}}), "[sweep.method.dais] is set, but the suite does not run it"),
+    (table(sweep={"method": {"l1": {"scope": []}}}), "sweep.method.l1.scope = [] is not allowed"),
+    (table(sweep={"method": {"l1": {"scop": ["layer"]}}}), "method 'l1' has no field 'scop'; available: scope"),
+    (table(sweep={"method": {"l1": {"scope": ["layer", "layr"]}}}), "method 'l1': scope = 'layr' is not allowed"),
+    (table(sweep={"method": {"l1": {"scope": ["layer", "layer"]}}}), "sweep.method.l1.scope lists '\"layer\"' twice"),
+    (table(sweep={"method": {"l1": {"recovery": ["none"]}}}), "sweep.method.l1: 'recovery' is no hyper-parameter"),
+    (
+        table(method={"l1": {"scope": "inner"}}, sweep={"method": {"l1": {"scope": ["layer"]}}}),
+        "scope of l1 is set in [method.l1] and swept in [sweep.method.l1]",
+    ),
+    (table(sweep={"methods": {}}), "sweep.methods"),
     (changed_workload(transfer={"form": "absent"}), "workloads.0.transfer"),
 ]
 
@@ -185,3 +200,44 @@ def test_what_is_wrong_is_named_in_one_sentence(given: dict[str, Any], sentence:
     assert sentence in str(error.value)
     assert str(error.value).startswith("my.toml: ")
     assert "\n" not in str(error.value)
+
+
+SEARCHED = {"dense": 2, "search": 2, "recovery": 1}
+
+
+def swept(**changes: Any) -> dict[str, Any]:
+    """A suite that sweeps DAIS over two fields."""
+    grid = {"sparsity_weight": [0.001, 0.01], "order": ["l1", "taylor"]}
+    workload = {**table()["workloads"][0], "epochs": SEARCHED}
+    own = {"methods": ["l1", "dais"], "controls": [], "budgets": [0.5], "seeds": [0], "workloads": [workload]}
+    return table(**{**own, "sweep": {"method": {"dais": grid}}, **changes})
+
+
+def test_a_sweep_is_a_grid_of_cells_with_identities_of_their_own() -> None:
+    cells = suite_from_table(swept(), "t").cells
+    assert [c.method for c in cells] == [
+        "l1",
+        "dais(sparsity_weight=0.001, order=l1)",
+        "dais(sparsity_weight=0.001, order=taylor)",
+        "dais(sparsity_weight=0.01, order=l1)",
+        "dais(sparsity_weight=0.01, order=taylor)",
+    ]
+    assert len({c.id for c in cells}) == 5 and {c.adapter for c in cells[1:]} == {"dais"}
+    assert [c.hyper["sparsity_weight"] for c in cells[1:]] == [0.001, 0.001, 0.01, 0.01]
+    # What a sweep has at the defaults is the cell that stands there without one.
+    plain = suite_from_table(swept(sweep={}), "t").cells
+    assert cells[3].id == plain[1].id and cells[0].id == plain[0].id
+    assert select(cells, ["method=dais"]) == list(cells[1:])
+    assert select(cells, ["method=dais(sparsity_weight=0.01, order=l1)"]) == [cells[3]]
+
+
+def test_a_sweep_is_taken_apart_and_transferred_with_its_values() -> None:
+    there = {**table()["workloads"][0], "name": "there", "model": "resnet20", "epochs": SEARCHED}
+    workloads = [{**swept()["workloads"][0], "name": "here"}, {**there, "transfer": {"from": "here"}}]
+    cells = suite_from_table(swept(controls=["l1-channels"], workloads=workloads), "t").cells
+    by_id = {c.id: c for c in cells}
+    apart = [c for c in cells if c.ablation and c.workload.name == "here"]
+    assert [(c.method, by_id[c.source or ""].method) for c in apart] == [(c.method, c.method) for c in apart]
+    assert len(apart) == 4
+    moved = [c for c in cells if c.transfer]
+    assert len(moved) == 5 and all(by_id[c.transfer or ""].hyper == c.hyper for c in moved)

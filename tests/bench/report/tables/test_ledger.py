@@ -60,3 +60,17 @@ def test_a_ledger_without_phases_states_epochs_and_seconds_alone():
     row = rows["l1"]
     assert row["Epochs"] == "12 + – + 14 = 26"
     assert (row["Samples, thousands"], row["Weight steps"], row["Peak rate"]) == ("–", "–", "–")
+
+
+def test_what_tuning_cost_stands_beside_the_phases_and_in_the_csv():
+    records = synthetic.results({"dais": [92.0, 92.1], "l1": [91.0, 91.2]})
+    assert "Tuning" not in ledger_of(records)[1]["dais"]
+    for record in records:
+        if record.cell["method"] == "dais":
+            record.cell["tuning"] = {"trials": 20, "epochs": 1_200, "seconds": 345.67}
+    table, rows = ledger_of(records)
+    assert rows["dais"]["Tuning"] == "20 trials, 1,200 epochs, 345.7 s" and rows["l1"]["Tuning"] == "–"
+    assert rows["dais"]["Epochs"] == "12 + 6 + 8 = 26"
+    (row,) = [row for row in table.raw if row["phase"] == "tuning"]
+    assert (row["method"], row["n"], row["epochs_mean"], row["seconds_mean"]) == ("dais", 20, 1_200.0, 345.67)
+    assert "Tuning is what it cost to find a method's settings" in table.caption

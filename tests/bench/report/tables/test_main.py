@@ -75,3 +75,21 @@ def test_the_interval_over_test_samples_stands_in_the_csv():
     for row in table.raw:
         assert row["rival_over_samples_low"] < row["rival_difference_mean"] < row["rival_over_samples_high"]
     assert "holds for these networks and not for new seeds" in table.caption
+
+
+def test_settings_and_versions_of_code_stand_under_the_table():
+    records = synthetic.results({"dais": [92.0, 92.1], "l1": [91.0, 91.2]})
+    plain = main_table(build(records, suite="s"))
+    assert plain is not None and len(plain.sections[0].notes) == 1
+    for record in records:
+        seed = record.cell["seed"]
+        record.environment["method_source"] = "aaa" if record.cell["method"] == "l1" or seed else "bbb"
+        if record.cell["method"] == "dais":
+            record.cell["hyper"] = {"sparsity_weight": 0.1, "travel": 16.0}
+    table = main_table(build(records, suite="s"))
+    assert table is not None and table.sections[0].notes[1:] == [
+        "Settings other than the defaults: dais: sparsity_weight=0.1.",
+        "Cells of dais were made by 2 versions of its code: aaa, bbb.",
+    ]
+    assert {row["method"]: row["settings"] for row in table.raw} == {"dais": "sparsity_weight=0.1", "l1": ""}
+    assert {r.row()["settings"] for r in records} == {"sparsity_weight=0.1", ""}

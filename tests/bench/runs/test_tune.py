@@ -42,12 +42,11 @@ def recorded(cell: Cell, validation: float | None, test: float = 50.0) -> Record
         dense_epochs=2, search_epochs=2, recovery_epochs=1, dense_seconds=100, search_seconds=2.0, recovery_seconds=0.5,
         device="cpu",
     )  # fmt: skip
-    plain = {"suite": "t", "cell_id": cell.id, "run_id": "r", "cell": cell.model_dump(mode="json"), "trajectory": rows}
+    plain: dict[str, Any] = {"suite": "t", "cell_id": cell.id, "run_id": "r", "trajectory": rows}
+    plain["cell"] = cell.model_dump(mode="json")
     if validation is None:
         return Record(**plain, status="failed", error="no")
-    return Record(
-        **plain, status="finished", metric_name="accuracy", final_metrics={"accuracy": test}, ledger=ledger
-    )  # fmt: skip
+    return Record(**plain, status="finished", metric_name="accuracy", final_metrics={"accuracy": test}, ledger=ledger)
 
 
 def test_intervals_lie_around_the_default_and_inside_the_range() -> None:

@@ -34,7 +34,7 @@ CATALOGUES = {"bench.interface.registry": {"methods", "tasks"}}
 """The one module that knows the catalogues: dictionaries of names, which import nothing themselves."""
 FACADE = "bench"
 """`bench/__init__.py` names what users import; nothing is imported until it is used."""
-MAY_USE_FACADE = {"bench.cli.app", "bench.runs.environment", "prunebench"}
+MAY_USE_FACADE = {"bench.cli.app", "bench.cli.doctor", "bench.runs.environment", "prunebench"}
 """The package that users import, and what states the version."""
 LIMITS = {"file": 500, "function": 60}
 

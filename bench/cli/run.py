@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +23,7 @@ from bench.runs.suite import load_suite, select
 
 if TYPE_CHECKING:
     from bench.interface.cell import Cell
+    from bench.tracking.states import RunState
 
 ELSEWHERE = 3
 """Exit code where nothing failed and other processes are still running some of the cells."""
@@ -62,8 +63,7 @@ def run(
     """
     loaded = load_suite(suite, set_ or (), seeds)
     chosen = select(loaded.cells, only or ())
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
+    _require_sense(device, rerun=rerun, picked=bool(only))
     folder = report_folder(out, loaded, set_ or (), seeds)
     settings = Settings(
         suite=loaded.name,
@@ -73,27 +73,37 @@ def run(
         download=download,
         max_retries=max_retries,
     )
-    if rerun and not only:
-        raise RequestError("--rerun needs --only KEY=VALUE, which says of which cells the results are discarded")
     chosen = with_dependents(chosen, loaded.cells) if rerun else chosen
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
-        for sentence in () if rerun else warnings_of(chosen, states):
-            typer.echo(f"prunebench: {sentence}", err=True)
-        again = {cell.id for cell in chosen} if rerun else ()
+        again = {cell.id for cell in chosen} if rerun else _warned(chosen, states)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed, again=again)
         if dry_run:
             make_executor(executor, jobs)
             return _tell(agenda, settings, busy)
-        outcomes = carry_out(
-            agenda, settings, busy, executor=executor, workers=jobs, quiet=quiet, verbose=verbose, wait=wait
-        )
+        shown = {"quiet": quiet, "verbose": verbose, "wait": wait}
+        outcomes = carry_out(agenda, settings, busy, executor=executor, workers=jobs, **shown)
     reported = write_suite_report(loaded, settings.tracking_uri, folder)
     name_lost(reported)
     if not quiet:
         typer.echo(summary(reported, loaded, chosen if only else None))
     _say_what_is_missing(outcomes, agenda.failed_before)
     return None
+
+
+def _warned(chosen: Sequence[Cell], states: Mapping[str, RunState]) -> set[str]:
+    """Say which of the chosen cells were recorded with other code; none of them is run again for that."""
+    for sentence in warnings_of(chosen, states):
+        typer.echo(f"prunebench: {sentence}", err=True)
+    return set()
+
+
+def _require_sense(device: str, *, rerun: bool, picked: bool) -> None:
+    """Refuse a device that is none, and discarding everything."""
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
+    if rerun and not picked:
+        raise RequestError("--rerun needs --only KEY=VALUE, which says of which cells the results are discarded")
 
 
 def _tell(agenda: Agenda, settings: Settings, busy: Busy) -> None:

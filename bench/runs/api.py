@@ -18,7 +18,7 @@ from bench.runs.folders import report_folder
 from bench.runs.invocation import carry_out
 from bench.runs.job import DEVICES, Settings
 from bench.runs.recorded import checked_states, without_record
-from bench.runs.reporting import write_suite_report
+from bench.runs.reporting import Reported, write_suite_report
 from bench.runs.suite import load_suite, select
 from bench.tracking.address import store_address
 
@@ -119,23 +119,23 @@ def run(
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    root = data or os.environ.get("PRUNEBENCH_DATA")
-    settings = Settings(
-        suite=loaded.name,
-        tracking_uri=store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")),
-        data_root=Path(root) if root else None,
-        device=device,
-        download=download,
-    )
+    place = data or os.environ.get("PRUNEBENCH_DATA")
+    uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+    root = Path(place) if place else None
+    settings = Settings(suite=loaded.name, tracking_uri=uri, data_root=root, device=device, download=download)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
-        agenda = make_agenda(
-            chosen, checked_states(settings.tracking_uri, loaded.name, chosen), retry_failed=retry_failed
-        )
+        states = checked_states(settings.tracking_uri, loaded.name, chosen)
+        agenda = make_agenda(chosen, states, retry_failed=retry_failed)
         carry_out(agenda, settings, busy, executor=executor, workers=jobs, quiet=quiet, wait=wait)
     reported = write_suite_report(loaded, settings.tracking_uri, folder)
+    return _result(loaded.name, reported, chosen)
+
+
+def _result(suite: str, reported: Reported, chosen: Sequence[Cell]) -> Result:
+    """The records of the chosen cells, and what is missing of them."""
     wanted = {cell.id for cell in chosen}
     records = [record for record in reported.records if record.cell_id in wanted]
-    return Result(suite=loaded.name, records=records, missing=without_record(chosen, records), report=reported.readme)
+    return Result(suite=suite, records=records, missing=without_record(chosen, records), report=reported.readme)
 
 
 def _several(given: str | Sequence[str]) -> list[str]:

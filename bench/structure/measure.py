@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.benchmark import Timer
 
 from bench.structure.compiled import eagerly
+from bench.structure.copies import borrowed
 from bench.structure.counter import MacsCounter
 from bench.structure.tensors import tensors_in
 
@@ -49,7 +50,7 @@ def count_macs(model: nn.Module, example: torch.Tensor) -> int:
         model: any network; left as it was, training mode included.
         example: one input batch, on the model's device.
     """
-    with evaluating(model), eagerly(model), MacsCounter() as counter:
+    with borrowed(model), evaluating(model), eagerly(model), MacsCounter() as counter:
         model(example.clone())  # a network may change its input in place
     return counter.total
 

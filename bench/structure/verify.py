@@ -7,6 +7,7 @@ gives zero for zero. Every group learns where masking it is exact.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -276,15 +277,22 @@ class Probe:
     # -- runs ----------------------------------------------------------------------------------------------
 
     def _pruned(self, plan: SurgeryPlan) -> dict[str, list[torch.Tensor]]:
+        """What the layers of the pruned network return.
+
+        Raises:
+            Difference: it fails.
+        """
         with borrowed(self.model):
             carve(self.model, plan)
-            with running(self.model) as stack:
-                try:
-                    return self._everywhere()
-                except FAILURES as error:
-                    raise Difference(
-                        f"the pruned network fails: {first_line(error)}", stack[-1] if stack else ""
-                    ) from None
+            try:
+                return self._everywhere()
+            except FAILURES as error:
+                reason = f"the pruned network fails: {first_line(error)}"
+        with borrowed(self.model):  # once more, to see where
+            carve(self.model, plan)
+            with running(self.model) as stack, contextlib.suppress(*FAILURES):
+                self._everywhere()
+            raise Difference(reason, stack[-1] if stack else "")
 
     def _masked(self, structure: Structure, pruning: Pruning, side: GateSide | None) -> dict[str, list[torch.Tensor]]:
         with borrowed(self.model):

@@ -410,7 +410,12 @@ def test_protocol_paper_puts_the_published_choices_back() -> None:
         "budgets": [0.5],
         "seeds": [0],
         "workloads": [
-            {"task": "classification", "dataset": "digits", "model": "resnet8", "epochs": {"dense": 1, "recovery": 1}}
+            {
+                "task": "classification",
+                "dataset": "digits",
+                "model": "resnet8",
+                "epochs": {"dense": 1, "search": 1, "recovery": 1},
+            }
         ],
     }
     (matched,) = suite_from_table(table, "t").cells

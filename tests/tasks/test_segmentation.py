@@ -479,7 +479,10 @@ def test_camvid_has_its_367_101_and_233_frames(data_root: Path):
         ),
         ({"model": "unet"}, "unknown model 'unet'; write smp:ARCH/ENCODER"),
         ({"model": "smp:ARCH/ENCODER"}, "write smp:ARCH/ENCODER"),
-        ({"model": "smp:segnet/resnet18"}, "unknown architecture 'segnet'; available: deeplabv3, "),
+        (
+            {"model": "smp:segnet/resnet18"},
+            "unknown architecture 'segnet'; did you mean 'pspnet' .*available: deeplabv3, ",
+        ),
         ({"image_size": (48, 64)}, r"image_size = \[48, 64\] is not allowed; use height and width in multiples of 32"),
         ({"image_size": (0, 64)}, r"image_size = \[0, 64\]"),
         ({"train_size": -1}, "train_size = -1 is not allowed"),

@@ -362,7 +362,10 @@ def test_what_is_missing_is_said(tmp_path: Path):
     [
         ({"dataset": "mnist"}, "unknown data set 'mnist'; available: bsd400"),
         ({"dataset": "folder:"}, "needs a folder's path"),
-        ({"model": "edsr"}, "unknown model 'edsr'; available: PATH.py:NAME, edsr-baseline, edsr-tiny, srresnet"),
+        (
+            {"model": "edsr"},
+            "unknown model 'edsr'; did you mean 'edsr-tiny'.* PATH.py:NAME, edsr-baseline, edsr-tiny, ",
+        ),
         ({"scale": 5}, "scale = 5 is not allowed; use 2, 3, 4"),
         ({"patch": 4}, "patch = 4 is not allowed"),
         ({"crops": 0}, "crops = 0 is not allowed"),

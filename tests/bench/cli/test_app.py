@@ -91,7 +91,7 @@ REFUSED = {
     "no cell id": (["show", "xyz"], "'xyz' is no cell id"),
     "nothing to report": (["report", "demo"], "nothing of suite 'demo' is recorded"),
     "unknown adapter": (["check", "dias"], "unknown adapter 'dias'; did you mean 'dais'? available: "),
-    "new what": (["new", "task", "x"], "cannot make a new 'task'; available: method"),
+    "new what": (["new", "suite", "x"], "cannot make a new 'suite'"),
     "bad method name": (["new", "method", "My Method"], "name 'My Method' is not allowed"),
     "merge nothing": (["merge", "absent.jsonl", "absent.jsonl", "--out", "m"], "absent.jsonl"),
 }

@@ -54,7 +54,17 @@ def test_what_takes_over_a_cell_is_made_again_with_it() -> None:
 def test_a_run_warns_and_makes_it_again(
     place: Path, store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ("run", "tiny.toml", "--set", "budgets=[0.5]", "--quiet", "--tracking-uri", store)
+    arguments = (
+        "run",
+        "tiny.toml",
+        "--set",
+        "budgets=[0.5]",
+        "--quiet",
+        "--tracking-uri",
+        store,
+        "--out",
+        "reports/tiny",
+    )
     assert prunebench(monkeypatch, *arguments, "--set", "controls=[]") == 0
     (first,) = records(place)
     assert first.environment["method_source"] == NOW

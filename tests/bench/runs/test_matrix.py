@@ -38,6 +38,9 @@ params_pruned, native_macs_ratio, fitted_channels, latency_dense_ms, latency_pru
 recovery_epochs, search_seconds, recovery_seconds, error""".replace("\n", " ").split(", ")
 
 
+EXPORTED = ("model.safetensors", "architecture.json", "card.json", "model.onnx", "model.pt2")
+
+
 def test_a_matrix_runs_is_recorded_and_is_not_run_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
     load = workloads.load_data
@@ -175,7 +178,7 @@ def test_artifacts_hold_a_loadable_model_a_log_and_a_picture(
     assert Record.model_validate_json(capsys.readouterr().out) == record
 
     assert prunebench(monkeypatch, "export", record.cell_id, "--out", "out") == 0
-    assert {p.name for p in (place / "out").iterdir()} == {"model.safetensors", "architecture.json", "model.onnx"}
+    assert {p.name for p in (place / "out").iterdir()} == set(EXPORTED)
     import onnxruntime
 
     session = onnxruntime.InferenceSession(place / "out" / "model.onnx")

@@ -33,8 +33,8 @@ def test_the_budget_is_met_on_the_network_itself(model: nn.Module, budget: float
 def test_l1_keeps_the_filters_of_the_largest_norms(model: nn.Module) -> None:
     smaller = prune_to(model, X, method="l1")
     inner = "layer1.0.conv1"  # a group of this convolution alone
-    kept = smaller.get_submodule(inner).weight  # pyright: ignore[reportAttributeAccessIssue]
-    norms = model.get_submodule(inner).weight.abs().sum((1, 2, 3))  # pyright: ignore[reportAttributeAccessIssue]
+    kept = smaller.get_parameter(f"{inner}.weight")
+    norms = model.get_parameter(f"{inner}.weight").abs().sum((1, 2, 3))
     best = norms.topk(len(kept)).indices.sort().values
     from bench.structure.surgery import surgery_of
 
@@ -44,7 +44,7 @@ def test_l1_keeps_the_filters_of_the_largest_norms(model: nn.Module) -> None:
 
 def test_other_methods_their_fields_and_protected_layers(model: nn.Module) -> None:
     smaller = prune_to(model, X, method="l1", hyper={"scope": "global"}, protect=["layer3*"], round_to=2)
-    assert smaller.get_submodule("layer3.0.conv1").weight.shape[0] == 64  # pyright: ignore[reportAttributeAccessIssue]
+    assert smaller.get_parameter("layer3.0.conv1.weight").shape[0] == 64
     groups = PruningGraph.trace(smaller, X, verify=False).groups
     assert all(g.size % 2 == 0 for g in groups)
     for method in ("fpgm", "group-l2", "lamp", "random"):

@@ -19,7 +19,7 @@ from torch import nn
 from bench.errors import first_line
 from bench.structure.copies import FAILURES, borrowed, duplicate
 from bench.structure.groups import Block, ChannelGroup, GateSide, Member, Pruning, Structure
-from bench.structure.layers import makes_channels, require_rule
+from bench.structure.layers import convolves, makes_channels, require_rule
 from bench.structure.stack import running
 from bench.structure.surgery import SurgeryPlan, carve, plan_of, zero
 from bench.structure.tensors import tensors_in
@@ -218,6 +218,8 @@ class Probe:
         if makes_channels(layer) and not _plain(layer):
             kind = type(layer).__name__
             difference.reason = f"{kind} {difference.where} does not read its input channel by channel"
+            if _standardises(layer):
+                return self._read_by(type(layer), groups)
         near = [group for group in groups if any(_within(m.module, difference.where) for m in group.members)]
         if difference.where and 0 < len(near) < len(groups) and self._wrong(near, draw):
             return dict.fromkeys(self._halved(near, draw), difference.reason)
@@ -225,6 +227,18 @@ class Probe:
         for name in self._halved(groups, draw):
             alone = [group for group in groups if group.name == name]
             found[name] = self._wrong(alone, draw) or difference.reason
+        return found
+
+    def _read_by(self, kind: type[nn.Module], groups: Sequence[ChannelGroup]) -> dict[str, str]:
+        """The groups that layers of one type read, which standardise their weights over all channels that they read."""
+        found: dict[str, str] = {}
+        for group in groups:
+            for member in group.consumers:
+                if type(self.model.get_submodule(member.module)) is kind:
+                    found[group.name] = (
+                        f"{kind.__name__} {member.module} standardises its weight over its input channels"
+                    )
+                    break
         return found
 
     def _halved(self, groups: Sequence[ChannelGroup], draw: int) -> list[str]:
@@ -433,6 +447,24 @@ def _zero_test(alive: set[str], group: str, rows: torch.Tensor) -> Any:
 def _plain(layer: nn.Module) -> bool:
     """Whether a layer runs PyTorch's own code, and not that of a subclass, which may standardise its weight."""
     return type(layer).forward.__module__.startswith("torch.nn.modules")
+
+
+@torch.no_grad()
+def _standardises(layer: Any) -> bool:
+    """Whether a convolution's weight of another scale makes no difference, since each filter is standardised."""
+    weight = layer._parameters.get("weight")
+    if not convolves(layer) or weight is None:
+        return False
+    x = torch.randn(1, layer.in_channels, *(8 for _ in layer.kernel_size), dtype=weight.dtype)
+    try:
+        with borrowed(layer):
+            made: list[torch.Tensor] = []
+            for scale in (100, 1000):  # large beside the small number that keeps a division from failing
+                layer._parameters["weight"] = nn.Parameter(scale * weight.detach())
+                made.append(next(tensors_in(layer(x))))
+            return float((made[0] - made[1]).abs().max()) <= 1e-2 * float(made[0].abs().max())
+    except FAILURES:
+        return False
 
 
 def _within(name: str, place: str) -> bool:

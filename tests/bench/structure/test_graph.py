@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -454,8 +456,15 @@ def test_what_cannot_be_traced_is_refused_in_a_sentence(make, example, message: 
 
 
 @pytest.mark.speed
-@pytest.mark.parametrize("name", ["torchvision-resnet50", "smp-DeepLabV3Plus-resnet18-1"])
-def test_tracing_and_pruning_beside_torch_pruning(name: str) -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torchvision.models.resnet50(weights=None),
+        lambda: smp.DeepLabV3Plus("resnet50", encoder_weights=None, classes=1),
+    ],
+    ids=["resnet50", "deeplabv3plus"],
+)
+def test_tracing_and_pruning_beside_torch_pruning(make: Callable[[], nn.Module]) -> None:
     """In turn, medians of processor time: at most 1.5 times with the checks, and level without."""
 
     def half(structure: PruningGraph) -> Pruning:
@@ -479,7 +488,7 @@ def test_tracing_and_pruning_beside_torch_pruning(name: str) -> None:
             ("plain", lambda m: ours(m, verify=False)),
             ("torch-pruning", theirs),
         ):
-            model = NETWORKS[name]().eval()
+            model = make().eval()
             start = time.process_time()
             run(model)
             spent[key].append(time.process_time() - start)

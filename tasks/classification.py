@@ -14,7 +14,14 @@ from bench.interface.own_network import FORMS, build_own, is_own, require_own
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 from tasks.data.catalogue import DataSet, entry_of, lines
-from tasks.data.normalise import Normalise, in_bytes, in_units, require_channels, require_normalise
+from tasks.data.normalise import (
+    Normalise,
+    image_input,
+    in_bytes,
+    in_units,
+    require_channels,
+    require_normalise,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -222,15 +229,7 @@ class Classification:
     def deployment(self, info: DataInfo) -> dict[str, Any]:
         """How an image becomes the input, and what the outputs are."""
         return {
-            "input": {
-                "layout": "N, channels, height, width; float32",
-                "channels": "grey" if info.channels == 1 else "red, green, blue",
-                "height": info.height,
-                "width": info.width,
-                "values": "(pixel / 255 − mean) / std, pixel from 0 to 255",
-                **in_units(*self._statistics),
-                "resize": entry_of(DATASETS, self.dataset).resized,
-            },
+            "input": image_input(info, in_units(*self._statistics), entry_of(DATASETS, self.dataset).resized),
             "output": "N, classes: logits; the largest is the class",
             "classes": list(info.classes),
         }

@@ -15,7 +15,14 @@ from bench.interface.own_network import FORMS, build_own, is_own, require_own
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 from tasks.data.catalogue import DataSet, entry_of, lines
-from tasks.data.normalise import Normalise, in_bytes, in_units, require_channels, require_normalise
+from tasks.data.normalise import (
+    Normalise,
+    image_input,
+    in_bytes,
+    in_units,
+    require_channels,
+    require_normalise,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -269,19 +276,11 @@ class Segmentation:
 
     def deployment(self, info: DataInfo) -> dict[str, Any]:
         """How an image becomes the input, and what the outputs are."""
-        made = self.dataset == "scattered-digits"
+        resize = "bilinear, antialiased, so that the image covers height × width; its middle is cut out"
+        if self.dataset == "scattered-digits":
+            resize = "none: images are made at this size"
         return {
-            "input": {
-                "layout": "N, channels, height, width; float32",
-                "channels": "red, green, blue",
-                "height": info.height,
-                "width": info.width,
-                "values": "(pixel / 255 − mean) / std, pixel from 0 to 255",
-                **in_units(*self._statistics),
-                "resize": "none: images are made at this size"
-                if made
-                else "bilinear, antialiased, so that the image covers height × width; its middle is cut out",
-            },
+            "input": image_input(info, in_units(*self._statistics), resize),
             "output": "N, classes, height, width: logits of each pixel; the largest is its class",
             "classes": list(info.classes),
         }

@@ -13,7 +13,7 @@ from bench.interface.own_network import FORMS, build_own, is_own, require_own
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 from tasks.data.catalogue import DataSet, entry_of, lines
-from tasks.data.normalise import Normalise, require_channels, require_normalise
+from tasks.data.normalise import Normalise, image_input, require_channels, require_normalise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,16 +179,9 @@ class SuperResolution:
         """How an image becomes the input, and what the output is."""
         mean, std = self._statistics
         return {
-            "input": {
-                "layout": "N, channels, height, width; float32",
-                "channels": "red, green, blue",
-                "height": info.height,
-                "width": info.width,
-                "values": "(pixel / 255 − mean) / std, pixel from 0 to 255",
-                "mean": list(mean),
-                "std": list(std),
-                "resize": "none: an image of any size is enlarged",
-            },
+            "input": image_input(
+                info, {"mean": list(mean), "std": list(std)}, "none: an image of any size is enlarged"
+            ),
             "output": f"N, channels, {self.scale}·height, {self.scale}·width: pixel = 255 · (value · std + mean)",
             "scale": self.scale,
         }

@@ -15,8 +15,9 @@ from bench.errors import RequestError, unknown
 from bench.interface.cell import Cell
 from bench.interface.record import Record
 from bench.runs.agenda import make_agenda
-from bench.runs.executors.executor import make_executor
+from bench.runs.display import Busy
 from bench.runs.folders import require_writable
+from bench.runs.invocation import carry_out
 from bench.runs.job import Settings
 from bench.runs.suite import Suite, load_suite
 from bench.runs.tune import Trial, Tuned, space_of, tune
@@ -95,16 +96,12 @@ def _runner(settings: Settings) -> Callable[[Cell], Record]:
     """Runs a cell, or reads what is recorded of it."""
 
     def run(cell: Cell) -> Record:
-        from bench.runs.display import Display
-        from bench.runs.matrix import run_matrix  # loads torch
         from bench.runs.recorded import recorded
         from bench.runs.tracked import open_tracker
 
         agenda = make_agenda([cell], read_states(settings.tracking_uri, settings.suite))
-        if agenda.due:
-            # Nothing is shown of a trial's test figures, so that nobody tunes on them.
-            display = Display("", jobs=len(agenda.jobs), epochs=agenda.epochs, quiet=True)
-            run_matrix(agenda, settings, make_executor("local", 1), display, wait=True)
+        # Nothing is shown of a trial's test figures, so that nobody tunes on them.
+        carry_out(agenda, settings, Busy("", quiet=True), quiet=True, wait=True)
         found = recorded(open_tracker(settings.tracking_uri, settings.suite), [cell])
         if not found:
             raise RequestError(f"{cell.label} ({cell.id}) is not recorded, although it was run")

@@ -15,7 +15,7 @@ from torch.nn.modules import module as nn_module
 
 from bench.interface.task import Split, Task
 from bench.structure.graph import PruningGraph
-from bench.structure.layers import rule_of
+from bench.structure.layers import require_rule, rule_of
 
 RANDOM: Mapping[str, tuple[Callable[[int], Any], Callable[[], Any], Callable[[Any], Any]]] = {
     "random": (random.seed, random.getstate, random.setstate),
@@ -161,12 +161,10 @@ def with_dead_channels(model: nn.Module, graph: PruningGraph) -> dict[str, int]:
         if group.n_bundles < 2:
             continue
         dead[group.name] = group.n_bundles // 2
-        for member in group.members:
-            layer = modules.get(member.module)
-            rule = rule_of(layer) if layer is not None else None
+        for member in group.layers:
+            layer = modules[member.module]
+            rule = require_rule(layer)
             rows = torch.as_tensor(member.rows[dead[group.name]])
-            if rule is None or member.kind not in ("out", "pass", "in"):
-                continue
             with torch.no_grad():
                 if member.kind == "in":
                     rule.zero_columns(layer, rows)

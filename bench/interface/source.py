@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 import io
 import tokenize
 from functools import cache
 from pathlib import Path
 
 from bench.interface import registry
+from bench.interface.module_source import spec_of
 
 BUILT_IN = frozenset({"methods", "tasks", "bench"})
 """Packages of this project, in which a method is one file; in another, all files of its package belong to it."""
@@ -41,7 +41,7 @@ def source_hash(method: str) -> str:
 def source_files(module: str) -> dict[str, Path]:
     """The Python files that a method's code is in, by their names inside its package."""
     top = module.partition(".")[0]
-    spec = importlib.util.find_spec(module if top in BUILT_IN else top)
+    spec = spec_of(module if top in BUILT_IN else top)
     if spec is None:
         return {}
     if top not in BUILT_IN and spec.submodule_search_locations:

@@ -43,9 +43,12 @@ def _at_majority(record: Record) -> bool:
     """Whether the final network is no better than an answer that is the same for every sample."""
     value = record.final_metrics.get(record.metric_name)
     bar = record.reference_metrics.get(MAJORITY, {}).get(record.metric_name)
-    if value is None or bar is None:
-        return False
-    return value <= bar + 1e-9 if record.higher_is_better else value >= bar - 1e-9
+    return value is not None and bar is not None and no_better(value, bar, higher_is_better=record.higher_is_better)
+
+
+def no_better(value: float, bar: float, *, higher_is_better: bool) -> bool:
+    """Whether a metric does not pass that of the majority class."""
+    return (value - bar if higher_is_better else bar - value) <= 1e-9
 
 
 def _exploded(record: Record) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from bench.interface.cell import Cell
 from bench.interface.record import Record
 from bench.report.entry import metric_value, seed_of
-from bench.report.health import MAJORITY
+from bench.report.health import MAJORITY, no_better
 from bench.report.latency import DenseLatency, Machine, pooled
 from bench.report.statistics import Sample
 
@@ -55,8 +55,13 @@ class WorkloadSummary:
         bar = self.references.get(MAJORITY)
         if bar is None:
             return []
-        sign = 1 if self.higher_is_better else -1
-        return [seed for seed, value in sorted(self.dense_by_seed.items()) if sign * (value - bar) <= 1e-9]
+        found = sorted(self.dense_by_seed.items())
+        return [seed for seed, value in found if no_better(value, bar, higher_is_better=self.higher_is_better)]
+
+    @property
+    def latency(self) -> DenseLatency | None:
+        """Of the dense network, where all was measured on one machine; of several, each cell's own is in its record."""
+        return next(iter(self.latencies.values())) if len(self.latencies) == 1 else None
 
     @property
     def dense(self) -> Sample:

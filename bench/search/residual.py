@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from bench.structure.names import inside
+
 if TYPE_CHECKING:
     from bench.structure.groups import ChannelGroup, Structure
 
@@ -18,12 +20,8 @@ def inner_groups(graph: Structure) -> frozenset[str]:
     """
     around = {group.name: _smallest_module(group) for group in graph.groups}
     residual = {path for path in around.values() if path and _sums(graph, path)}
-    blocks = {path for path in residual if not any(_inside(other, path) for other in residual - {path})}
+    blocks = {path for path in residual if not any(inside(other, path) for other in residual - {path})}
     return frozenset(name for name, path in around.items() if path in blocks)
-
-
-def _inside(path: str, module: str) -> bool:
-    return f"{path}.".startswith(f"{module}.")
 
 
 def _smallest_module(group: ChannelGroup) -> str:
@@ -37,7 +35,7 @@ def _sums(graph: Structure, module: str) -> bool:
     """Whether layers of the module and others make the channels of one group that does not lie inside it."""
     for group in graph.groups:
         makers = {member.module for member in group.producers}
-        own = {maker for maker in makers if _inside(maker, module)}
-        if own and len(makers) > 1 and not _inside(_smallest_module(group), module):
+        own = {maker for maker in makers if inside(maker, module)}
+        if own and len(makers) > 1 and not inside(_smallest_module(group), module):
             return True
     return False

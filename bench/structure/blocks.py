@@ -15,6 +15,7 @@ from torch import nn
 from bench.structure.copies import FAILURES, borrowed
 from bench.structure.groups import Block
 from bench.structure.layers import convolves, rule_of
+from bench.structure.names import inside
 from bench.structure.recorder import Call, Record
 from bench.structure.shortcut import ACTIVATIONS
 from bench.structure.ties import shared_tensors
@@ -37,7 +38,7 @@ def find_blocks(
     parts = _Shared(model)
     order = {name: i for i, name in enumerate(record.entered)}
     for name, call in _candidates(model, record).items():
-        if any(name.startswith(b.name + ".") for b in blocks):
+        if any(inside(name, b.name) for b in blocks):
             continue
         block = _removable(model, name, call, order, generator)
         if block is None:
@@ -75,8 +76,8 @@ class _Shared:
     def reach_out_of(self, block: str) -> bool:
         """Whether a module or parameter inside a block is also somewhere else."""
         several = [names for names in (*self._places.values(), *self._ties) if len(names) > 1]
-        inside = [[name == block or name.startswith(block + ".") for name in names] for names in several]
-        return any(any(flags) and not all(flags) for flags in inside)
+        within = [[inside(name, block) for name in names] for names in several]
+        return any(any(flags) and not all(flags) for flags in within)
 
 
 def _removable(

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.structure.labels import Labels, NotFollowed, Value, along, channel_labels
-from bench.structure.operations import Inputs, Outputs, Shapes, linked, operation, signed
+from bench.structure.labels import Labels, NotFollowed, Value, along
+from bench.structure.operations import Inputs, Outputs, Shapes, channels_along, linked, only, operation, signed
 
 
 @operation("mean", "sum", "amax", "amin", "max", "min", "var", "std", "logsumexp", "prod")
 def reduction(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     rank = len(value.shape)
     saved = getattr(node, "_saved_dim", None)
     dims = range(rank) if saved is None else (saved if isinstance(saved, tuple) else (saved,))
@@ -35,9 +35,9 @@ def reduction(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outp
 def batch_norm(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     """A norm outside of known layers: its scale, shift and statistics go with the channels."""
     value, *vectors = inputs
-    ids = None if value is None else channel_labels(value, 1, value.shape[1])
-    if value is None or ids is None:
+    if value is None:
         raise NotFollowed
+    ids = channels_along(value, 1)
     for vector in vectors:
         if vector is not None:
             labels.link(vector.labels, ids)
@@ -47,17 +47,12 @@ def batch_norm(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Out
 @operation("nativegroupnorm")
 def group_norm(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     """A norm over groups of channels outside of known layers: a group goes as a whole."""
-    value, *vectors = inputs
-    ids = None if value is None else channel_labels(value, 1, value.shape[1])
-    if value is None or ids is None:
+    if inputs[0] is None:
         raise NotFollowed
-    parts = ids.reshape(int(node._saved_group), -1)
+    parts = channels_along(inputs[0], 1).reshape(int(node._saved_group), -1)
     labels.link_rows(parts)
     labels.counted(node, parts[:, 0])
-    for vector in vectors:
-        if vector is not None:
-            labels.link(vector.labels, ids)
-    return [Value(shapes[0], value.labels), *[None] * (len(shapes) - 1)]
+    return batch_norm(labels, node, inputs, shapes)
 
 
 @operation("convolution")
@@ -68,9 +63,7 @@ def convolution(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Ou
     channels = shapes[0][axis]
     if value is None or node._saved_transposed or not node._saved_groups == channels == value.shape[axis]:
         raise NotFollowed
-    ids = channel_labels(value, axis, channels)
-    if ids is None:
-        raise NotFollowed
+    ids = channels_along(value, axis)
     size = math.prod(node._saved_weight.shape[2:])
     if weight is not None and weight.raw is not None and weight.raw.axes[0] is not None:
         labels.link(labels.tensor(weight.raw.name, weight.raw.axes[0], channels), ids)
@@ -89,7 +82,7 @@ def convolution(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Ou
 @operation("softmax", "logsoftmax", "cumsum", "cumprod")
 def along_dimension(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     """Softmax and the like: each channel keeps its own result unless they run over the channels."""
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     axis = signed(node._saved_dim) % len(value.shape)
     if value.labels.shape[axis] > 1:
         linked(labels, value.labels, {axis})
@@ -98,7 +91,7 @@ def along_dimension(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -
 
 @operation("fftr2c", "fftc2r", "fftc2c")
 def fourier(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     if any(value.labels.shape[signed(d) % len(value.shape)] > 1 for d in node._saved_dim):
         raise NotFollowed
     return [Value(shapes[0], value.labels)]
@@ -116,7 +109,7 @@ def grid_sample(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Ou
 @operation("glu")
 def gated_linear_unit(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     """One half times the sigmoid of the other: channels meet one to one."""
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     axis = signed(node._saved_dim) % len(value.shape)
     if value.labels.shape[axis] == 1:
         return [Value(shapes[0], value.labels)]

@@ -17,6 +17,7 @@ from torch import nn
 
 from bench.structure.groups import Block, ChannelGroup, SideKind
 from bench.structure.layers import Kernel, convolves, own_vectors, rule_of
+from bench.structure.names import inside
 from bench.structure.walk import Atoms
 
 
@@ -107,18 +108,18 @@ def bilinear_costs(
             builder.add_tensor(side.module, side.ids.size)
         elif side.kind == "work":
             builder.add_work(side.module, side.ids.size)
-    inside = [atoms.record.inside.get(block.name, 0) for block in blocks]
-    inside_params = [sum(p.numel() for p in builder.modules[block.name].parameters()) for block in blocks]
+    block_macs = [atoms.record.inside.get(block.name, 0) for block in blocks]
+    block_params = [sum(p.numel() for p in builder.modules[block.name].parameters()) for block in blocks]
     total_params = sum(p.numel() for p in model.parameters())
     return (
-        Bilinear(builder.macs, len(groups), _unexplained(inside, atoms.record.total, builder.spent)),
-        Bilinear(builder.params, len(groups), _unexplained(inside_params, total_params, builder.owned)),
+        Bilinear(builder.macs, len(groups), _unexplained(block_macs, atoms.record.total, builder.spent)),
+        Bilinear(builder.params, len(groups), _unexplained(block_params, total_params, builder.owned)),
     )
 
 
-def _unexplained(inside: Sequence[int], total: int, explained: Mapping[int, int]) -> list[int]:
+def _unexplained(of_blocks: Sequence[int], total: int, explained: Mapping[int, int]) -> list[int]:
     """What terms leave unexplained: by block, and last outside of all blocks."""
-    rest = [found - explained[i] for i, found in enumerate(inside)]
+    rest = [found - explained[i] for i, found in enumerate(of_blocks)]
     return [*rest, total - sum(rest) - sum(explained.values())]
 
 
@@ -203,4 +204,4 @@ class _Terms:
 
     def _block_of(self, name: str) -> int:
         """Number of the block that a layer lies in, -1 for none."""
-        return next((i for i, b in enumerate(self.blocks) if name == b.name or name.startswith(b.name + ".")), -1)
+        return next((i for i, b in enumerate(self.blocks) if inside(name, b.name)), -1)

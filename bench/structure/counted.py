@@ -12,6 +12,7 @@ from bench.structure.copies import FAILURES, borrowed
 from bench.structure.groups import Pruning, Structure
 from bench.structure.layers import rule_of
 from bench.structure.measure import evaluating
+from bench.structure.names import inside
 from bench.structure.stack import running
 from bench.structure.surgery import carve, plan_of
 from bench.structure.uncounted import WatchfulCounter
@@ -93,10 +94,7 @@ def _random_pruning(structure: Structure) -> Pruning:
     keep: dict[str, torch.Tensor] = {}
     for group in structure.groups:
         most = max(1, group.n_bundles // 8)
-        bundles = torch.zeros(group.n_bundles, dtype=torch.bool)
-        count = int(torch.randint(most, (), generator=generator)) + 1
-        bundles[torch.randperm(group.n_bundles, generator=generator)[:count]] = True
-        keep[group.name] = bundles.repeat_interleave(group.bundle)
+        keep[group.name] = group.drawn(int(torch.randint(most, (), generator=generator)) + 1, generator)
     dropped = [block.name for block in structure.blocks if float(torch.rand((), generator=generator)) < 0.5]
     return Pruning(keep, tuple(dropped))
 
@@ -105,7 +103,7 @@ def _wrong(small: nn.Module, counted: Mapping[str, int], atoms: Atoms, dropped: 
     """The innermost modules whose own multiply-adds are not what they should be."""
     wrong: list[str] = []
     for name, module in small.named_modules():
-        if any(name == block or name.startswith(block + ".") for block in dropped):
+        if any(inside(name, block) for block in dropped):
             continue
         rule = rule_of(module)
         kernel = rule.kernel(module) if rule is not None else None

@@ -83,6 +83,12 @@ class ChannelGroup:
         """The members that are sides of layers, and no tensors or numbers beside them."""
         return tuple(m for m in self.members if m.kind in ("out", "in", "pass"))
 
+    def drawn(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """A random choice of `count` bundles to keep, bool [size]."""
+        bundles = torch.zeros(self.n_bundles, dtype=torch.bool)
+        bundles[torch.randperm(self.n_bundles, generator=generator)[:count]] = True
+        return bundles.repeat_interleave(self.bundle)
+
     def side(self, wanted: GateSide) -> GateSide:
         """`wanted` where it is exact, else the other one."""
         return wanted if wanted in self.exact else self.exact[0]

@@ -69,9 +69,12 @@ class Labels:
     Args:
         protect: layers whose output channels stay.
         leading: numbers of the splits of a channel dimension of which parts stay whole.
+        numbers: what the network's modules keep of whole numbers.
     """
 
-    def __init__(self, protect: Iterable[str] = (), leading: Iterable[int] = ()) -> None:
+    def __init__(
+        self, protect: Iterable[str] = (), leading: Iterable[int] = (), numbers: Numbers | None = None
+    ) -> None:
         self.protect = frozenset(protect)
         self.leading = frozenset(leading)
         self.splits: list[np.ndarray] = []
@@ -80,7 +83,7 @@ class Labels:
         """By autograd node of a concatenation, the shapes of all that it was given."""
         self.owners: dict[Any, str] = {}
         """By autograd node, the module in which it ran."""
-        self.numbers = Numbers({})
+        self.numbers = Numbers({}) if numbers is None else numbers
         self.lenient = False
         self.count = 0
         self.sides: dict[tuple[str, SideKind], LayerSide] = {}

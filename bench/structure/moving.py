@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.structure.labels import Labels, NotFollowed, Raw, Value, along, channel_labels
-from bench.structure.operations import Inputs, Outputs, Shapes, linked, operation, signed
+from bench.structure.labels import Labels, NotFollowed, Raw, Value, along
+from bench.structure.operations import Inputs, Outputs, Shapes, channels_along, linked, only, operation, signed
 
 
 @operation("cat")
@@ -67,7 +67,7 @@ def stack(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
 
 @operation("split", "splitwithsizes", "chunk")
 def splitting(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     axis = signed(node._saved_dim) % len(value.shape)
     if value.labels.shape[axis] == 1:
         return [Value(shape, value.labels) for shape in shapes]
@@ -94,7 +94,7 @@ def _follow_the_width(labels: Labels, value: Value, axis: int, bounds: Sequence[
 
 @operation("unbind", "select")
 def unbind(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     axis = signed(node._saved_dim) % len(value.shape)
     if value.labels.shape[axis] > 1:
         raise NotFollowed
@@ -104,7 +104,7 @@ def unbind(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs
 
 @operation("slice")
 def slicing(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     axis = signed(node._saved_dim) % len(value.shape)
     if value.labels.shape[axis] == 1 or shapes[0][axis] == value.shape[axis]:
         return [Value(shapes[0], value.labels)]
@@ -122,7 +122,7 @@ def slicing(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Output
 
 @operation("constantpadnd")
 def padding(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     ids = value.labels
     pads = list(node._saved_pad)
     for i in range(0, len(pads), 2):
@@ -139,11 +139,9 @@ def padding(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Output
 
 @operation("pixelshuffle")
 def pixel_shuffle(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     r = int(node._saved_upscale_factor)
-    ids = channel_labels(value, -3, value.shape[-3])
-    if ids is None:
-        raise NotFollowed
+    ids = channels_along(value, -3)
     parts = ids.reshape(-1, r * r)
     labels.link_rows(parts)
     return [Value(shapes[0], along(parts[:, 0], -3, len(shapes[0])))]
@@ -151,17 +149,15 @@ def pixel_shuffle(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> 
 
 @operation("pixelunshuffle")
 def pixel_unshuffle(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
-    ids = channel_labels(value, -3, value.shape[-3])
-    if ids is None:
-        raise NotFollowed
+    value = only(inputs)
+    ids = channels_along(value, -3)
     r = int(node._saved_downscale_factor)
     return [Value(shapes[0], along(np.repeat(ids, r * r), -3, len(shapes[0])))]
 
 
 @operation("permute", "transpose", "t", "movedim")
 def permutation(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     rank = len(value.shape)
     if hasattr(node, "_saved_dims"):
         order = [signed(d) % rank for d in node._saved_dims]
@@ -178,7 +174,7 @@ def permutation(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Ou
 @operation("view", "unsafeview", "reshapealias", "reshape", "squeeze", "unsqueeze", "flatten", "alias", "clone")
 def reshape(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     """Views, block by block: runs of dimensions that hold the same elements before and after."""
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     ids = value.labels
     if value.shape == shapes[0]:
         return [value]
@@ -225,7 +221,7 @@ def _raw(value: Value, pieces: Sequence[tuple[list[int], list[int]]], shape: tup
 
 @operation("repeat")
 def repetition(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     repeats = node._saved_repeats
     ids = value.labels.reshape((1,) * (len(repeats) - value.labels.ndim) + value.labels.shape)
     if any(r > 1 and n > 1 for r, n in zip(repeats, ids.shape, strict=True)):
@@ -235,14 +231,14 @@ def repetition(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Out
 
 @operation("flip")
 def flipping(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     axes = [signed(d) % len(value.shape) for d in node._saved_dims]
     return [Value(shapes[0], np.flip(value.labels, tuple(axes)))]
 
 
 @operation("roll")
 def rolling(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     axes = [signed(d) % len(value.shape) for d in node._saved_dims]
     if not axes or any(value.labels.shape[a] > 1 for a in axes):
         raise NotFollowed  # how far is written in the network's code
@@ -251,13 +247,13 @@ def rolling(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Output
 
 @operation("viewasreal")
 def view_as_real(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     return [Value(shapes[0], value.labels[..., None])]
 
 
 @operation("viewascomplex")
 def view_as_complex(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     if value.labels.shape[-1] > 1:
         raise NotFollowed
     return [Value(shapes[0], value.labels[..., 0])]
@@ -266,20 +262,16 @@ def view_as_complex(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -
 @operation("im2col")
 def unfold(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     """Each channel becomes one for every place of the kernel, next to each other."""
-    (value,) = [v for v in inputs if v is not None]
-    ids = channel_labels(value, -3, value.shape[-3])
-    if ids is None:
-        raise NotFollowed
+    value = only(inputs)
+    ids = channels_along(value, -3)
     size = math.prod(node._saved_kernel_size)
     return [Value(shapes[0], along(np.repeat(ids, size), len(shapes[0]) - 2, len(shapes[0])))]
 
 
 @operation("col2im")
 def fold(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
-    ids = channel_labels(value, -2, value.shape[-2])
-    if ids is None:
-        raise NotFollowed
+    value = only(inputs)
+    ids = channels_along(value, -2)
     parts = ids.reshape(-1, math.prod(node._saved_kernel_size))
     labels.link_rows(parts)
     return [Value(shapes[0], along(parts[:, 0], len(shapes[0]) - 3, len(shapes[0])))]
@@ -287,10 +279,8 @@ def fold(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
 
 @operation("channelshuffle")
 def channel_shuffle(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
-    (value,) = [v for v in inputs if v is not None]
-    ids = channel_labels(value, -3, value.shape[-3])
-    if ids is None:
-        raise NotFollowed
+    value = only(inputs)
+    ids = channels_along(value, -3)
     parts = ids.reshape(int(node._saved_groups), -1)
     labels.link_columns(parts)
     return [Value(shapes[0], along(parts.T.ravel(), -3, len(shapes[0])))]
@@ -299,7 +289,7 @@ def channel_shuffle(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -
 @operation("asstrided")
 def as_strided(labels: Labels, node: Any, inputs: Inputs, shapes: Shapes) -> Outputs:
     """What a view of a tensor in channels_last may be, where it only drops or adds dimensions of one."""
-    (value,) = [v for v in inputs if v is not None]
+    value = only(inputs)
     if [n for n in value.shape if n > 1] != [n for n in shapes[0] if n > 1]:
         raise NotFollowed
     return reshape(labels, node, inputs, shapes)

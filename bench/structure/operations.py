@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.structure.labels import Labels, NotFollowed, Raw, Value, along
+from bench.structure.labels import Labels, NotFollowed, Raw, Value, along, channel_labels
 
 Inputs = Sequence["Value | None"]
 """Labels of an operation's operands; None for a constant."""
@@ -139,6 +139,30 @@ def linked(labels: Labels, ids: np.ndarray, axes: Iterable[int]) -> np.ndarray:
             first = ids.take([0], axis)
             labels.link(first, ids)
             ids = first
+    return ids
+
+
+def only(inputs: Inputs) -> Value:
+    """The one operand that is no constant.
+
+    Raises:
+        NotFollowed: there are several.
+    """
+    known = [value for value in inputs if value is not None]
+    if len(known) != 1:
+        raise NotFollowed
+    return known[0]
+
+
+def channels_along(value: Value, axis: int) -> np.ndarray:
+    """The labels along `axis`, [n].
+
+    Raises:
+        NotFollowed: they vary elsewhere, too.
+    """
+    ids = channel_labels(value, axis, value.shape[axis])
+    if ids is None:
+        raise NotFollowed
     return ids
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from bench.errors import RequestError, did_you_mean
 from bench.structure.layers import rule_of
+from bench.structure.names import inside
 
 
 def protected_layers(model: nn.Module, patterns: Iterable[str]) -> tuple[str, ...]:
@@ -29,12 +30,12 @@ def protected_layers(model: nn.Module, patterns: Iterable[str]) -> tuple[str, ..
         if not named:
             near = did_you_mean(pattern.strip("*."), names)
             raise RequestError(f"cannot protect {pattern!r}: the network has no module of that name{near}")
-        inside = [n for n in layers if any(n == outer or n.startswith(outer + ".") for outer in named)]
-        if not inside:
+        held = [n for n in layers if any(inside(n, outer) for outer in named)]
+        if not held:
             kind = type(modules[named[0]]).__name__
             raise RequestError(
                 f"cannot protect {pattern!r}: it names no layer with channels, only {named[0]} ({kind})"
                 + (f" and {len(named) - 1} more" if len(named) > 1 else "")
             )
-        found |= dict.fromkeys(inside)
+        found |= dict.fromkeys(held)
     return tuple(found)

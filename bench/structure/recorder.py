@@ -22,17 +22,8 @@ from bench.structure.uncounted import WatchfulCounter
 
 NORMS = (F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm)
 LIKE = (torch.zeros_like, torch.ones_like, torch.full_like, torch.rand_like, torch.randn_like)
-KEPT_IN_PLACE = (
-    "__init__",
-    "__invert__",
-    "__index__",
-    "__int__",
-    "requires_grad_",
-    "detach_",
-    "copy_",
-    "zero_",
-    "fill_",
-)
+KEPT_IN_PLACE = frozenset(("requires_grad_", "detach_", "copy_", "zero_", "fill_"))
+"""Functions of an underscore that have no twin without one, or whose operand's old content does not matter."""
 CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
 Source = tuple[Any, int]
 """An autograd node and which of its outputs."""
@@ -104,10 +95,9 @@ def record(model: nn.Module, example: torch.Tensor, *, training: bool = False) -
         if leaf.is_floating_point():
             leaf.requires_grad_()
         found = Record(leaf)
-        recorder = _Recorder(found, model)
         names = stack.enter_context(running(model))
         counter = WatchfulCounter(model, leaf, names)
-        recorder.counter = counter
+        _Recorder(found, model, counter)
         with _Functions(found, names), counter:
             result = model(leaf.clone())  # not a leaf: a network may change its input in place
         found.outputs = list(_sources(result))
@@ -186,13 +176,16 @@ class _Functions(TorchFunctionMode):
 
 def _out_of_place(func: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """A function that leaves its operand alone: what is written into a view, autograd only shows by strides."""
-    name = getattr(func, "__name__", "")
     if kwargs.get("inplace") is True:
         return func, {**kwargs, "inplace": False}
-    plain = (
-        f"__{name[3:]}" if name.startswith("__i") else name.removesuffix("_") if name[-1:] == "_" != name[-2:-1] else ""
-    )
-    return getattr(torch.Tensor, plain, func) if plain and name not in KEPT_IN_PLACE else func, kwargs
+    name = getattr(func, "__name__", "")
+    if name in KEPT_IN_PLACE:
+        return func, kwargs
+    if name.startswith("__i"):  # __iadd__
+        return getattr(torch.Tensor, f"__{name[3:]}", func), kwargs
+    if name.endswith("_") and not name.endswith("__"):  # add_
+        return getattr(torch.Tensor, name[:-1], func), kwargs
+    return func, kwargs
 
 
 def _loose_buffers(model: nn.Module) -> Iterator[torch.Tensor]:
@@ -205,9 +198,8 @@ def _loose_buffers(model: nn.Module) -> Iterator[torch.Tensor]:
 class _Recorder:
     """Hooks that note what each module was given and gave."""
 
-    def __init__(self, found: Record, model: nn.Module) -> None:
-        self.found = found
-        self.counter: WatchfulCounter | None = None
+    def __init__(self, found: Record, model: nn.Module, counter: WatchfulCounter) -> None:
+        self.found, self.counter = found, counter
         self.names = {module: name for name, module in model.named_modules()}
         self._sources: dict[nn.Module, list[tuple[Source | None, tuple[int, ...], tuple[Source, ...]]]] = {}
         layers = {m: rule for m in self.names if (rule := rule_of(m)) is not None and not computes_weight(m)}
@@ -233,8 +225,7 @@ class _Recorder:
         calls = self.found.calls[self.names[module]]
         if calls[-1] is not None and not (isinstance(output, torch.Tensor) and tuple(output.shape) == calls[-1].shape):
             calls[-1] = None
-        if self.counter is not None:
-            self.counter.note_functions(tensors_in(output), self.names[module])
+        self.counter.note_functions(tensors_in(output), self.names[module])
         self.found.read.update(dict.fromkeys(_sources(output)))
 
     def _layer_before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

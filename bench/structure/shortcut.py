@@ -8,20 +8,8 @@ from typing import Any
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "identity": lambda x: x,
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "silu": F.silu,
-    "hardswish": F.hardswish,
-    "leaky_relu": F.leaky_relu,
-    "gelu": F.gelu,
-}
-
-
-MODULES: dict[str, Callable[[], nn.Module]] = {
+MODULES: dict[str, type[nn.Module]] = {
     "identity": nn.Identity,
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
@@ -30,6 +18,7 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,
     "gelu": nn.GELU,
 }
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {name: kind() for name, kind in MODULES.items()}
 
 
 def shortcut(block: nn.Module, activation: str) -> nn.Module:

@@ -24,10 +24,10 @@ def load_state(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     Raises:
         RuntimeError: names or shapes are not the same.
     """
-    own = model.state_dict()
+    own = model.state_dict(keep_vars=True)
     state: OrderedDict[str, Any] = OrderedDict(tensors)
-    places = {id(value): name for name, value in model.state_dict(keep_vars=True).items() if name in tensors}
-    for name, value in model.state_dict(keep_vars=True).items():
+    places = {id(value): name for name, value in own.items() if name in tensors}
+    for name, value in own.items():
         if not isinstance(value, torch.Tensor):
             state[name] = value
         elif name not in tensors and id(value) in places:

@@ -20,6 +20,7 @@ from bench.errors import first_line
 from bench.structure.copies import FAILURES, borrowed, duplicate
 from bench.structure.groups import Block, ChannelGroup, GateSide, Member, Pruning, Structure
 from bench.structure.layers import convolves, makes_channels, require_rule
+from bench.structure.names import inside
 from bench.structure.stack import running
 from bench.structure.surgery import SurgeryPlan, carve, plan_of, zero
 from bench.structure.tensors import tensors_in
@@ -81,14 +82,9 @@ class Probe:
     def _randomise(self) -> None:
         for module in self.model.modules():
             for name, p in module.named_parameters(recurse=False):
-                if not p.is_floating_point():
-                    continue
-                if name == "bias":
-                    p.copy_(self._random(p, -0.5, 0.5))
-                elif _is_vector(p):  # a scale: of a norm, a layer, a channel
-                    p.copy_(self._random(p, 0.5, 1.5))
-                elif _mostly_zero(p):  # to start as an identity
-                    p.copy_(self._random(p, -1, 1) / p[0].numel() ** 0.5)
+                bounds = _redrawn(name, p)
+                if bounds is not None:
+                    p.copy_(self._random(p, *bounds))
             for name, b in module.named_buffers(recurse=False):
                 if name == "running_mean":
                     b.copy_(self._random(b, -0.5, 0.5))
@@ -142,7 +138,10 @@ class Probe:
             while rest:
                 pruning = self._drawn(rest, draw)
                 try:
-                    rest = self._held(rest, pruning) if draw == 0 else self._held_again(rest, pruning)
+                    if draw == 0:
+                        rest = self._held(rest, pruning)
+                    else:
+                        self._require(rest, (), pruning)
                     break
                 except Difference as difference:
                     bad = self._blamed(rest, difference, draw)
@@ -188,14 +187,7 @@ class Probe:
             self._require_same(Structure(tuple(made), ()), pruning, plan, small)
         return made
 
-    def _held_again(self, groups: list[ChannelGroup], pruning: Pruning) -> list[ChannelGroup]:
-        """The groups, once a second pruned network is found to be the masked one."""
-        structure = Structure(tuple(groups), ())
-        plan = plan_of(structure, pruning)
-        self._require_same(structure, pruning, plan, self._pruned(plan))
-        return groups
-
-    def require(self, groups: Sequence[ChannelGroup], blocks: Sequence[Block], pruning: Pruning) -> None:
+    def _require(self, groups: Sequence[ChannelGroup], blocks: Sequence[Block], pruning: Pruning) -> None:
         """Hold one pruned network to the masked one.
 
         Raises:
@@ -220,7 +212,7 @@ class Probe:
             difference.reason = f"{kind} {difference.where} does not read its input channel by channel"
             if _standardises(layer):
                 return self._read_by(type(layer), groups)
-        near = [group for group in groups if any(_within(m.module, difference.where) for m in group.members)]
+        near = [group for group in groups if any(inside(m.module, difference.where) for m in group.members)]
         if difference.where and 0 < len(near) < len(groups) and self._wrong(near, draw):
             return dict.fromkeys(self._halved(near, draw), difference.reason)
         found: dict[str, str] = {}
@@ -266,9 +258,7 @@ class Probe:
             middle = max(1, n // 8)  # thin networks run fast
             low, high = (1, middle) if draw == 0 else (middle + 1, max(middle + 1, n // 4))
             count = int(torch.randint(low, high + 1, (), generator=self.generator))
-            bundles = torch.zeros(n, dtype=torch.bool)
-            bundles[torch.randperm(n, generator=self.generator)[: min(count, n - 1)]] = True
-            keep[group.name] = bundles.repeat_interleave(group.bundle)
+            keep[group.name] = group.drawn(min(count, n - 1), self.generator)
         return Pruning(keep)
 
     # -- blocks --------------------------------------------------------------------------------------------
@@ -278,7 +268,7 @@ class Probe:
 
         def wrong(some: Sequence[Block]) -> str | None:
             try:
-                self.require((), some, Pruning({}, tuple(block.name for block in some)))
+                self._require((), some, Pruning({}, tuple(block.name for block in some)))
             except Difference as difference:
                 return difference.reason
             return None
@@ -397,14 +387,21 @@ def _untouched(model: nn.Module) -> dict[int, torch.Tensor]:
     tensors = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
     if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors):
         return {}
-    named = [(name, p) for name, p in model.named_parameters() if p.is_floating_point()]
-    weights = [p for name, p in named if not (name.rpartition(".")[2] == "bias" or _is_vector(p))]
-    return {id(p): p for p in weights if not _mostly_zero(p)}
+    return {id(p): p for name, p in model.named_parameters() if _redrawn(name.rpartition(".")[2], p) is None}
 
 
-def _is_vector(tensor: torch.Tensor) -> bool:
-    """Whether it has one entry a channel, or one in all."""
-    return sum(n > 1 for n in tensor.shape) <= 1
+def _redrawn(name: str, parameter: torch.Tensor) -> tuple[float, float] | None:
+    """Between what numbers a probe draws a module's parameter anew; None for one that it leaves as it is."""
+    if not parameter.is_floating_point():
+        return None
+    if name == "bias":
+        return -0.5, 0.5
+    if sum(n > 1 for n in parameter.shape) <= 1:  # a scale: of a norm, a layer, a channel
+        return 0.5, 1.5
+    if _mostly_zero(parameter):  # to start as an identity
+        most = parameter[0].numel() ** -0.5
+        return -most, most
+    return None
 
 
 def _mostly_zero(weight: torch.Tensor) -> bool:
@@ -465,7 +462,3 @@ def _standardises(layer: Any) -> bool:
             return float((made[0] - made[1]).abs().max()) <= 1e-2 * float(made[0].abs().max())
     except FAILURES:
         return False
-
-
-def _within(name: str, place: str) -> bool:
-    return name == place or name.startswith(place + ".")

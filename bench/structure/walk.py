@@ -58,10 +58,11 @@ def label(
         without: numbers that modules keep (`bench.structure.module_numbers`) and that are not to be changed.
         trained: what it did in training mode, where more layers run. What those read stays.
     """
-    protected, left = frozenset(protect), frozenset(without)
+    protected = frozenset(protect)
+    numbers = Numbers({name: m for name, m in model.named_modules() if rule_of(m) is None}, without)
 
     def walked(leading: Iterable[int]) -> _Walk:
-        return _walked(run, trained, model, Labels(protected, leading), left)
+        return _walked(run, trained, model, Labels(protected, leading, numbers))
 
     walk = walked(())
     of_label, frozen = walk.labels.atoms()
@@ -78,11 +79,9 @@ def label(
     return Atoms(of_label, frozen, list(labels.sides.values()), labels.positions, unreached, order, walk.tails, run)
 
 
-def _walked(run: Record, trained: Record | None, model: nn.Module, labels: Labels, without: frozenset[str]) -> _Walk:
+def _walked(run: Record, trained: Record | None, model: nn.Module, labels: Labels) -> _Walk:
     """All labels of one run."""
     labels.operands, labels.owners = run.operands, run.owners
-    others = {name: module for name, module in model.named_modules() if rule_of(module) is None}
-    labels.numbers = Numbers(others, without)
     walk = _Walk(labels, run, model)
     for node, output in run.outputs:
         walk.value(node, output)
@@ -162,7 +161,7 @@ class _Walk:
         return self.memo[node][output]
 
     def sources(self, node: Any) -> list[Source | None]:
-        """What made the inputs of a node: of a layer, which may be many nodes, the one tensor that it was given."""
+        """What made the inputs of a node: of a layer, which may be many nodes, the tensors that it was given."""
         run = self.runs.get(node)
         if run is not None:
             return [run.source, *run.others]

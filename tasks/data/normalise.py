@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError
+
+if TYPE_CHECKING:
+    from bench.interface.task import DataInfo
 
 Normalise = dict[str, tuple[float, ...]]
 """`{"mean": …, "std": …}`, one value a channel, of pixel values from 0 to 1, as most networks state theirs."""
@@ -49,3 +53,21 @@ def in_bytes(given: Mapping[str, tuple[float, ...]]) -> tuple[tuple[float, ...],
 def in_units(mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, list[float]]:
     """Mean and deviation of pixel values from 0 to 1, as JSON has them, from those of 0 to 255."""
     return {"mean": [round(v / 255, 9) for v in mean], "std": [round(v / 255, 9) for v in std]}
+
+
+def image_input(info: DataInfo, statistics: Mapping[str, list[float]], resize: str) -> dict[str, Any]:
+    """How an image becomes a network's input, as an exported network's card says it.
+
+    Args:
+        statistics: "mean" and "std" of each channel, of pixel values from 0 to 1.
+        resize: what is done to an image of another size.
+    """
+    return {
+        "layout": "N, channels, height, width; float32",
+        "channels": "grey" if info.channels == 1 else "red, green, blue",
+        "height": info.height,
+        "width": info.width,
+        "values": "(pixel / 255 − mean) / std, pixel from 0 to 255",
+        **statistics,
+        "resize": resize,
+    }

@@ -101,8 +101,8 @@ def _fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
     }
     known = list(workload.latencies.values())
     return row | {
-        "dense_latency_ms_median": known[0].median if len(known) == 1 else None,
-        "dense_latency_ms_iqr": known[0].iqr if len(known) == 1 else None,
+        "dense_latency_ms_median": workload.latency.median if workload.latency else None,
+        "dense_latency_ms_iqr": workload.latency.iqr if workload.latency else None,
         "machines": " | ".join(latency.machine.words for latency in known),
         "steady": all(latency.steady for latency in known),
     }

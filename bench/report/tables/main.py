@@ -223,8 +223,7 @@ def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
         ("delta", entry.delta),
     ):
         row |= {f"{name}_mean": sample.mean, f"{name}_std": sample.std}
-    machines = list(workload.latencies.values())
-    latency = machines[0] if len(machines) == 1 else None  # of several, each cell's own is in results.csv
+    latency = workload.latency
     return row | {
         "final_interval95": entry.final.interval,
         "delta_interval95": entry.delta.interval,

@@ -8,9 +8,10 @@ outcomes = run_matrix(make_agenda(cells, {}), settings, make_executor("local", 2
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 
+from bench.errors import RequestError
 from bench.runs.agenda import Agenda
 from bench.runs.environment import environment_tags
 from bench.runs.events import Emit, ignore
@@ -20,6 +21,7 @@ from bench.runs.job import Job, Outcome, Settings
 from bench.runs.others import run_beside_others
 from bench.runs.preflight import preflight
 from bench.runs.tracked import discard, open_tracker
+from bench.tracking.connect import StoreError
 
 
 def run_matrix(
@@ -45,7 +47,6 @@ def run_matrix(
     discard(agenda.discarded, settings)
     parent = tracker.begin_invocation(f"{settings.suite}: {len(agenda.due)} cells", environment_tags())
     settings = replace(settings, parent_run=parent)
-    status = "KILLED"
     try:
         with display or nullcontext(ignore) as emit, started(executor, settings, emit) as ordered:
 
@@ -53,7 +54,13 @@ def run_matrix(
                 return run_jobs(executor, jobs, settings, ordered)
 
             outcomes = run_beside_others(agenda.stages, run, tracker, ordered, wait=wait)
-        status = "FINISHED"
-    finally:
-        tracker.end_invocation(parent, status)
+            tracker.sweep()
+    except RequestError:
+        with suppress(StoreError):  # it may be the store that failed: that is not waited for again
+            tracker.end_invocation(parent, "KILLED", patience=0.0)
+        raise
+    except BaseException:
+        tracker.end_invocation(parent, "KILLED")
+        raise
+    tracker.end_invocation(parent)
     return outcomes

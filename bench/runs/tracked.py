@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import shutil
+import sys
 import tempfile
 import time
 import traceback
@@ -18,14 +19,16 @@ from typing import Any
 
 import torch
 
-from bench.errors import CellError, RequestError, encodable, message_of
+from bench.errors import encodable
 from bench.interface.log import Observer
 from bench.interface.record import Record
 from bench.runs.environment import environment, environment_tags
 from bench.runs.events import Emit, EpochEnded, StageReached, Started, StepTaken
 from bench.runs.isolation import interrupts_told_apart, process_kept
 from bench.runs.job import Job, Outcome, Settings
-from bench.tracking.mlflow_store import AlreadyRunning, TrackedRun, Tracker
+from bench.runs.reasons import DiskFullError, disk_full, full_disk_told, is_disk_full, reason_of_failure
+from bench.tracking.connect import StoreAwayError, StoreError
+from bench.tracking.mlflow_store import AlreadyRunning, LeaseLostError, TrackedRun, Tracker
 from bench.tracking.states import DATA, WORKLOAD
 
 logger = logging.getLogger("prunebench")
@@ -81,31 +84,55 @@ class _JobObserver(Observer):
         figures = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float))
         logger.info("%s epoch %d: %s", phase, epoch, figures)
         self.active.emit(EpochEnded(id=self.active.job.id, phase=phase, epoch=epoch, row=row))
+        self.active.run.check()
 
     def step(self, phase: str, step: int, steps: int, loss: float) -> None:
         self.active.emit(StepTaken(id=self.active.job.id, phase=phase, step=step, steps=steps, loss=loss))
+        self.active.run.check()
 
 
 def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[ActiveJob], Result]) -> Outcome:
     """Do `work` under an MLflow run of its own; whatever it raises is recorded as a failure.
 
-    The caller emits the end of the job.
+    The caller emits the end of the job. Where another process has taken the run over meanwhile, nothing is recorded.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; one that `work` raises by itself is a failure like any other.
+        RequestError: the store is away for good, or a disk is full: nothing can be recorded.
     """
-    start, started_at = time.perf_counter(), now()
     if settings.threads:
         torch.set_num_threads(settings.threads)
     folder = work_folder(job, settings)
-    if folder.is_file():  # in the way of the folder: nothing of ours
-        folder.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        run = _claim(job, settings)
-    except AlreadyRunning as other:
-        return Outcome.of(job, "elsewhere", error=str(other))
-    emit(Started(id=job.id, label=job.label))
+    with full_disk_told(folder):
+        if folder.is_file():  # in the way of the folder: nothing of ours
+            folder.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            run = _claim(job, settings)
+        except AlreadyRunning as other:
+            return Outcome.of(job, "elsewhere", error=str(other))
+        emit(Started(id=job.id, label=job.label))
+        try:
+            outcome = _run_claimed(job, settings, emit, work, run)
+        except LeaseLostError as lost:
+            return Outcome.of(job, "elsewhere", error=str(lost))
+        finally:
+            run.let_go()
+    if outcome.status == "finished":
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+def _run_claimed(
+    job: Job, settings: Settings, emit: Emit, work: Callable[[ActiveJob], Result], run: TrackedRun
+) -> Outcome:
+    """Do `work` under the job's run, and record how it ended.
+
+    Raises:
+        LeaseLostError: the run is no longer ours.
+        KeyboardInterrupt, RequestError: as of `run_tracked`.
+    """
+    start, started_at, folder = time.perf_counter(), now(), work_folder(job, settings)
     with _logging_to(folder / LOG), interrupts_told_apart() as interrupted:
         try:
             logger.info("%s starts as run %s", job.label, run.run_id)
@@ -114,23 +141,32 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
             logger.info("%s: %s", job.label, result.summary)
             _store_log(run, folder)
             run.finish(result.record)
-            outcome = Outcome.of(job, "finished", summary=result.summary, seconds=time.perf_counter() - start)
+            return Outcome.of(job, "finished", summary=result.summary, seconds=time.perf_counter() - start)
+        except (StoreAwayError, LeaseLostError):
+            raise
         except BaseException as error:
             # An adapter may leave by sys.exit or KeyboardInterrupt as well: that is the failure of this job alone.
             if isinstance(error, KeyboardInterrupt) and interrupted():
                 raise
+            run.check()  # what fails in a job that was taken over is no news
+            if is_disk_full(error):
+                raise _given_up(run, disk_full(error, folder)) from error
             logger.exception("%s failed", job.label)
-            reason = _in_a_line(error)
+            reason = reason_of_failure(error)
             _store_log(run, folder)
             run.fail(
                 failure_record(
                     job, settings, run.run_id, started_at, error=reason, traceback=encodable(traceback.format_exc())
                 )
             )
-            outcome = Outcome.of(job, "failed", error=reason, seconds=time.perf_counter() - start)
-    if outcome.status == "finished":
-        shutil.rmtree(folder, ignore_errors=True)
-    return outcome
+            return Outcome.of(job, "failed", error=reason, seconds=time.perf_counter() - start)
+
+
+def _given_up(run: TrackedRun, error: DiskFullError) -> DiskFullError:
+    """Close the run of a job that cannot go on, as far as the store has room for that; who claims it next does too."""
+    with contextlib.suppress(StoreError, LeaseLostError):
+        run.give_up(str(error))
+    return error
 
 
 def record_loss(job: Job, settings: Settings, reason: str, *, again: bool = False) -> Outcome:
@@ -157,8 +193,11 @@ def record_loss(job: Job, settings: Settings, reason: str, *, again: bool = Fals
             run = _claim(job, settings)
         except AlreadyRunning as other:
             return Outcome.of(job, "elsewhere", error=str(other))
-    _store_log(run, work_folder(job, settings))
-    run.fail(failure_record(job, settings, run.run_id, started_at, error=reason))
+    try:
+        _store_log(run, work_folder(job, settings))
+        run.fail(failure_record(job, settings, run.run_id, started_at, error=reason))
+    except LeaseLostError as lost:
+        return Outcome.of(job, "elsewhere", error=str(lost))
     if again:
         run.delete()
     return Outcome.of(job, "failed", error=reason)
@@ -222,7 +261,7 @@ def _claim(job: Job, settings: Settings) -> TrackedRun:
 def _logging_to(file: Path) -> Iterator[None]:
     if file.is_dir():
         shutil.rmtree(file)
-    handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+    handler = _LogFile(file, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -233,6 +272,14 @@ def _logging_to(file: Path) -> Iterator[None]:
         handler.close()
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that may lose lines where its disk is full: what matters is written elsewhere, and fails there."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
 def _store_log(run: TrackedRun, folder: Path) -> None:
     """Store the log file with the run; a worker that was lost early or on another machine left none here."""
     if not (folder / LOG).exists():
@@ -240,9 +287,3 @@ def _store_log(run: TrackedRun, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as out:
         shutil.copy(folder / LOG, Path(out, LOG))
         run.folder(Path(out))
-
-
-def _in_a_line(error: BaseException) -> str:
-    kind, text = type(error).__name__, message_of(error)
-    sentence = text if text and isinstance(error, CellError | RequestError) else f"{kind}: {text}" if text else kind
-    return sentence[:500]

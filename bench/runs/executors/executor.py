@@ -118,7 +118,11 @@ def run_jobs(executor: Executor, jobs: Sequence[Job], settings: Settings, emit: 
 
 
 def _ends(executor: Executor, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome | Exception]]:
-    """Each job with its outcome, or with the exception that says that its worker was lost."""
+    """Each job with its outcome, or with the exception that says that its worker was lost.
+
+    Raises:
+        RequestError: a worker can record nothing.
+    """
     waiting, running = deque(jobs), dict[Future[Outcome], Job]()
     while waiting or running:
         room = len(waiting) if executor.at_once is None else executor.at_once - len(running)
@@ -131,6 +135,8 @@ def _ends(executor: Executor, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcom
             error = future.exception()
             if error is None:
                 yield job, future.result()
+            elif isinstance(error, RequestError):  # the store is away, or a disk is full: no job can go on
+                raise error
             elif isinstance(error, Exception):
                 yield job, error
             else:

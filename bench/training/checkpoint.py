@@ -43,9 +43,13 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     for place in (partial, path, _previous(path)):
         if place.is_dir():
             _set_aside(place)
-    with partial.open("wb") as file:
-        file.write(_MAGIC + _checksum(path, content) + b"\n")
-        file.write(content)
+    try:
+        with partial.open("wb") as file:
+            file.write(_MAGIC + _checksum(path, content) + b"\n")
+            file.write(content)
+    except OSError:  # a full disk, say: the checkpoint before it stays, and the part of this one takes no room
+        partial.unlink(missing_ok=True)
+        raise
     if path.is_file():
         path.replace(_previous(path))
     partial.replace(path)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from bench.errors import RequestError
-from bench.interface.cell import PROTOCOL_VERSION, Cell
+from bench.interface.cell import PROTOCOL_VERSION, BudgetKind, Cell
 from bench.interface.settings import changed_settings, settings_text
 
 SCHEMA_VERSION = 2
@@ -52,15 +52,33 @@ class Audit(BaseModel):
 
     requested: float
     tolerance: float
+    kind: BudgetKind = "macs"
+    """What both are fractions of."""
     native_macs_ratio: float
     """MACs of the method's own pruning over the dense network's."""
+    native_params_ratio: float | None = None
+    """The same of its parameters; None where an earlier release made the record, as below."""
+    search_macs_ratio: float | None = None
+    """The fraction of the MACs that the method was asked for: the budget itself where that is one of MACs."""
     fitted_channels: int
     """Channels that the budget fit added or removed to land inside the tolerance."""
     macs_ratio: float
     """Measured on the physically pruned network."""
+    params_ratio: float | None = None
+    """Measured there as well."""
     within: bool
     note: str = ""
     """Why a budget was missed, where it was."""
+
+    @property
+    def native_ratio(self) -> float | None:
+        """What the method's own pruning keeps of what the budget counts."""
+        return self.native_macs_ratio if self.kind == "macs" else self.native_params_ratio
+
+    @property
+    def ratio(self) -> float | None:
+        """What was measured of what the budget counts."""
+        return self.macs_ratio if self.kind == "macs" else self.params_ratio
 
 
 class PhaseCost(BaseModel):
@@ -202,6 +220,7 @@ class Record(BaseModel):
             "ablation": cell.ablation,
             "transfer": cell.transfer,
             "budget": cell.budget,
+            "budget_kind": cell.kind,
             "seed": cell.seed,
             "metric_name": self.metric_name,
             "higher_is_better": self.higher_is_better,
@@ -213,7 +232,9 @@ class Record(BaseModel):
             "macs_ratio": audit.macs_ratio if audit else None,
             "params_dense": self.params_dense or None,
             "params_pruned": self.params_pruned or None,
+            "params_ratio": self.params_pruned / self.params_dense if self.params_dense else None,
             "native_macs_ratio": audit.native_macs_ratio if audit else None,
+            "native_params_ratio": audit.native_params_ratio if audit else None,
             "fitted_channels": audit.fitted_channels if audit else None,
             "within_tolerance": audit.within if audit else None,
             "latency_dense_ms": self.latency_dense.median_ms if self.latency_dense else None,

@@ -10,7 +10,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import choices
-from bench.interface.cell import Epochs, Match, Protocol, Recovery
+from bench.interface.cell import BudgetKind, Epochs, LatencyPlan, Match, Protocol, Recovery
 from bench.interface.own_network import is_own, short_name
 
 Budgets = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
@@ -47,6 +47,8 @@ class WorkloadTable(BaseModel):
     """In place of the suite's."""
     protect: Protect | None = None
     """In place of the suite's."""
+    latency: LatencyPlan | None = None
+    """In place of the suite's."""
     transfer: TransferTable | None = None
     epochs: Epochs
     train: dict[str, Any] = {}
@@ -67,11 +69,15 @@ class SuiteTable(_Strict):
     methods: list[str]
     controls: list[str] | None = None
     budgets: Budgets
+    budget_kind: BudgetKind = "macs"
+    """What budgets and their tolerance are fractions of: multiply-adds or parameters."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.005
     round_to: Annotated[int, Field(ge=1, le=1024)] = 1
     seeds: Seeds
     protect: Protect | None = None
     """Names or patterns (`decoder.*`) of the network's modules whose channels no method may remove."""
+    latency: LatencyPlan = LatencyPlan()
+    """Batch sizes and numbers of CPU threads; latencies are measured at every combination."""
     protocol: Protocol = "matched"
     match: Match = "samples"
     paper_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -121,8 +127,10 @@ def _problem(first: Any, place: str, model: type[BaseModel]) -> str:
     given = first["input"]
     shown = repr(given) if not isinstance(given, dict | list) or len(repr(given)) < 60 else f"{repr(given)[:57]}…"
     message = first["msg"]
+    message = message.removeprefix("Value error, ").replace("a valid tuple", "a list")
     return f"{place} = {shown} is not allowed: {message[:1].lower()}{message[1:]}"
 
 
 def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    return list(Epochs.model_fields if "epochs" in place else model.model_fields)
+    parts: Mapping[str, type[BaseModel]] = {"epochs": Epochs, "latency": LatencyPlan}
+    return list(next((parts[part] for part in map(str, place) if part in parts), model).model_fields)

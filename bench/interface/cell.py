@@ -26,6 +26,7 @@ BudgetKind = Literal["macs", "params"]
 """What a budget is a fraction of."""
 RECOVERIES: tuple[Recovery, ...] = get_args(Recovery)
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+BUDGET_KINDS: tuple[BudgetKind, ...] = get_args(BudgetKind)
 BUDGET_WORDS: Mapping[BudgetKind, str] = {"macs": "MACs", "params": "parameters"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -28,13 +28,31 @@ class LaterRecordError(RequestError):
 
 
 class LatencyFigures(BaseModel):
-    """A measured forward pass of the example batch, in milliseconds."""
+    """A measured forward pass of the example, repeated to a batch, in milliseconds."""
 
     median_ms: float
     iqr_ms: float
     batch_size: int
     threads: int
+    """CPU threads; 0 on a GPU, where they mean nothing."""
     device: str
+
+    @property
+    def conditions(self) -> str:
+        """`batch 1, 2 threads`"""
+        return timed_at(self.batch_size, self.threads)
+
+
+class LatencyPair(BaseModel):
+    """The dense network and the pruned one, measured in turn."""
+
+    dense: LatencyFigures
+    pruned: LatencyFigures
+
+
+def timed_at(batch: int, threads: int) -> str:
+    """At what a latency was measured: `batch 1, 2 threads`, and `batch 1` where threads mean nothing."""
+    return f"batch {batch}" + (f", {threads} thread{'s' * (threads != 1)}" if threads else "")
 
 
 class GroupWidth(BaseModel):
@@ -170,6 +188,9 @@ class Record(BaseModel):
     """Parts of the network that could not be pruned, and why."""
     latency_dense: LatencyFigures | None = None
     latency_pruned: LatencyFigures | None = None
+    """At the first combination of batch size and threads."""
+    further_latencies: list[LatencyPair] = []
+    """At the others, in the suite's order."""
     peak_memory_dense: int = 0
     peak_memory_pruned: int = 0
     """Bytes that a forward pass of the example batch needs beyond the weights."""
@@ -197,6 +218,13 @@ class Record(BaseModel):
     @property
     def config(self) -> Cell:
         return Cell.model_validate(self.cell)
+
+    @property
+    def latencies(self) -> list[LatencyPair]:
+        """At every combination of batch size and threads, in the suite's order; empty where nothing was measured."""
+        if self.latency_dense is None or self.latency_pruned is None:
+            return []
+        return [LatencyPair(dense=self.latency_dense, pruned=self.latency_pruned), *self.further_latencies]
 
     def _ranked(self, metrics: dict[str, float]) -> float | None:
         return metrics.get(self.metric_name)
@@ -239,6 +267,8 @@ class Record(BaseModel):
             "within_tolerance": audit.within if audit else None,
             "latency_dense_ms": self.latency_dense.median_ms if self.latency_dense else None,
             "latency_pruned_ms": self.latency_pruned.median_ms if self.latency_pruned else None,
+            "latency_batch": self.latency_pruned.batch_size if self.latency_pruned else None,
+            "latency_threads": self.latency_pruned.threads or None if self.latency_pruned else None,
             "dense_epochs": ledger.dense_epochs if ledger else None,
             "search_epochs": ledger.search_epochs if ledger else None,
             "recovery_epochs": ledger.recovery_epochs if ledger else None,
@@ -249,7 +279,18 @@ class Record(BaseModel):
             "error": self.error,
             "peak_memory_dense": self.peak_memory_dense or None,
             "peak_memory_pruned": self.peak_memory_pruned or None,
+            **_further_columns(self.further_latencies),
         }
+
+
+def _further_columns(pairs: Sequence[LatencyPair]) -> dict[str, float]:
+    """Latencies beyond the first combination, one column a network and combination."""
+    found: dict[str, float] = {}
+    for pair in pairs:
+        place = f"batch{pair.dense.batch_size}" + (f"_threads{pair.dense.threads}" if pair.dense.threads else "")
+        found[f"latency_dense_ms_{place}"] = pair.dense.median_ms
+        found[f"latency_pruned_ms_{place}"] = pair.pruned.median_ms
+    return found
 
 
 def require_known_version(plain: Mapping[str, Any], where: str) -> None:

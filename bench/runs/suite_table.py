@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bench.errors import choices
 from bench.interface.cell import BudgetKind, Epochs, LatencyPlan, Match, Protocol, Recovery
@@ -88,6 +88,16 @@ class SuiteTable(_Strict):
     """`[method.NAME]`: hyper-parameters, `recovery`, and for a variant its adapter as `base`."""
     sweep: SweepTable = SweepTable()
 
+    @field_validator("budget_kind", mode="before")
+    @classmethod
+    def _no_latency(cls, value: Any) -> Any:
+        if value == "latency":
+            raise ValueError(
+                "a seed does not give a measured time again (docs/protocol.md); use 'macs' or 'params', and choose in "
+                "the report's table by latency"
+            )
+        return value
+
 
 def workload_label(table: Mapping[str, Any]) -> str:
     """The name of a workload: what its table says, else its data set and network."""
@@ -127,7 +137,7 @@ def _problem(first: Any, place: str, model: type[BaseModel]) -> str:
     given = first["input"]
     shown = repr(given) if not isinstance(given, dict | list) or len(repr(given)) < 60 else f"{repr(given)[:57]}…"
     message = first["msg"]
-    message = message.removeprefix("Value error, ").replace("a valid tuple", "a list")
+    message = message.removeprefix("Value error, ").replace("a valid tuple", "a list").replace("tuple", "list")
     return f"{place} = {shown} is not allowed: {message[:1].lower()}{message[1:]}"
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from torch import nn
 
 from bench.errors import CellError
-from bench.interface.cell import BUDGET_WORDS
+from bench.interface.cell import BUDGET_KINDS, BUDGET_WORDS, BudgetKind
 from bench.interface.record import Record
 from bench.runs.cell.decision import Decision, budget_of, decide
 from bench.runs.cell.evaluation import PICTURES, PrunedNetworks, evaluate
 from bench.runs.cell.inputs import RECOVERY, CellInputs, cell_inputs
 from bench.runs.cell.record import CellResults, MeasuredCost, make_record
+from bench.runs.cores import require_cores
 from bench.runs.pictures import save_widths
 from bench.runs.tracked import ActiveJob, Result
 from bench.search.fit import check, counted
@@ -32,6 +33,7 @@ def run_cell(active: ActiveJob) -> Result:
         CellError: the cell cannot be finished.
     """
     inputs = cell_inputs(active)
+    require_cores([inputs.cell], inputs.loaded.device)
     active.stage("search")
     decision = decide(inputs, active)
     pruned = prune(decision.network, inputs.graph, decision.fitted.pruning)
@@ -55,8 +57,8 @@ def checked_cost(inputs: CellInputs, decision: Decision, pruned: nn.Module) -> M
         CellError: MACs, or parameters under a budget of those, are not what the cost model says.
     """
     cell, example, dense_network = inputs.cell, inputs.loaded.example, inputs.dense.model
-    dense = {kind: counted(dense_network, example, kind) for kind in BUDGET_WORDS}
-    found = {kind: counted(pruned, example, kind) for kind in BUDGET_WORDS}
+    dense: dict[BudgetKind, int] = {k: counted(dense_network, example, k) for k in BUDGET_KINDS}
+    found: dict[BudgetKind, int] = {k: counted(pruned, example, k) for k in BUDGET_KINDS}
     for kind in dict.fromkeys(("macs", cell.kind)):
         predicted = round(decision.fitted.ratio(kind) * dense[kind])
         if found[kind] != predicted:

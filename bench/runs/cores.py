@@ -32,5 +32,5 @@ def require_cores(cells: Iterable[Cell], device: torch.device) -> None:
         if most > cores():
             raise RequestError(
                 f"workload {cell.workload.name}: latency.threads = {most} is not allowed on this machine, which has "
-                f"{cores()} cores"
+                f"{cores()} core{'s' * (cores() != 1)}"
             )

@@ -46,7 +46,7 @@ def plan(
         print_table(("cell", "status", "workload", "method", "budget", "seed", "recovery", "epochs"), planned.rows())
         typer.echo("\nhow each is trained")
         print_table(("workload", "phase", "epochs", "methods", "recipe"), planned.recipes())
-        for line in planned.protected():
+        for line in (*planned.protected(), *planned.timed()):
             typer.echo(f"\n{line}")
         typer.echo(f"\nwhat the planned seeds can show\n{planned.power()}")
         typer.echo(f"\n{planned.summary()}")
@@ -130,6 +130,17 @@ class _Plan:
             if workload.protect
         ]
 
+    def timed(self) -> list[str]:
+        """A line for each workload whose networks are timed at other than the default."""
+        plans = {c.workload.name: c.latency for c in self.cells}
+        return [
+            f"{name}: latencies at "
+            + "; ".join(f"batch {batch}" + (f", {threads} threads" if threads else "") for batch, threads in found)
+            for name, plan in plans.items()
+            if plan is not None
+            for found in [plan.combinations]
+        ]
+
     def summary(self) -> str:
         counts = self.counts
         words = ", ".join(f"{counts[s]} {s}" for s in (*_WORD.values(), "stopped") if counts[s])
@@ -194,6 +205,7 @@ class _Plan:
             "ablation": c.ablation,
             "budget": c.budget,
             "budget_kind": c.kind,
+            "latency": c.latency.model_dump() if c.latency else None,
             "seed": c.seed,
             "protocol": c.protocol,
             "recovery": c.recovery,

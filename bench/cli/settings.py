@@ -5,7 +5,7 @@ python -m bench.cli.settings    # the text of docs/settings.md
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from bench.interface import registry
@@ -67,18 +67,17 @@ def _sections(names: Iterator[str] | frozenset[str], load: Any) -> Iterator[str]
         if not fields:
             yield "No fields."
             continue
-        yield _row(HEADER)
-        yield _row(["---"] * len(HEADER))
-        for field in fields:
-            shown = setting(field)
-            yield _row([f"`{field.name}`", *(_escaped(str(shown[key])) for key in HEADER[1:])])
+        shown = [setting(field) for field in fields]
+        yield from table(HEADER, [[f"`{row['field']}`", *(str(row[key]) for key in HEADER[1:])] for row in shown])
         paper = ", ".join(f"{key} = {plain_text(value)}" for key, value in paper_settings(kind).items())
         if paper:
             yield from ("", f"Under protocol `paper`: {paper}.")
 
 
-def _row(parts: Sequence[str]) -> str:
-    return f"| {' | '.join(parts)} |"
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table in Markdown."""
+    for row in (header, ["---"] * len(header), *rows):
+        yield f"| {' | '.join(map(_escaped, row))} |"
 
 
 def _escaped(text: str) -> str:

@@ -1,7 +1,4 @@
-"""The fields of methods and tasks, with defaults, ranges and meanings, as `list --verbose` and the docs show them.
-
-python -m bench.cli.settings    # the text of docs/settings.md
-"""
+"""The fields of methods and tasks, with defaults, ranges and meanings, as `list --verbose` and the docs show them."""
 
 from __future__ import annotations
 
@@ -45,7 +42,7 @@ def document() -> str:
     lines = [
         "# Settings of methods and tasks",
         "",
-        "Made from the classes by `python -m bench.cli.settings`; `prunebench list methods --verbose` and `list tasks "
+        "Made from the classes by `make reference`; `prunebench list methods --verbose` and `list tasks "
         "--verbose` show the same, with adapters of other packages. A suite sets a method's fields in `[method.NAME]` "
         "and a task's in `[[workloads]]`. Under protocol `paper` other defaults hold where a method names them.",
         "",
@@ -82,7 +79,3 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]
 
 def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("_", "\\_") if "`" not in text else text.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    print(document(), end="")

@@ -91,6 +91,4 @@ def test_every_command_and_option_is_there() -> None:
     assert re.findall(r"^## prunebench (\S+)$", text, re.MULTILINE) == list(COMMANDS)
     assert "| `--onnx`, `--no-onnx` | `--onnx` | Also write model.onnx (extra `onnx`). |" in text
     assert re.search(r"^\| `--out PATH` \| required \| Folder for the joint report\. \|$", text, re.MULTILINE)
-    assert (
-        "fields to change. Can" not in text and "e.g. methods=l1,fpgm or seeds=0. Can be given several times." in text
-    )
+    assert "e.g. methods=l1,fpgm or seeds=0. Can be given several times. |" in text

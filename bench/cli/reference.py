@@ -28,8 +28,8 @@ SUITE_SECTIONS: Mapping[type[BaseModel], str] = {
     WorkloadTable: "[[workloads]]",
     Epochs: "epochs",
     Recipe: "train and finetune",
-    TransferTable: "In a workload's table. How groups are matched is in "
-    "[methods.md](methods.md#recovery-transfer-and-the-dense-network-trained-longer).",
+    TransferTable: "transfer",
+    Tuning: "tuning",
     SweepTable: "[sweep]",
 }
 """The models behind a suite file, in the order of the page."""

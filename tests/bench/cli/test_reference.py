@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from bench.cli import reference
 from bench.cli.app import COMMANDS
-from bench.interface.cell import Epochs, Recipe
+from bench.interface.cell import Epochs, Recipe, Tuning
 from bench.runs.expand import NO_HYPER_PARAMETERS
 from bench.runs.suite import suite_from_table
 from bench.runs.suite_table import SuiteTable, WorkloadTable
@@ -62,7 +62,7 @@ def test_types_ranges_defaults_and_meanings() -> None:
 def test_every_model_of_a_suite_has_its_section_and_every_field_a_meaning() -> None:
     text = (DOCS / "suites.md").read_text("utf-8")
     nested = {hint for model in (SuiteTable, WorkloadTable) for hint in _models(model)}
-    assert nested | {SuiteTable, Recipe} <= set(reference.SUITE_SECTIONS) and Epochs in nested
+    assert nested | {SuiteTable, Recipe, Tuning} <= set(reference.SUITE_SECTIONS) and Epochs in nested
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.*) \|$", text.replace("\\|", "/"), re.MULTILINE)
     fields = [f.alias or name for m in reference.SUITE_SECTIONS for name, f in m.model_fields.items()]
     assert sorted(row[0] for row in rows) == sorted([*fields, *NO_HYPER_PARAMETERS])

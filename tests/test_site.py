@@ -93,7 +93,7 @@ def test_search_and_equations_are_in_the_site(site: Path) -> None:
 
 def test_parts_of_other_files_are_shown_as_they_stand(site: Path) -> None:
     limits = re.sub(r"<[^>]+>", "", (site / "limits.html").read_text("utf-8"))
-    section = (ROOT / "README.md").read_text("utf-8").partition("\n## Limits\n")[2].partition("\nLicence:")[0]
+    section = (ROOT / "README.md").read_text("utf-8").partition("\n## Limits\n")[2].partition("\n## ")[0]
     items = [" ".join(item.split()) for item in section.split("\n- ")[1:]]
     plain = " ".join(limits.split())
     assert len(items) >= 8

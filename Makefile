@@ -33,7 +33,7 @@ readme: $(READY)
 	$(BIN)/python -m bench.report.readme README.md reports/studies/demo
 
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
 	@echo "open build/site/index.html"
 
 reference: $(READY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -27,7 +28,7 @@ def refuse(*_, **__):
     raise OSError("a build of the site reached for the network")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 from mkdocs.__main__ import cli
-cli(["build", "--strict", "--quiet", "--site-dir", sys.argv[1]])
+cli(["build", "--strict", "--site-dir", sys.argv[1]])  # --quiet would keep warnings from being counted
 """
 
 
@@ -35,11 +36,34 @@ cli(["build", "--strict", "--quiet", "--site-dir", sys.argv[1]])
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site; any warning would have ended the build."""
     folder = tmp_path_factory.mktemp("site")
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", NO_NETWORK, str(folder)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
+    done = build(ROOT, folder)
+    assert done.returncode == 0 and "WARNING" not in done.stderr, done.stdout + done.stderr
     return folder
+
+
+def build(root: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", NO_NETWORK, str(folder)]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+
+
+def test_slips_end_the_build(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(ROOT / "docs", root / "docs", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, root / name)
+    for name in ("bench", "methods", "reports", "CITATION.cff"):
+        (root / name).symlink_to(ROOT / name)
+    slips = ["nowhere.md", "protocol.md#nowhere", "../methods/nowhere.py", "../reports/studies"]
+    with (root / "docs" / "faults.md").open("a", encoding="utf-8") as page:
+        page.writelines(f"\n[a slip]({slip})\n" for slip in slips)
+    (root / "docs" / "forgotten.md").write_text("# No line of the navigation leads here\n")
+    done = build(root, tmp_path / "site")
+    assert done.returncode != 0
+    warnings = [line for line in done.stderr.splitlines() if "WARNING" in line or line.startswith("  -")]
+    for slip in [*slips, "forgotten.md"]:
+        assert any(slip in line for line in warnings), f"{slip}: {done.stderr}"
+    assert "warnings in strict mode" in done.stdout + done.stderr
 
 
 class Seen(HTMLParser):

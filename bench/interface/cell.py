@@ -55,14 +55,17 @@ class Recipe(Frozen):
     lr: Annotated[float, Field(gt=0)] = 0.1
     """Peak learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of `sgd`."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """On weights of two dimensions and more; biases and norms are left alone."""
     batch_size: Annotated[int, Field(ge=2)] = 128
+    """Samples a step; a last batch that is not full is left out."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """`cosine` falls to 0 over all steps."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     """Linear rise of the learning rate at the start."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of cross-entropy, in classification and segmentation."""
     grad_clip: Annotated[float, Field(ge=0)] = 0.0
     """Largest gradient norm; 0 leaves gradients as they are."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -129,9 +132,11 @@ class Tuning(Frozen):
     """What it cost to find a method's hyper-parameters, as `prunebench tune` states it."""
 
     trials: Annotated[int, Field(ge=1)]
+    """How many settings were tried."""
     epochs: Annotated[int, Field(ge=0)]
     """Of all trials together, search and recovery."""
     seconds: Annotated[float, Field(ge=0)]
+    """Of all trials together, search and recovery."""
 
 
 class Cell(Frozen):

@@ -7,8 +7,10 @@ changed label does not.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -20,8 +22,12 @@ Recovery = Literal["rewind", "finetune", "scratch", "distil", "scratch-distil", 
 Protocol = Literal["matched", "paper"]
 Match = Literal["samples", "steps"]
 Ablation = Literal["blind", "l1-channels", "scratch"]
+BudgetKind = Literal["macs", "params"]
+"""What a budget is a fraction of."""
 RECOVERIES: tuple[Recovery, ...] = get_args(Recovery)
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+BUDGET_KINDS: tuple[BudgetKind, ...] = get_args(BudgetKind)
+BUDGET_WORDS: Mapping[BudgetKind, str] = {"macs": "MACs", "params": "parameters"}
 
 
 class Frozen(BaseModel):
@@ -139,10 +145,37 @@ class Tuning(Frozen):
     """Of all trials together, search and recovery."""
 
 
+Count = Annotated[int, Field(ge=1, le=65_536)]
+
+
+class LatencyPlan(Frozen):
+    """At what the dense and the pruned network are timed: every batch size with every number of threads, in order.
+
+    The first combination is the one of speedups and of figures that have room for one.
+    """
+
+    batch: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (1,)
+    threads: Annotated[tuple[Count, ...], Field(strict=False)] = ()
+    """CPU threads; none: as many as torch is set to use. They mean nothing on a GPU."""
+
+    @field_validator("batch", "threads")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("every number may stand only once")
+        return value
+
+    @property
+    def combinations(self) -> tuple[tuple[int, int | None], ...]:
+        """(batch, threads), threads None where they are torch's."""
+        return tuple(itertools.product(self.batch, self.threads or (None,)))
+
+
 class Cell(Frozen):
     """One square of the matrix: a method on a workload, at a budget, with a seed.
 
-    `budget` is the kept fraction of the dense network's MACs; `tolerance` is two-sided, in the same unit.
+    `budget` is the kept fraction of the dense network's MACs, or of its parameters where `budget_kind` says so;
+    `tolerance` is two-sided, in the same unit.
     `hyper` holds all of the method's hyper-parameters.
     """
 
@@ -153,6 +186,8 @@ class Cell(Frozen):
     """Name of the adapter behind a variant's label."""
     hyper: dict[str, Any] = {}
     budget: Annotated[float, Field(gt=0, le=1)]
+    budget_kind: Literal["params"] | None = None
+    """None for a budget of MACs, so that its cells keep the identities that they had when there was no other."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.005
     round_to: Annotated[int, Field(ge=1)] = 1
     seed: Annotated[int, Field(ge=0)]
@@ -179,6 +214,8 @@ class Cell(Frozen):
     """Identity of the cell of another workload whose pruning is applied here instead of a search of its own."""
     plan: PaperPlan | None = None
     """The method's own recipes and epochs, under protocol `paper`."""
+    latency: LatencyPlan | None = None
+    """None for one sample at torch's threads, which is part of no identity; other measurements make other cells."""
     tuning: Tuning | None = None
     """What finding `hyper` cost; not part of the identity."""
 
@@ -195,6 +232,16 @@ class Cell(Frozen):
             "method": self.adapter
         }
         return {"protocol_version": PROTOCOL_VERSION, "workload": self.workload.identity(), **own}
+
+    @property
+    def kind(self) -> BudgetKind:
+        """What the budget is a fraction of."""
+        return self.budget_kind or "macs"
+
+    @property
+    def budget_text(self) -> str:
+        """`0.5`, and of what where that is not the MACs: `0.5 of the parameters`."""
+        return f"{self.budget:g}" + (f" of the {BUDGET_WORDS[self.kind]}" if self.budget_kind else "")
 
     @property
     def adapter(self) -> str:
@@ -275,7 +322,7 @@ class Cell(Frozen):
 
     @property
     def label(self) -> str:
-        return f"{self.workload.name} {self.title} {self.budget:g} seed {self.seed}"
+        return f"{self.workload.name} {self.title} {self.budget_text} seed {self.seed}"
 
     @property
     def title(self) -> str:

@@ -12,14 +12,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from bench.runs.agenda import Agenda
+from bench.runs.cores import require_cores
 from bench.runs.environment import environment_tags
 from bench.runs.events import Emit, ignore
 from bench.runs.executors.executor import Executor, run_jobs, started
-from bench.runs.executors.machines import require_common_store
+from bench.runs.executors.machines import OnMachines, require_common_store
 from bench.runs.job import Job, Outcome, Settings
 from bench.runs.others import run_beside_others
 from bench.runs.preflight import preflight
 from bench.runs.tracked import discard, open_tracker
+from bench.training.device import resolve_device
 
 
 def run_matrix(
@@ -40,6 +42,8 @@ def run_matrix(
         RequestError: something cannot be run as asked; nothing has been trained or recorded then.
     """
     require_common_store(executor, settings)
+    if not isinstance(executor, OnMachines):  # on other machines each cell looks for itself, before it trains
+        require_cores(agenda.due, resolve_device(settings.device))
     preflight(agenda.due, settings, agenda.made_with)
     tracker = open_tracker(settings.tracking_uri, settings.suite)
     discard(agenda.discarded, settings)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bench.errors import choices
-from bench.interface.cell import Epochs, Match, Protocol, Recovery
+from bench.interface.cell import BudgetKind, Epochs, LatencyPlan, Match, Protocol, Recovery
 from bench.interface.own_network import is_own, short_name
 
 Budgets = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
@@ -52,6 +52,8 @@ class WorkloadTable(BaseModel):
     """In place of the suite's."""
     protect: Protect | None = None
     """In place of the suite's."""
+    latency: LatencyPlan | None = None
+    """In place of the suite's."""
     transfer: TransferTable | None = None
     """Prunings that were found on another workload of the suite, applied to this one."""
     epochs: Epochs
@@ -81,15 +83,19 @@ class SuiteTable(_Strict):
     controls: list[str] | None = None
     """Those of protocol.md; by default the four that stand in every matrix."""
     budgets: Budgets
-    """Kept fractions of the dense network's MACs."""
+    """Kept fractions of what `budget_kind` names, of the dense network."""
+    budget_kind: BudgetKind = "macs"
+    """What budgets and their tolerance are fractions of: multiply-adds or parameters."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.005
-    """How far the MACs may be from the budget on either side, as a fraction of the dense network's."""
+    """How far a pruned network may be from the budget on either side, as a fraction of the dense network's."""
     round_to: Annotated[int, Field(ge=1, le=1024)] = 1
     """Widths are multiples of this many channels; a full width is always allowed."""
     seeds: Seeds
     """Of weights, batches and searches; one cell each."""
     protect: Protect | None = None
     """Names or patterns (`decoder.*`) of the network's modules whose channels no method may remove."""
+    latency: LatencyPlan = LatencyPlan()
+    """Batch sizes and numbers of CPU threads; latencies are measured at every combination."""
     protocol: Protocol = "matched"
     """`matched`: the same rates and total epochs for all; `paper`: each method's own recipe."""
     match: Match = "samples"
@@ -105,6 +111,16 @@ class SuiteTable(_Strict):
     """`[method.NAME]`: hyper-parameters, `recovery`, and for a variant its adapter as `base`."""
     sweep: SweepTable = SweepTable()
     """`[sweep.method.NAME]`: fields with several values each."""
+
+    @field_validator("budget_kind", mode="before")
+    @classmethod
+    def _no_latency(cls, value: Any) -> Any:
+        if value == "latency":
+            raise ValueError(
+                "a seed does not give a measured time again (docs/protocol.md); use 'macs' or 'params', and choose in "
+                "the report's table by latency"
+            )
+        return value
 
 
 def workload_label(table: Mapping[str, Any]) -> str:
@@ -145,8 +161,10 @@ def _problem(first: Any, place: str, model: type[BaseModel]) -> str:
     given = first["input"]
     shown = repr(given) if not isinstance(given, dict | list) or len(repr(given)) < 60 else f"{repr(given)[:57]}…"
     message = first["msg"]
+    message = message.removeprefix("Value error, ").replace("a valid tuple", "a list").replace("Tuple", "List").replace("tuple", "list")
     return f"{place} = {shown} is not allowed: {message[:1].lower()}{message[1:]}"
 
 
 def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    return list(Epochs.model_fields if "epochs" in place else model.model_fields)
+    parts: Mapping[str, type[BaseModel]] = {"epochs": Epochs, "latency": LatencyPlan}
+    return list(next((parts[part] for part in map(str, place) if part in parts), model).model_fields)

@@ -35,6 +35,9 @@ OUT_OF_TIME = 4
 Rerun = Annotated[
     bool, typer.Option("--rerun", help="Discard what is recorded of the cells that --only chooses; run them again.")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check data, networks and budgets, and name what would be run, and how long.")
+]
 Within = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Start no cell that cannot end within this time, e.g. 8h, 90m, 1h30m."),
@@ -57,9 +60,7 @@ def run(
     download: Annotated[bool, typer.Option("--download", help="Let torchvision fetch missing data sets.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what failed.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each epoch.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check data, networks and budgets, and name what would be run.")
-    ] = False,
+    dry_run: DryRun = False,
     max_retries: Annotated[
         int, typer.Option(min=0, help="How often a cell is run again whose worker was lost.")
     ] = Settings.max_retries,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from bench.errors import RequestError
-from bench.interface.cell import PROTOCOL_VERSION, Cell
+from bench.interface.cell import PROTOCOL_VERSION, Cell, Workload
 from bench.interface.settings import changed_settings, settings_text
 
 SCHEMA_VERSION = 2
@@ -178,7 +180,10 @@ class Record(BaseModel):
 
     @property
     def config(self) -> Cell:
-        return Cell.model_validate(self.cell)
+        """The configuration, checked; cells of one workload share that part."""
+        if "workload" not in self.cell:
+            return Cell.model_validate(self.cell)
+        return Cell.model_validate({**self.cell, "workload": _shared_workload(self.cell["workload"])})
 
     def _ranked(self, metrics: dict[str, float]) -> float | None:
         return metrics.get(self.metric_name)
@@ -229,6 +234,19 @@ class Record(BaseModel):
             "peak_memory_dense": self.peak_memory_dense or None,
             "peak_memory_pruned": self.peak_memory_pruned or None,
         }
+
+
+def _shared_workload(plain: Any) -> Any:
+    """The workload of these JSON values, one object for all records of it; what is none is handed back."""
+    try:
+        return _workload(json.dumps(plain, sort_keys=True))
+    except (TypeError, ValueError):
+        return plain
+
+
+@lru_cache(maxsize=256)
+def _workload(text: str) -> Workload:
+    return Workload.model_validate(json.loads(text))
 
 
 def require_known_version(plain: Mapping[str, Any], where: str) -> None:

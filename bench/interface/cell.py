@@ -34,8 +34,9 @@ class Frozen(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with changed fields, of which everything is computed anew that was computed of this one."""
         copied = super().model_copy(update=update, deep=deep)
-        for computed in copied.__dict__.keys() - type(copied).model_fields.keys():
-            del copied.__dict__[computed]
+        state: dict[str, Any] = vars(copied)
+        for computed in state.keys() - type(copied).model_fields.keys():
+            del state[computed]
         return copied
 
 

@@ -15,8 +15,11 @@ THERE = [cell for cell in CELLS if cell.workload.name == "there" and cell.transf
 
 def finished(job: Job, lasted: float, **seconds: float) -> dict[str, RunState]:
     """A run that lasted so many seconds."""
-    times = {"started": 1_000_000, "ended": 1_000_000 + round(1000 * lasted)}
-    return {job.id: RunState(run_id="r", cell_id=job.id, kind=job.kind, status="finished", seconds=seconds, **times)}
+    start, end = 1_000_000, 1_000_000 + round(1000 * lasted)
+    state = RunState(
+        run_id="r", cell_id=job.id, kind=job.kind, status="finished", started=start, ended=end, seconds=seconds
+    )
+    return {job.id: state}
 
 
 def of_method(cells: list[Cell], method: str, seed: int) -> Cell:

@@ -46,7 +46,9 @@ def test_the_longest_way_to_the_end_comes_first() -> None:
     first = order.take()
     assert first is DENSE["there", 1]
     second = order.take()
-    assert second is DENSE["here", 0]  # itself 1, its search 4, and the transfer that takes it up 4
+    assert (
+        second is not None and second is DENSE["here", 0]
+    )  # itself 1, its search 4, and the transfer that takes it up 4
     order.ended(second)
     third = order.take()
     assert third is DENSE["here", 1]
@@ -68,7 +70,7 @@ def test_the_order_is_the_same_each_time() -> None:
 def test_what_waits_for_a_dropped_job_is_dropped() -> None:
     order = Order(JOBS)
     dense = order.take()
-    assert dense is DENSE["here", 0]
+    assert dense is not None and dense is DENSE["here", 0]
     dropped = order.drop_after(dense)
     waiting = {job.id for job in JOBS if dense.id in job.needs}
     waiting |= {job.id for job in JOBS if job.needs & waiting}

@@ -15,7 +15,7 @@ demo: $(READY)
 	@echo "open reports/demo/index.html"
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not speed and not sweep"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not speed and not sweep"
 
 speed: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m speed

@@ -161,7 +161,12 @@ def _problem(first: Any, place: str, model: type[BaseModel]) -> str:
     given = first["input"]
     shown = repr(given) if not isinstance(given, dict | list) or len(repr(given)) < 60 else f"{repr(given)[:57]}…"
     message = first["msg"]
-    message = message.removeprefix("Value error, ").replace("a valid tuple", "a list").replace("Tuple", "List").replace("tuple", "list")
+    message = (
+        message.removeprefix("Value error, ")
+        .replace("a valid tuple", "a list")
+        .replace("Tuple", "List")
+        .replace("tuple", "list")
+    )
     return f"{place} = {shown} is not allowed: {message[:1].lower()}{message[1:]}"
 
 

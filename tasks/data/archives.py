@@ -86,7 +86,8 @@ def _members(path: Path) -> Iterator[tuple[str, str, tarfile.TarInfo, tarfile.Ta
         size = path.stat().st_size
         with tarfile.open(path, "r:") as archive:
             for member in archive:
-                archive.members = []  # the list of all headers would grow with the archive
+                # The list of all headers would grow with the archive.
+                archive.members = []  # pyright: ignore[reportAttributeAccessIssue]
                 folder, _, base = member.name.rpartition("/")
                 stem, dot, suffix = base.partition(".")
                 if not member.isreg() or not stem:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.errors import DataError, RequestError
 from bench.interface.cell import Recipe
-from bench.interface.loading import set_workers, workers
+from bench.interface.loading import set_workers
 from bench.interface.log import Observer, TrainingLog
 from bench.interface.task import Splits
 from bench.training.loop import Phase, train
@@ -236,11 +236,17 @@ def test_a_data_set_is_streamed_where_memory_does_not_hold_it(own: Path, monkeyp
     assert isinstance(task("imagefolder:imagenet").load(own).train, ImageSplit)
 
 
-def test_only_what_changes_a_result_is_in_an_identity() -> None:
-    from bench.runs.expand import expand_suite  # noqa: F401 - see below
+def test_streaming_is_in_an_identity_only_where_it_is_asked_for() -> None:
+    from bench.interface.cell import Epochs, Workload
 
-    set_workers(3)
-    assert workers() == 3
+    def identity(**options: Any) -> dict[str, Any]:
+        recipes = {"train": Classification.recipe, "finetune": Classification.finetune}
+        epochs = Epochs(dense=1, recovery=1)
+        return Workload(
+            name="a", task="classification", dataset="d", model="m", options=options, epochs=epochs, **recipes
+        ).identity()
+
+    assert identity(stream=None) == identity() != identity(stream=True)
 
 
 # What is refused
@@ -266,10 +272,9 @@ def test_a_count_of_processes_that_is_not_allowed_is_refused() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_bad_file_is_named_whatever_process_reads_it(own: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr("tasks.data.inspected.DECODED_LIMIT", 0)  # else it is found before anything is trained
-    bad = cut_short(own / "imagenet/train/dog/011.JPEG")
+def test_a_file_that_goes_bad_is_named_whatever_process_reads_it(own: Path, count: int) -> None:
     _, split = load(own)
+    bad = cut_short(Path(split.files[0][int(split.indices[3])].path))
     set_workers(count)
     for _ in range(2):  # what was refused once is refused again, by the same processes
         with pytest.raises(DataError, match=rf"^{bad} is not a readable image"):
@@ -332,7 +337,8 @@ def test_a_copy_of_a_training_image_trains_with_it(own: Path, monkeypatch: pytes
     assert len(split) + len(data.val) == 60 and not names[0] & names[1]
 
 
-def test_the_fingerprint_covers_names_sizes_labels_and_bytes(own: Path) -> None:
+def test_the_fingerprint_covers_names_and_bytes(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.data.inspected.DECODED_LIMIT", 0)
     first = load(own)[0].fingerprint
     assert load(own)[0].fingerprint == first
     place = own / "imagenet/val/dog/001.JPEG"
@@ -341,7 +347,7 @@ def test_the_fingerprint_covers_names_sizes_labels_and_bytes(own: Path) -> None:
     place.with_name("renamed.JPEG").rename(place)
     assert load(own)[0].fingerprint == first
     content = place.read_bytes()
-    place.write_bytes(content[:-2] + b"\0\0")  # the same size; decoders do without the end mark
+    place.write_bytes(content[:-2] + b"\0\0")  # of the same size
     changed = load(own)[0].fingerprint
     assert len({first, renamed, changed}) == 3
 

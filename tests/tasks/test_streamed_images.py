@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from tasks.classification import Classification
 from tasks.data import reading
 from tasks.data.archives import archives_of, read_archives
 from tasks.data.images import ImageSplit
+from tasks.data.places import Places
+from tasks.data.reading import Sample
 from tasks.data.streamed import Streamed
 from tests.tasks.images import cut_short, huge_png, noise, save
 from tests.tasks.streams import CPU, add, all_of, class_folders, counted, epoch, same, shards
@@ -387,3 +390,36 @@ def test_an_archive_that_changes_during_a_run_is_named(own: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(DataError, match=rf"^{path}: (cat|dog)-\d+\.jpg is shorter than when the data set was listed"):
         epoch(split, 36, 0, 0)
+
+
+# Memory
+
+
+class Blank:
+    """A reader that reads nothing."""
+
+    def read(self, sample: Sample, *, augment: bool) -> tuple[Tensor, Tensor]:
+        return torch.zeros(1, 1, 3, dtype=torch.uint8), torch.tensor(sample.label)
+
+
+def test_memory_grows_by_some_bytes_a_file(tmp_path: Path) -> None:
+    """A million files take 100 MB, whatever they hold: listing, an epoch, halves and a pass in order."""
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        try:
+            places = Places()
+            folder = places.root(tmp_path)
+            for index in range(count):
+                places.add(folder, f"n01440764/n01440764_{index:06}.JPEG", 110_000)
+            labels = np.zeros(count, np.int64)
+            split = Streamed(Blank(), (places,), np.arange(count), (0.0,) * 3, (1.0,) * 3, labels)
+            seen = sum(len(y) for _, y in split.batches(50, seed=0, epoch=0, device=CPU))
+            assert seen == count and len(split.halves(0)[0]) == count // 2
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(100)  # what is imported and cached once
+    small, large = peak(1_000), peak(11_000)
+    assert 60 < (large - small) / 10_000 < 130

@@ -57,6 +57,12 @@ class Reader(Protocol):
         ...
 
 
+class Finish(Protocol):
+    """Makes what networks see of what a reader gave, a whole batch at a time: a small object that travels as well."""
+
+    def __call__(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]: ...
+
+
 @dataclass(frozen=True)
 class Request:
     """A batch that is asked for."""
@@ -64,6 +70,8 @@ class Request:
     reader: Reader
     samples: list[Sample]
     augment: bool
+    finish: Finish | None = None
+    """Done by the process that reads; None: whoever asked does it, on a device that is faster at it."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,8 @@ def read_batch(request: Request) -> tuple[Tensor, ...]:
     for sample in request.samples:
         with _random_numbers(sample.seed):
             made.append(request.reader.read(sample, augment=request.augment))
-    return tuple(torch.stack(column) for column in zip(*made, strict=True))
+    batch = tuple(torch.stack(column) for column in zip(*made, strict=True))
+    return batch if request.finish is None else request.finish(batch)
 
 
 def stream(requests: Iterator[Request], *, pin: bool) -> Iterator[tuple[Tensor, ...]]:

@@ -80,9 +80,15 @@ class Streamed:
         self, order: np.ndarray, size: int, seeds: tuple[int, ...], device: torch.device, *, augment: bool
     ) -> Iterator[tuple[Tensor, Tensor]]:
         parts = (order[start : start + size] for start in range(0, len(order), size))
-        requests = (Request(self.reader, [self._sample(i, seeds) for i in part.tolist()], augment) for part in parts)
-        for x, y in stream(requests, pin=device.type == "cuda"):
-            yield self._finished(x.to(device, non_blocking=True), y.to(device, non_blocking=True))
+        # A GPU gets bytes and does the arithmetic itself; on a CPU the processes that read share it.
+        there, here = (self._finish, None) if device.type == "cpu" else (None, self._finish)
+        requests = (
+            Request(self.reader, [self._sample(i, seeds) for i in part.tolist()], augment, there) for part in parts
+        )
+        for batch in stream(requests, pin=device.type == "cuda"):
+            moved = tuple(tensor.to(device, non_blocking=True) for tensor in batch)
+            x, y = moved if here is None else here(moved)
+            yield x, y
 
     def _sample(self, number: int, seeds: tuple[int, ...]) -> Sample:
         copy, place = divmod(number, len(self.indices))
@@ -90,24 +96,37 @@ class Streamed:
         label = 0 if self.every_label is None else int(self.every_label[index])
         return Sample(tuple(table[index] for table in self.files), label, sample_seed(*seeds, index, copy))
 
-    def _finished(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        return self._normal(x), y
-
-    def _normal(self, values: Tensor) -> Tensor:
-        """Pixel values [B, H, W, C] of 0 to 255 -> what networks see, [B, C, H, W]."""
-        mean, std = (torch.tensor(given, device=values.device) for given in (self.mean, self.std))
-        return ((values.float() - mean) / std).permute(0, 3, 1, 2)
+    @property
+    def _finish(self) -> Normalised:
+        return Normalised(self.mean, self.std)
 
 
 class StreamedPatches(Streamed):
     """Patches at two resolutions; inputs and targets are brought to the same mean and deviation, as in `patches`."""
 
-    def _finished(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        return self._normal(x), self._normal(y)
+    @property
+    def _finish(self) -> Normalised:
+        return Normalised(self.mean, self.std, unit=255, targets=True)
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """Pixel values [B, H, W, C] of 0 to 255 -> what networks see, [B, C, H, W]; targets too where they are images."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Of each channel, of pixel values divided by `unit`."""
+    unit: int = 1
+    targets: bool = False
+
+    def __call__(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x, y = batch
+        return self._normal(x), self._normal(y) if self.targets else y
 
     def _normal(self, values: Tensor) -> Tensor:
         mean, std = (torch.tensor(given, device=values.device) for given in (self.mean, self.std))
-        return ((values.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+        pixels = values.float() if self.unit == 1 else values.float() / self.unit
+        return ((pixels - mean) / std).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)

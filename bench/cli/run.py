@@ -11,6 +11,7 @@ from bench.cli.forecast import forecast
 from bench.cli.lines import name_lost, summary
 from bench.cli.options import Data, Only, Out, Seeds, Set, SuiteName, Uri, store_address
 from bench.errors import RequestError, unknown
+from bench.interface.loading import set_workers
 from bench.runs.agenda import Agenda, make_agenda
 from bench.runs.changed import warnings_of, with_dependents
 from bench.runs.display import Busy
@@ -57,6 +58,10 @@ def run(
     out: Out = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")] = False,
     rerun: Rerun = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that read streamed data for each job; by default as many as it has threads."),
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="Let torchvision fetch missing data sets.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what failed.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each epoch.")] = False,
@@ -78,12 +83,14 @@ def run(
     loaded = load_suite(suite, set_ or (), seeds)
     chosen = select(loaded.cells, only or ())
     _require_sense(device, rerun=rerun, picked=bool(only))
+    set_workers(workers)  # refuses a count that is not allowed
     folder = report_folder(out, loaded, set_ or (), seeds)
     settings = Settings(
         suite=loaded.name,
         tracking_uri=store_address(tracking_uri),
         data_root=data,
         device=device,
+        workers=workers,
         download=download,
         max_retries=max_retries,
     )

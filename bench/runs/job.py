@@ -31,6 +31,8 @@ class Settings:
     """Whether missing data sets may be fetched."""
     threads: int = 0
     """Threads of a worker; 0 leaves torch's default."""
+    workers: int | None = None
+    """Processes that read streamed data for each job; None: as many as it has threads, eight at most."""
     max_retries: int = 3
     """How often a job is run again whose worker was lost."""
 

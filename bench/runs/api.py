@@ -121,12 +121,11 @@ def run(
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    place = data or os.environ.get("PRUNEBENCH_DATA")
     uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
     settings = Settings(
         suite=loaded.name,
         tracking_uri=uri,
-        data_root=Path(place) if place else None,
+        data_root=_data_root(data),
         device=device,
         workers=workers,
         download=download,
@@ -137,6 +136,11 @@ def run(
         carry_out(agenda, settings, busy, executor=executor, workers=jobs, quiet=quiet, wait=wait)
     reported = write_suite_report(loaded, settings.tracking_uri, folder)
     return _result(loaded.name, reported, chosen)
+
+
+def _data_root(given: Path | str | None) -> Path | None:
+    place = given or os.environ.get("PRUNEBENCH_DATA")
+    return Path(place) if place else None
 
 
 def _require_allowed(device: str, workers: int | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,14 +122,8 @@ def run(
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
     uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    settings = Settings(
-        suite=loaded.name,
-        tracking_uri=uri,
-        data_root=_data_root(data),
-        device=device,
-        workers=workers,
-        download=download,
-    )
+    settings = Settings(suite=loaded.name, tracking_uri=uri, data_root=_data_root(data), device=device)
+    settings = replace(settings, workers=workers, download=download)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)

@@ -11,7 +11,8 @@ import itertools
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -34,6 +35,14 @@ class Frozen(BaseModel):
     """Immutable; an unknown field is an error, and so is a value of another type ("0.5" or true for a number)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with changed fields, of which everything is computed anew that was computed of this one."""
+        copied = super().model_copy(update=update, deep=deep)
+        state: dict[str, Any] = vars(copied)
+        for computed in state.keys() - type(copied).model_fields.keys():
+            del state[computed]
+        return copied
 
 
 def digest(payload: Any) -> str:
@@ -61,14 +70,17 @@ class Recipe(Frozen):
     lr: Annotated[float, Field(gt=0)] = 0.1
     """Peak learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of `sgd`."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """On weights of two dimensions and more; biases and norms are left alone."""
     batch_size: Annotated[int, Field(ge=2)] = 128
+    """Samples a step; a last batch that is not full is left out."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """`cosine` falls to 0 over all steps."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     """Linear rise of the learning rate at the start."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of cross-entropy, in classification and segmentation."""
     grad_clip: Annotated[float, Field(ge=0)] = 0.0
     """Largest gradient norm; 0 leaves gradients as they are."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -115,9 +127,14 @@ class Workload(Frozen):
         plain |= {field: plain[field]["sha256"] for field in ("code", "weights") if field in plain}
         return plain | {"options": {key: value for key, value in plain["options"].items() if value is not None}}
 
-    @property
+    @cached_property
     def id(self) -> str:
         return digest(self.identity())
+
+    @cached_property
+    def dense_ids(self) -> dict[int, str]:
+        """Identities of dense networks that were asked for, by seed: many cells ask for the same."""
+        return {}
 
 
 class PaperPlan(Frozen):
@@ -135,9 +152,11 @@ class Tuning(Frozen):
     """What it cost to find a method's hyper-parameters, as `prunebench tune` states it."""
 
     trials: Annotated[int, Field(ge=1)]
+    """How many settings were tried."""
     epochs: Annotated[int, Field(ge=0)]
     """Of all trials together, search and recovery."""
     seconds: Annotated[float, Field(ge=0)]
+    """Of all trials together, search and recovery."""
 
 
 Count = Annotated[int, Field(ge=1, le=65_536)]
@@ -150,6 +169,7 @@ class LatencyPlan(Frozen):
     """
 
     batch: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (1,)
+    """Batch sizes."""
     threads: Annotated[tuple[Count, ...], Field(strict=False)] = ()
     """CPU threads; none: as many as torch is set to use. They mean nothing on a GPU."""
 
@@ -263,11 +283,11 @@ class Cell(Frozen):
         """Whether the network is measured before recovery with the weights that pruning left in this cell."""
         return self.needs_dense and not (self.ablation == "scratch" and self.source is not None)
 
-    @property
+    @cached_property
     def id(self) -> str:
         return digest(self.identity())
 
-    @property
+    @cached_property
     def dense_id(self) -> str:
         """Identity of the dense network that this cell starts from: shared by every method."""
         return dense_id(self.workload, self.seed)
@@ -338,8 +358,11 @@ class Cell(Frozen):
 
 def dense_id(workload: Workload, seed: int) -> str:
     """Identity of a dense network: everything that its training depends on."""
-    identity = workload.identity()
-    identity.pop("finetune")
-    identity.pop("protect", None)
-    identity["epochs"] = workload.epochs.dense
-    return digest({"protocol_version": PROTOCOL_VERSION, "dense": identity, "seed": seed})
+    known = workload.dense_ids
+    if seed not in known:
+        identity = workload.identity()
+        identity.pop("finetune")
+        identity.pop("protect", None)
+        identity["epochs"] = workload.epochs.dense
+        known[seed] = digest({"protocol_version": PROTOCOL_VERSION, "dense": identity, "seed": seed})
+    return known[seed]

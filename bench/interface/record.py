@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from bench.errors import RequestError
-from bench.interface.cell import PROTOCOL_VERSION, BudgetKind, Cell
+from bench.interface.cell import PROTOCOL_VERSION, BudgetKind, Cell, Workload
 from bench.interface.settings import changed_settings, settings_text
 
 SCHEMA_VERSION = 2
@@ -217,7 +219,10 @@ class Record(BaseModel):
 
     @property
     def config(self) -> Cell:
-        return Cell.model_validate(self.cell)
+        """The configuration, checked; cells of one workload share that part."""
+        if "workload" not in self.cell:
+            return Cell.model_validate(self.cell)
+        return Cell.model_validate({**self.cell, "workload": _shared_workload(self.cell["workload"])})
 
     @property
     def latencies(self) -> list[LatencyPair]:
@@ -291,6 +296,19 @@ def _further_columns(pairs: Sequence[LatencyPair]) -> dict[str, float]:
         found[f"latency_dense_ms_{place}"] = pair.dense.median_ms
         found[f"latency_pruned_ms_{place}"] = pair.pruned.median_ms
     return found
+
+
+def _shared_workload(plain: Any) -> Any:
+    """The workload of these JSON values, one object for all records of it; what is none is handed back."""
+    try:
+        return _workload(json.dumps(plain, sort_keys=True))
+    except (TypeError, ValueError):
+        return plain
+
+
+@lru_cache(maxsize=256)
+def _workload(text: str) -> Workload:
+    return Workload.model_validate(json.loads(text))
 
 
 def require_known_version(plain: Mapping[str, Any], where: str) -> None:

@@ -50,8 +50,11 @@ def cell_labels(cells: Mapping[str, Cell]) -> dict[str, tuple[str, str]]:
 
     Where two configurations share a name, the label says in what they differ.
     """
-    workloads = {cell_id: cell.workload.identity() for cell_id, cell in cells.items()}
-    workload_keys = {cell_id: canonical(identity) for cell_id, identity in workloads.items()}
+    each = {id(cell.workload): cell.workload for cell in cells.values()}  # cells of a workload mostly share one object
+    identities = {place: workload.identity() for place, workload in each.items()}
+    texts = {place: canonical(identity) for place, identity in identities.items()}
+    workloads = {cell_id: identities[id(cell.workload)] for cell_id, cell in cells.items()}
+    workload_keys = {cell_id: texts[id(cell.workload)] for cell_id, cell in cells.items()}
     variants = {cell_id: _variant(cell) for cell_id, cell in cells.items()}
     variant_keys = {cell_id: canonical(variant) for cell_id, variant in variants.items()}
     # Variants are told apart among cells of one workload, protocol and method name.

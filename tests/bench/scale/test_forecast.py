@@ -45,10 +45,8 @@ def test_the_rest_takes_as_long_as_what_is_recorded(
 
     assert prunebench(monkeypatch, "plan", "large.toml", "--jobs", "3") == 0
     said = capsys.readouterr().out
-    assert (
-        f"time: {duration(estimate['device_seconds'])} of one device (dense networks {duration(estimate['seconds']['dense'])}, cells"
-        in said
-    )
+    whole, dense = duration(estimate["device_seconds"]), duration(estimate["seconds"]["dense"])
+    assert f"time: {whole} of one device (dense networks {dense}, cells" in said
     assert "with --jobs 3; as 204 recorded jobs took" in said and "--jobs 1" not in said and "guessed" not in said
 
 

@@ -141,7 +141,7 @@ def _ends(executor: Executor, order: Order, limit: TimeLimit | None) -> Iterator
     running = dict[Future[Outcome], Job]()
     while True:
         batch: list[Job] = []
-        while executor.at_once is None or len(running) + len(batch) < executor.at_once:
+        while _has_room(executor, len(running), len(batch)):
             job = order.take()
             if job is None:
                 break
@@ -163,3 +163,9 @@ def _ends(executor: Executor, order: Order, limit: TimeLimit | None) -> Iterator
                 yield job, error
             else:
                 raise error
+
+
+def _has_room(executor: Executor, running: int, more: int) -> bool:
+    """Whether an executor can be given another job; one that makes jobs wait itself gets them in waves, each when the
+    one before is through: how many run at a time is a limit of a wave there."""
+    return not running if executor.at_once is None else running + more < executor.at_once

@@ -1,7 +1,7 @@
 """How fast streamed images are beside plain DataLoader code, and in how much memory.
 
-    python benchmarks/stream.py                       # makes 20,000 JPEGs in 100 classes in the temporary folder
-    python benchmarks/stream.py --images 2000 --rounds 3
+    python -m benchmarks.stream                        # makes 20,000 JPEGs in 100 classes in the temporary folder
+    python -m benchmarks.stream --images 2000 --rounds 3
 
 Prints one JSON object. Both sides read the same folder with two processes and the same transforms, and train the same
 ResNet-18; they are measured in turn, so that other work on the machine meets both. `ratio` is the median over rounds of
@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
+PROJECT = Path(__file__).resolve().parent.parent
 CAP = 1.5 * 2**30
 """Bytes that all processes may have together, pages that they share counted once."""
 HEIGHT, WIDTH = 96, 128
@@ -299,10 +300,12 @@ def measured(asked: argparse.Namespace, root: Path, work: Path) -> dict[str, Any
         each = {name: trainer(endless(batches), len(data.info.classes)) for name, batches in sides.items()}
         found["training_resnet18"] = in_turn(each, asked.rounds, asked.steps, asked.batch)
     if "memory" in asked.parts:
-        own = [sys.executable, __file__, "--memory-of", str(root)]
+        own = [sys.executable, "-m", "benchmarks.stream", "--memory-of", str(root.absolute())]
         for name in ("size", "batch", "steps", "threads"):
             own += [f"--{name}", str(getattr(asked, name))]
-        found["memory"] = json.loads(subprocess.run(own, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        found["memory"] = json.loads(
+            subprocess.run(own, check=True, stdout=subprocess.PIPE, text=True, cwd=PROJECT).stdout
+        )
     if "resuming" in asked.parts:
         found["resumed_equal"] = resumed_equal(root, asked.size, work)
     return found

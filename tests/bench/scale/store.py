@@ -103,8 +103,8 @@ def fill(uri: str, cells: Sequence[Cell], *, files: bool = True) -> None:
         metrics += [(key, value, start, 0, 0, run_id) for key, value in facts.items()]
     with sqlite3.connect(sqlite_path(uri)) as database:
         database.executemany(
-            "INSERT INTO runs (run_uuid, name, source_type, status, start_time, end_time, lifecycle_stage, "
-            "artifact_uri, experiment_id) VALUES (?, ?, 'LOCAL', 'FINISHED', ?, ?, 'active', ?, ?)",
+            "INSERT INTO runs (run_uuid, name, source_type, user_id, status, start_time, end_time, lifecycle_stage, "
+            "artifact_uri, experiment_id) VALUES (?, ?, 'LOCAL', 'somebody', 'FINISHED', ?, ?, 'active', ?, ?)",
             runs,
         )
         database.executemany("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", tags)

@@ -78,17 +78,14 @@ class Estimator:
     def weight(self, job: Job) -> float:
         """What jobs are ordered by: seconds, or epochs of dense training before anything is recorded."""
         seconds = self.of(job).seconds
-        if seconds is not None:
-            return seconds
-        searched = job.cell.search_epochs if job.cell else 0
-        return job.epochs + (SEARCH_EPOCH - 1) * searched
+        return _dense_epochs(job) if seconds is None else seconds
 
     def observe(self, job: Job, seconds: float) -> None:
         """Learn from a job that has just ended what the store did not tell of its kind."""
         if self.of(job).seconds is not None and not self.of(job).guesses:
             return
         w = _place(job.workload)
-        units = job.epochs + (SEARCH_EPOCH - 1) * (job.cell.search_epochs if job.cell else 0)
+        units = _dense_epochs(job)
         if units and job.cell is None:
             self._epochs.add(seconds / units, ("dense", w), "dense")
         elif units and job.cell:
@@ -180,6 +177,11 @@ class Estimator:
         return (None, []) if epoch is None else (epoch, [*guesses, f"{what}: as dense epochs"])
 
 
+def _dense_epochs(job: Job) -> float:
+    """A job's epochs, in epochs of dense training."""
+    return job.epochs + (SEARCH_EPOCH - 1) * (job.cell.search_epochs if job.cell else 0)
+
+
 def _place(workload: Workload) -> Hashable:
     """What an epoch's time depends on of a workload."""
     return workload.name, workload.task, workload.dataset, workload.model
@@ -197,10 +199,7 @@ def _recovery_keys(cell: Cell) -> tuple[Hashable, Hashable, Hashable]:
     return (
         ("recovery", w, cell.recovery, cell.budget, cell.adapter),
         ("recovery", w, cell.recovery, cell.budget),
-        (
-            "recovery",
-            w,
-        ),
+        ("recovery", w),
     )
 
 

@@ -142,10 +142,11 @@ def friedman_p(ranks: Sequence[Sequence[float]]) -> float:
     Args:
         ranks: one row a block, each the average ranks of the same methods.
     """
+    if all(len(set(row)) == 1 for row in ranks):
+        return 1.0
     from scipy import stats
 
-    p = float(stats.friedmanchisquare(*zip(*ranks, strict=True)).pvalue)
-    return p if math.isfinite(p) else 1.0
+    return float(stats.friedmanchisquare(*zip(*ranks, strict=True)).pvalue)
 
 
 @cache

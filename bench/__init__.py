@@ -13,6 +13,7 @@ Names resolve on first use, so that `import bench` does not import torch.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,6 +45,15 @@ _HOME = {
     "save_pruned": "bench.structure.files",
 }
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("No CUDA runtime is found")
+
+
+# torch announces where it is first used that a CUDA toolkit without a GPU is of no use to it. Every process that this
+# project starts imports this package before torch.
+logging.getLogger("torch.utils.cpp_extension").addFilter(_is_news)
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bench.structure.measure import count_macs as count_macs
     from bench.structure.measure import count_params as count_params
     from bench.structure.measure import measure_latency as measure_latency
+    from bench.structure.onnx_export import export_onnx as export_onnx
     from bench.structure.surgery import prune as prune
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ _HOME = {
     "PruningGraph": "bench.structure.graph",
     "count_macs": "bench.structure.measure",
     "count_params": "bench.structure.measure",
+    "export_onnx": "bench.structure.onnx_export",
     "load_pruned": "bench.interface.exported",
     "measure_latency": "bench.structure.measure",
     "prune": "bench.structure.surgery",

@@ -219,7 +219,7 @@ class {cls}:
     def pictures(
         self, networks: Mapping[str, nn.Module], test: Split, folder: Path, device: torch.device, recipe: Recipe
     ) -> list[str]:
-        return []  # names of PNG files that were drawn below `folder`, the same samples for every network
+        return []  # PNG files drawn below `folder`: sample-1.png, …; the same samples for every network
 '''
 
 TASK_TEST = '''"""The task {name}."""

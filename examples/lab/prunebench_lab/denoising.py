@@ -184,5 +184,5 @@ class Denoising:
         for name, image in images.items():
             pixels = (image[0].float().clamp(0, 1) * PEAK).round().byte().permute(1, 2, 0).cpu().numpy()
             panels.append((pixels, name if name == "clean" else f"{name} {float(psnr(image, clean)):.1f} dB"))
-        save_strip(panels, folder / "tile.png", enlarge=5)
-        return ["tile.png"]
+        save_strip(panels, folder / "sample-1.png", enlarge=5)
+        return ["sample-1.png"]

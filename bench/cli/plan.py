@@ -6,7 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -25,15 +26,21 @@ from bench.tracking.states import RunState
 _WORD = {"finished": "done", "lost": "missing", "running": "running", "failed": "failed"}
 
 
+NotRead = Annotated[
+    Path | None, typer.Option("--data", help="Not read; taken so that a line for `run` can be planned as it is.")
+]
+
+
 def plan(
     suite: SuiteName,
     set_: Set = None,
     only: Only = None,
     seeds: Seeds = None,
+    data: NotRead = None,
     tracking_uri: Uri = None,
     json_: Json = False,
 ) -> None:
-    """List the cells of a suite: done, missing, failed. Trains nothing."""
+    """List the cells of a suite: done, missing, failed. Trains nothing and reads no data."""
     loaded = load_suite(suite, set_ or (), seeds)
     cells = select(loaded.cells, only or ())
     states = read_states(store_address(tracking_uri), loaded.name)

@@ -42,4 +42,4 @@ def test_a_sweep_runs_from_cells_to_an_audited_report(
     assert prunebench(monkeypatch, "audit", "reports/tiny") == 0
     assert "everything agrees with its records" in capsys.readouterr().out
     assert prunebench(monkeypatch, "plan", "tiny.toml", "--only", "method=dais") == 0
-    assert "3 cells: 3 finished" in capsys.readouterr().out
+    assert "3 cells: 3 done" in capsys.readouterr().out

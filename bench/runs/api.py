@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Cell
+from bench.interface.loading import set_workers
 from bench.interface.record import Record
 from bench.report import read_records, suite_of
 from bench.runs.agenda import make_agenda
@@ -84,6 +85,7 @@ def run(
     tracking_uri: str | None = None,
     out: Path | str | None = None,
     retry_failed: bool = False,
+    workers: int | None = None,
     download: bool = False,
     wait: bool = False,
     quiet: bool = False,
@@ -105,6 +107,7 @@ def run(
         tracking_uri: MLflow store; by default MLFLOW_TRACKING_URI, else `mlflow.db` in the working folder.
         out: folder of the report; by default `reports/SUITE`, with what `set` changed added to the name.
         retry_failed: run failed cells again.
+        workers: processes that read streamed data for each job; by default as many as it has threads, eight at most.
         download: let missing data sets be fetched.
         wait: wait for cells that other processes run.
         quiet: show no progress on stderr.
@@ -122,7 +125,10 @@ def run(
     place = data or os.environ.get("PRUNEBENCH_DATA")
     uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
     root = Path(place) if place else None
-    settings = Settings(suite=loaded.name, tracking_uri=uri, data_root=root, device=device, download=download)
+    set_workers(workers)  # refuses a count that is not allowed
+    settings = Settings(
+        suite=loaded.name, tracking_uri=uri, data_root=root, device=device, workers=workers, download=download
+    )
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)

@@ -117,17 +117,19 @@ def run(
             is recorded: see `Result.failed`.
     """
     changed, picked = _several(set), _several(only)
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
+    _require_allowed(device, workers)
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
     place = data or os.environ.get("PRUNEBENCH_DATA")
     uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    root = Path(place) if place else None
-    set_workers(workers)  # refuses a count that is not allowed
     settings = Settings(
-        suite=loaded.name, tracking_uri=uri, data_root=root, device=device, workers=workers, download=download
+        suite=loaded.name,
+        tracking_uri=uri,
+        data_root=Path(place) if place else None,
+        device=device,
+        workers=workers,
+        download=download,
     )
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
@@ -135,6 +137,13 @@ def run(
         carry_out(agenda, settings, busy, executor=executor, workers=jobs, quiet=quiet, wait=wait)
     reported = write_suite_report(loaded, settings.tracking_uri, folder)
     return _result(loaded.name, reported, chosen)
+
+
+def _require_allowed(device: str, workers: int | None) -> None:
+    """Refuse a device that is none, and a count of workers that is not allowed."""
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
+    set_workers(workers)
 
 
 def _result(suite: str, reported: Reported, chosen: Sequence[Cell]) -> Result:

@@ -79,8 +79,8 @@ def test_what_a_run_cannot_do_without_fails(
 
 
 def test_it_lists_what_every_extra_brings() -> None:
-    """`test` alone is for working on the project itself."""
+    """`docs` and `test` are for working on the project itself."""
     project = tomllib.loads((Path(__file__).resolve().parents[3] / "pyproject.toml").read_text())["project"]
-    extras = {e: packages for e, packages in project["optional-dependencies"].items() if e != "test"}
+    extras = {e: packages for e, packages in project["optional-dependencies"].items() if e not in ("docs", "test")}
     listed = {(extra, package) for package, (extra, _) in doctor.EXTRAS.items()}
     assert listed == {(extra, package.partition(">=")[0]) for extra in extras for package in extras[extra]}

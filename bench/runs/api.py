@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,22 +121,20 @@ def run(
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    place = data or os.environ.get("PRUNEBENCH_DATA")
     uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    settings = Settings(
-        suite=loaded.name,
-        tracking_uri=uri,
-        data_root=Path(place) if place else None,
-        device=device,
-        workers=workers,
-        download=download,
-    )
+    settings = Settings(suite=loaded.name, tracking_uri=uri, data_root=_data_root(data), device=device)
+    settings = replace(settings, workers=workers, download=download)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)
         carry_out(agenda, settings, busy, executor=executor, workers=jobs, quiet=quiet, wait=wait)
     reported = write_suite_report(loaded, settings.tracking_uri, folder)
     return _result(loaded.name, reported, chosen)
+
+
+def _data_root(given: Path | str | None) -> Path | None:
+    place = given or os.environ.get("PRUNEBENCH_DATA")
+    return Path(place) if place else None
 
 
 def _require_allowed(device: str, workers: int | None) -> None:

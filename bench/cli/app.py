@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import logging
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -116,8 +115,6 @@ def _root(
 
 def main() -> None:
     """Entry point: a wrong request ends in one sentence on stderr and exit code 2."""
-    # torch announces on import that a CUDA toolkit without a GPU is of no use to it.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         app(prog_name="prunebench")
     except RequestError as error:

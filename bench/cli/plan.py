@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,11 +31,17 @@ if TYPE_CHECKING:
 _WORD = {"finished": "done", "lost": "missing", "running": "running", "failed": "failed"}
 
 
+NotRead = Annotated[
+    Path | None, typer.Option("--data", help="Not read; taken so that a line for `run` can be planned as it is.")
+]
+
+
 def plan(
     suite: SuiteName,
     set_: Set = None,
     only: Only = None,
     seeds: Seeds = None,
+    data: NotRead = None,
     tracking_uri: Uri = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Cells to run at a time, for the wall time; by default 1, 2, 4 and 8.")

@@ -118,8 +118,8 @@ def _latency_note(workload: WorkloadSummary) -> list[str]:
 
 
 def _settings_note(entries: Sequence[Entry]) -> list[str]:
-    """A sentence on hyper-parameters that are not at their defaults, where there are any."""
-    found = {entry.label: entry.settings for entry in entries if entry.settings}
+    """A sentence on hyper-parameters that are not at their defaults, where a swept method's name has not said them."""
+    found = {e.label: e.settings for e in entries if not all(part in e.label for part in e.settings.split(", "))}
     said = "; ".join(f"{label}: {settings}" for label, settings in sorted(found.items()))
     return [f"Settings other than the defaults: {said}."] if said else []
 

@@ -373,7 +373,7 @@ def test_a_pruning_that_was_searched_elsewhere_stands_among_the_widths(page: Any
     page.select_option("#widths-workload", "textures-edsr")
     page.select_option("#widths-budget", "0.25")
     rows = page.locator("#widths-plot svg [aria-label='y-axis tick label'] text").all_text_contents()
-    assert rows == ["gdp", "gdp (rewind, from cifar10-r…", "l1", "random", "uniform-scratch"]
+    assert rows == ["gdp", "gdp (rewind, f…et56 at 0.25)", "l1", "random", "uniform-scratch"]
 
 
 def test_a_failed_cell_shows_its_traceback(page: Any):

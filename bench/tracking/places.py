@@ -14,6 +14,9 @@ from bench.interface.record import LaterRecordError, RecordError, read_record
 
 RECORD = "record.json"
 MODEL = "model/model.safetensors"
+SEARCH = "search/search.json"
+FILES = {"dense": (MODEL,), "search": (SEARCH,)}
+"""What a stage that has finished must have beside its record, by its kind."""
 
 
 def artifact_root(database: Path, suite: str) -> Path:
@@ -48,7 +51,7 @@ def loss(folder: Path, kind: str, status: str) -> str:
 
     Args:
         folder: of its artifacts.
-        kind: `cell` or `dense`.
+        kind: `cell`, `dense` or `search`.
         status: `finished` or `failed`.
 
     Raises:
@@ -72,6 +75,8 @@ def loss(folder: Path, kind: str, status: str) -> str:
         return f"{file} is damaged"
     except OSError as error:
         return f"{file} cannot be read ({error.strerror})"
-    if kind == "dense" and status == "finished" and "metrics" in plain and not (folder / MODEL).is_file():
-        return f"{folder / MODEL} is gone"
-    return ""
+    if status != "finished" or kind not in FILES or not plain:
+        return ""
+    named = plain.get("files", {})
+    gone = [name for name in (*FILES[kind], *(named if isinstance(named, dict) else ())) if not (folder / name).is_file()]
+    return f"{folder / gone[0]} is gone" if gone else ""

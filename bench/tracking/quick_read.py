@@ -13,11 +13,11 @@ from bench.tracking.address import SERVERS, scheme, sqlite_path
 from bench.tracking.places import artifact_root, current_folder
 from bench.tracking.rest import ask_server
 from bench.tracking.sqlite_file import connected, require_database
-from bench.tracking.states import FINAL, TAG, RunState, best_of, run_state
+from bench.tracking.states import FINAL, STAGES, TAG, RunState, best_of, run_state
 
 
 def read_states(uri: str, experiment: str) -> dict[str, RunState]:
-    """Cells and dense networks of an experiment by id; nothing is created where there is no store yet.
+    """Cells, dense networks and searches of an experiment by id; nothing is created where there is no store yet.
 
     Raises:
         RequestError: the store cannot be read.
@@ -31,7 +31,7 @@ def read_states(uri: str, experiment: str) -> dict[str, RunState]:
         from bench.tracking.mlflow_store import Tracker
 
         states = Tracker(uri, experiment).states()
-    return best_of(s for s in states if s.kind in ("cell", "dense"))
+    return best_of(s for s in states if s.kind in STAGES)
 
 
 def _from_sqlite(path: Path, experiment: str) -> list[RunState]:

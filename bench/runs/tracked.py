@@ -126,7 +126,7 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
     with _logging_to(folder / LOG), interrupts_told_apart() as interrupted:
         try:
             logger.info("%s starts as run %s", job.label, run.run_id)
-            _take_up(job, settings, folder)
+            _take_up(job, settings, folder, run)
             with process_kept(lambda text: logger.warning("%s", text)):
                 result = work(ActiveJob(job, settings, emit, run, folder, started_at))
             logger.info("%s: %s", job.label, result.summary)
@@ -148,14 +148,16 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
             outcome = Outcome.of(job, "failed", error=reason, seconds=time.perf_counter() - start)
     if outcome.status == "finished":
         shutil.rmtree(folder, ignore_errors=True)
-        open_tracker(settings.tracking_uri, settings.suite).drop_uploads(job.id)
+        if run.has_uploads:
+            open_tracker(settings.tracking_uri, settings.suite).drop_uploads(job.id)
     return outcome
 
 
-def _take_up(job: Job, settings: Settings, folder: Path) -> None:
+def _take_up(job: Job, settings: Settings, folder: Path, run: TrackedRun) -> None:
     """Put the newest checkpoints that runs of this job have uploaded into its folder, where they are ahead of those."""
     tracker, done = open_tracker(settings.tracking_uri, settings.suite), dict[str, int]()
     for entry in tracker.uploads(job.id) if job.epochs else ():
+        run.has_uploads = True
         here = done.get(entry.name) or epochs_in(folder / entry.name)
         if entry.epoch > here and tracker.fetch(entry, folder):
             here = entry.epoch

@@ -335,9 +335,12 @@ class TrackedRun:
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self._client, self.run_id = client, run_id
+        self.has_uploads = False
+        """Whether this run, or one that it replaces, has checkpoints in the store."""
 
     def upload(self, file: Path, epoch: int) -> None:
         """Upload the checkpoint after an epoch, beside the one before it (`bench.tracking.uploads`)."""
+        self.has_uploads = True
         upload(self._client, self.run_id, file, epoch)
 
     def parameters(self, values: Mapping[str, Any]) -> None:

@@ -44,7 +44,7 @@ class Agenda:
     @property
     def due(self) -> tuple[Cell, ...]:
         """The cells that are to be run."""
-        return tuple(job.cell for job in self.jobs if job.cell is not None)
+        return tuple(job.cell for job in (*self.cells, *self.transfers) if job.cell is not None)
 
     @property
     def epochs(self) -> int:
@@ -81,7 +81,9 @@ def make_agenda(
         cells=tuple(job for job, c in zip(jobs, due, strict=True) if not c.takes_over),
         transfers=tuple(job for job, c in zip(jobs, due, strict=True) if c.takes_over),
         failed_before=tuple(c for c in cells if c.id not in due_ids and states[c.id].status == "failed"),
-        discarded=tuple(j for j in (*searches, *jobs) if j.anew and j.id in states and states[j.id].status != "running"),
+        discarded=tuple(
+            job for job in (*searches, *jobs) if job.anew and job.id in states and states[job.id].status != "running"
+        ),
         made_with=_made_with(states.values()),
     )
 

@@ -109,7 +109,9 @@ def stored_folder(tracker: Tracker, state: RunState, name: str, facts: Mapping[s
         raise DamagedStageError(state, f"{name} of run {state.run_id} is gone") from None
 
 
-def make_again(job: Job, active: ActiveJob, damage: DamagedStageError, work: Callable[[ActiveJob, str], Result]) -> None:
+def make_again(
+    job: Job, active: ActiveJob, damage: DamagedStageError, work: Callable[[ActiveJob, str], Result]
+) -> None:
     """Make a stage again whose stored result is damaged, or wait until another process has done so.
 
     Args:

@@ -27,8 +27,8 @@ from bench.tracking.connect import StoreError, connect, gone, retry, sentences
 from bench.tracking.database import relocate
 from bench.tracking.liveness import is_dead, process_start
 from bench.tracking.places import FILES, RECORD, artifact_root, current_folder, local_folder
-from bench.tracking.uploads import Uploaded, drop_uploads, fetch, upload, uploaded
 from bench.tracking.states import FINAL, LOST, PARENT_TAG, STAGES, TAG, RunState, best_of, run_state
+from bench.tracking.uploads import Uploaded, drop_uploads, fetch, upload, uploaded
 
 CLAIM = TAG + "claim"
 """Tag of a run whose process has asked for a cell, and then has it."""
@@ -110,7 +110,7 @@ class Tracker:
         return run_state(info.run_id, info.status, times, run.data.tags, folder, final)
 
     def best(self) -> dict[str, RunState]:
-        """One run for each cell, dense network and search that is known: all are read, so ask once and not in a loop."""
+        """One run for each cell and shared stage that is known: all are read, so ask once and not in a loop."""
         return best_of(s for s in self.states() if s.kind in STAGES)
 
     def find(self, cell_id: str) -> RunState | None:

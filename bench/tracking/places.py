@@ -77,6 +77,6 @@ def loss(folder: Path, kind: str, status: str) -> str:
         return f"{file} cannot be read ({error.strerror})"
     if status != "finished" or kind not in FILES or not plain:
         return ""
-    named = plain.get("files", {})
-    gone = [name for name in (*FILES[kind], *(named if isinstance(named, dict) else ())) if not (folder / name).is_file()]
-    return f"{folder / gone[0]} is gone" if gone else ""
+    named = plain.get("files")
+    files = (*FILES[kind], *(named if isinstance(named, dict) else ()))
+    return next((f"{folder / name} is gone" for name in files if not (folder / name).is_file()), "")

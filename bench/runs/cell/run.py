@@ -83,9 +83,7 @@ def _recover(inputs: CellInputs, decision: Decision, pruned: nn.Module, active: 
     elif cell.judged_as_pruned or not cell.recovery_epochs:
         as_pruned = copy.deepcopy(pruned)
     if as_pruned is not None:
-        as_pruned = recalibrate(
-            as_pruned, loaded.data.train, loaded.device, seed=cell.seed, recipe=cell.workload.train
-        )
+        as_pruned = recalibrate(as_pruned, loaded.data.train, loaded.device, seed=cell.seed, recipe=cell.workload.train)
     untrained = thinner_initialisation(inputs.fresh, prune(inputs.fresh, inputs.graph, decision.fitted.pruning))
     final = recover(
         cell,

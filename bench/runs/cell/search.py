@@ -71,7 +71,8 @@ def make_search(active: ActiveJob, note: str = "") -> Result:
     active.stage("search")
     found = searched(inputs, active, lambda ctx: method_found(inputs, ctx))
     weights = found.pop("weights")
-    summary = f"{found['fitted']['native_macs_ratio']:.4f} of the MACs found, {found['fitted']['macs_ratio']:.4f} fitted"
+    fitted = found["fitted"]
+    summary = f"{fitted['native_macs_ratio']:.4f} of the MACs found, {fitted['macs_ratio']:.4f} after the budget's fit"
     facts = {
         "label": active.job.label,
         "data_fingerprint": fingerprint,
@@ -123,9 +124,7 @@ def method_found(inputs: CellInputs, ctx: Context) -> Found:
     cell = inputs.cell
     method = registry.make_method(cell.adapter, cell.hyper)
     with process_kept(lambda text: ctx.note(f"{cell.method}: {text}")):
-        return method.search(
-            copy.deepcopy(inputs.dense.model), inputs.graph, inputs.loaded.task, budget_of(cell), ctx
-        )
+        return method.search(copy.deepcopy(inputs.dense.model), inputs.graph, inputs.loaded.task, budget_of(cell), ctx)
 
 
 def budget_of(cell: Cell) -> Budget:

@@ -11,7 +11,7 @@ from bench.cli.lines import name_lost, summary
 from bench.cli.options import Data, Only, Out, Seeds, Set, SuiteName, Uri, store_address
 from bench.errors import RequestError, unknown
 from bench.runs.agenda import Agenda, make_agenda
-from bench.runs.changed import warnings_of, with_dependents
+from bench.runs.changed import searches_of, warnings_of, with_dependents
 from bench.runs.display import Busy
 from bench.runs.executors.executor import EXECUTORS, make_executor
 from bench.runs.folders import report_folder
@@ -53,6 +53,12 @@ def run(
     max_retries: Annotated[
         int, typer.Option(min=0, help="How often a cell is run again whose worker was lost.")
     ] = Settings.max_retries,
+    checkpoint_every: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Minutes between uploads of an unfinished job's checkpoint to the store; 0: each epoch."
+        ),
+    ] = Settings.checkpoint_every,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for cells that other processes run; run those of one that dies.")
     ] = False,
@@ -72,11 +78,12 @@ def run(
         device=device,
         download=download,
         max_retries=max_retries,
+        checkpoint_every=checkpoint_every,
     )
     chosen = with_dependents(chosen, loaded.cells) if rerun else chosen
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
-        again = {cell.id for cell in chosen} if rerun else _warned(chosen, states)
+        again = _again(chosen, loaded.cells) if rerun else _warned(chosen, states)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed, again=again)
         if dry_run:
             make_executor(executor, jobs)
@@ -96,6 +103,11 @@ def _warned(chosen: Sequence[Cell], states: Mapping[str, RunState]) -> set[str]:
     for sentence in warnings_of(chosen, states):
         typer.echo(f"prunebench: {sentence}", err=True)
     return set()
+
+
+def _again(chosen: Sequence[Cell], cells: Sequence[Cell]) -> set[str]:
+    """Ids of the chosen cells, and of the searches that are made again with them."""
+    return {cell.id for cell in chosen} | searches_of(chosen, cells)
 
 
 def _require_sense(device: str, *, rerun: bool, picked: bool) -> None:
@@ -118,8 +130,8 @@ def _tell(agenda: Agenda, settings: Settings, busy: Busy) -> None:
         typer.echo(f"{job.id}  {job.label}: {job.epochs} epochs")
     recorded = agenda.chosen - len(agenda.due)
     typer.echo(
-        f"{agenda.chosen} cells, {recorded} recorded; would run {len(agenda.dense)} dense networks and "
-        f"{len(agenda.due)} cells, {agenda.epochs} epochs; nothing was run"
+        f"{agenda.chosen} cells, {recorded} recorded; would run {len(agenda.dense)} dense networks, "
+        f"{len(agenda.searches)} searches and {len(agenda.due)} cells, {agenda.epochs} epochs; nothing was run"
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from bench.errors import RequestError
 from bench.runs.stored import DamagedStageError, facts_of, resealed, stored_folder
 from bench.runs.tracked import ActiveJob, Result, open_tracker
+from bench.tracking.elsewhere import finished_elsewhere
 from bench.tracking.mlflow_store import Tracker
 from bench.tracking.states import DATA, SOURCE, TAG, RunState
 
@@ -48,10 +49,11 @@ def found_elsewhere(
     """
     if active.job.anew:
         return
-    for suite in active.tracker.others_with(active.job.id):
+    own, identity = active.tracker, active.job.id
+    for suite in finished_elsewhere(own.client, own.experiment, identity).get(identity, ()):
         try:
             tracker = open_tracker(active.settings.tracking_uri, suite)
-            state = tracker.find(active.job.id)
+            state = tracker.find(identity)
         except RequestError:  # an experiment that was deleted meanwhile
             continue
         if state is None or state.status != "finished" or state.tags.get(TAG + DATA) != fingerprint:

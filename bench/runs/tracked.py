@@ -28,6 +28,7 @@ from bench.runs.job import Job, Outcome, Settings
 from bench.tracking.connect import StoreError
 from bench.tracking.mlflow_store import AlreadyRunning, TrackedRun, Tracker
 from bench.tracking.states import DATA, WORKLOAD
+from bench.tracking.uploads import fetch, uploaded
 from bench.training.checkpoint import epochs_in
 
 logger = logging.getLogger("prunebench")
@@ -156,10 +157,10 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
 def _take_up(job: Job, settings: Settings, folder: Path, run: TrackedRun) -> None:
     """Put the newest checkpoints that runs of this job have uploaded into its folder, where they are ahead of those."""
     tracker, done = open_tracker(settings.tracking_uri, settings.suite), dict[str, int]()
-    for entry in tracker.uploads(job.id) if job.epochs else ():
+    for entry in uploaded(tracker.client, tracker.experiment, job.id) if job.epochs else ():
         run.has_uploads = True
         here = done.get(entry.name) or epochs_in(folder / entry.name)
-        if entry.epoch > here and tracker.fetch(entry, folder):
+        if entry.epoch > here and fetch(tracker.client, entry, folder):
             here = entry.epoch
             logger.info("%s goes on from epoch %d, uploaded by run %s", entry.name, entry.epoch, entry.run_id)
         done[entry.name] = here

@@ -28,7 +28,7 @@ from bench.tracking.database import relocate
 from bench.tracking.liveness import is_dead, process_start
 from bench.tracking.places import FILES, RECORD, artifact_root, current_folder, local_folder
 from bench.tracking.states import FINAL, LOST, PARENT_TAG, STAGES, TAG, RunState, best_of, run_state
-from bench.tracking.uploads import Uploaded, drop_uploads, fetch, upload, uploaded
+from bench.tracking.uploads import drop_uploads, upload
 
 CLAIM = TAG + "claim"
 """Tag of a run whose process has asked for a cell, and then has it."""
@@ -117,15 +117,6 @@ class Tracker:
         """What `best` says of one cell, dense network or search, without reading the others."""
         return best_of(self.states(_of_cell(cell_id))).get(cell_id)
 
-    def others_with(self, cell_id: str) -> list[str]:
-        """Other experiments of the store in which a run of this id has finished, the earliest first."""
-        known = {e.experiment_id: e.name for e in retry(self.client.search_experiments)}
-        known.pop(self.experiment, None)
-        where = f"{_of_cell(cell_id)} and attributes.status = 'FINISHED'"
-        found = retry(lambda: self.client.search_runs(list(known), where)) if known else []
-        found = sorted(found, key=lambda run: run.info.start_time or 0)
-        return list(dict.fromkeys(known[run.info.experiment_id] for run in found))
-
     def mark_lost(self, states: Iterable[RunState]) -> None:
         """Mark those of these runs that have ended and whose files are gone from the store.
 
@@ -198,14 +189,6 @@ class Tracker:
             self._remove(run_id)
             raise AlreadyRunning(_whose(rival))
         return TrackedRun(self.client, run_id)
-
-    def uploads(self, cell_id: str) -> list[Uploaded]:
-        """Checkpoints that runs of a cell have uploaded, the newest first."""
-        return uploaded(self.client, self.experiment, cell_id)
-
-    def fetch(self, entry: Uploaded, folder: Path) -> bool:
-        """Put an uploaded checkpoint into a folder; False where it is gone or damaged."""
-        return fetch(self.client, entry, folder)
 
     def drop_uploads(self, cell_id: str) -> None:
         """Delete the checkpoints that runs of a cell have uploaded."""

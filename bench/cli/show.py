@@ -13,7 +13,7 @@ from bench.tracking.liveness import is_dead
 
 
 def show(cell: CellId, tracking_uri: Uri = None, json_: Json = False) -> None:
-    """A cell, dense network or search: configuration, status, metrics, budget audit, MLflow run, failure's traceback."""
+    """A cell, dense network or search: configuration, status, metrics, budget audit, MLflow run, traceback."""
     tracker, state = find_run(cell, store_address(tracking_uri))
     what = words_of(state)
     if state.status == "running":

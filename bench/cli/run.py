@@ -29,6 +29,12 @@ ELSEWHERE = 3
 """Exit code where nothing failed and other processes are still running some of the cells."""
 
 
+MaxRetries = Annotated[int, typer.Option(min=0, help="How often a cell is run again whose worker was lost.")]
+CheckpointEvery = Annotated[
+    float, typer.Option(min=0, help="Minutes between uploads of an unfinished job's checkpoint; 0: after each epoch.")
+]
+
+
 def run(
     suite: SuiteName,
     set_: Set = None,
@@ -50,15 +56,8 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check data, networks and budgets, and name what would be run.")
     ] = False,
-    max_retries: Annotated[
-        int, typer.Option(min=0, help="How often a cell is run again whose worker was lost.")
-    ] = Settings.max_retries,
-    checkpoint_every: Annotated[
-        float,
-        typer.Option(
-            min=0, help="Minutes between uploads of an unfinished job's checkpoint to the store; 0: each epoch."
-        ),
-    ] = Settings.checkpoint_every,
+    max_retries: MaxRetries = Settings.max_retries,
+    checkpoint_every: CheckpointEvery = Settings.checkpoint_every,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for cells that other processes run; run those of one that dies.")
     ] = False,

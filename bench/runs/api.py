@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Cell
@@ -116,30 +116,25 @@ def run(
             is recorded: see `Result.failed`.
     """
     changed, picked = _several(set), _several(only)
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    place = data or os.environ.get("PRUNEBENCH_DATA")
-    uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    root = Path(place) if place else None
-    if not checkpoint_every >= 0:
-        raise RequestError(f"checkpoint_every = {checkpoint_every} is not allowed; use 0 or more minutes")
-    settings = Settings(
-        suite=loaded.name,
-        tracking_uri=uri,
-        data_root=root,
-        device=device,
-        download=download,
-        checkpoint_every=checkpoint_every,
-    )
+    settings = _settings(loaded.name, tracking_uri, data, device, download=download, checkpoint_every=checkpoint_every)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)
         carry_out(agenda, settings, busy, executor=executor, workers=jobs, quiet=quiet, wait=wait)
     reported = write_suite_report(loaded, settings.tracking_uri, folder)
     return _result(loaded.name, reported, chosen)
+
+
+def _settings(suite: str, uri: str | None, data: Path | str | None, device: str, **more: Any) -> Settings:
+    """The settings of a run, with the environment's store and folder of data sets where none is given."""
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
+    place = data or os.environ.get("PRUNEBENCH_DATA")
+    store = store_address(uri or os.environ.get("MLFLOW_TRACKING_URI"))
+    return Settings(suite=suite, tracking_uri=store, data_root=Path(place) if place else None, device=device, **more)
 
 
 def _result(suite: str, reported: Reported, chosen: Sequence[Cell]) -> Result:

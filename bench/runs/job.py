@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bench.errors import RequestError
 from bench.interface.cell import Cell, Workload, dense_id
 from bench.interface.stages import search_id, searched_cell
 
@@ -17,7 +18,11 @@ Status = Literal["finished", "failed", "elsewhere"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What all jobs of an invocation share and what changes no result."""
+    """What all jobs of an invocation share and what changes no result.
+
+    Raises:
+        RequestError: `checkpoint_every` is negative or no number.
+    """
 
     suite: str
     tracking_uri: str
@@ -36,6 +41,10 @@ class Settings:
     """How often a job is run again whose worker was lost."""
     checkpoint_every: float = 10.0
     """Minutes between two uploads of an unfinished job's checkpoint to the tracking store; 0: after each epoch."""
+
+    def __post_init__(self) -> None:
+        if not self.checkpoint_every >= 0:
+            raise RequestError(f"checkpoint_every = {self.checkpoint_every} is not allowed; use 0 or more minutes")
 
 
 @dataclass(frozen=True)

@@ -95,9 +95,13 @@ class _Plan:
         taken = [(job.kind, self.others[job.id]) for job in self.left if job.id in self.others]
         if not taken:
             return ""
-        names = {"dense": "dense networks", "search": "searches", "cell": "cells"}
+        names = {
+            "dense": ("dense network", "dense networks"),
+            "search": ("search", "searches"),
+            "cell": ("cell", "cells"),
+        }
         counts = Counter(kind for kind, _ in taken)
-        words = ", ".join(f"{counts[kind]} {name}" for kind, name in names.items() if counts[kind])
+        words = ", ".join(f"{n} {forms[n > 1]}" for kind, forms in names.items() if (n := counts[kind]))
         suites = ", ".join(sorted({suite for _, suite in taken}))
         return (
             f"recorded by other suites of this store ({suites}): {words}; they are taken from there, not run again, "

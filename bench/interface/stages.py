@@ -42,6 +42,7 @@ def search_identity(cell: Cell) -> dict[str, Any]:
         "method_source": source_hash(cell.adapter),
         "hyper": cell.hyper,
         "budget": cell.budget,
+        "budget_kind": cell.budget_kind,
         "tolerance": cell.tolerance,
         "round_to": cell.round_to,
         "blind": True if cell.ablation == "blind" else None,
@@ -58,5 +59,8 @@ def search_id(cell: Cell) -> str | None:
 
     None as of `searched_cell`.
     """
-    of = searched_cell(cell)
-    return None if of is None else digest(search_identity(of))
+    known: dict[str, str | None] = vars(cell)  # kept with the cell, as what is computed of it once
+    if "search_id" not in known:
+        of = searched_cell(cell)
+        known["search_id"] = None if of is None else digest(search_identity(of))
+    return known["search_id"]

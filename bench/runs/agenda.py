@@ -1,4 +1,4 @@
-"""What a matrix has left to run, and in which order. Imports no torch."""
+"""What a matrix has left to run. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 from bench.interface.cell import Cell
 from bench.interface.stages import search_id
+from bench.runs.estimate import Estimator
 from bench.runs.job import Job
 from bench.tracking.states import DATA, TAG, WORKLOAD, RunState
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agenda:
-    """The jobs of an invocation, in stages: a stage begins when the one before it is through."""
+    """The jobs of an invocation, each after what it needs."""
 
     chosen: int
     """Cells that were asked for, recorded ones included."""
@@ -30,16 +31,22 @@ class Agenda:
     """Jobs whose results on record are to be deleted first."""
     made_with: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Fingerprints of the data that results on record were made with, by the identity of their workload."""
+    asked_for: tuple[Cell, ...] = ()
+    """All of those cells."""
+    states: Mapping[str, RunState] = field(default_factory=dict)
+    """What the tracking store knew of them and their dense networks, by id."""
 
     @property
     def stages(self) -> tuple[tuple[Job, ...], ...]:
-        # Cells that need no search fill up what the searches leave free.
-        free = (job for job in self.cells if not job.searches)
-        return self.dense, (*self.searches, *free), tuple(job for job in self.cells if job.searches), self.transfers
+        return self.dense, self.searches, self.cells, self.transfers
 
     @property
     def jobs(self) -> tuple[Job, ...]:
         return tuple(job for stage in self.stages for job in stage)
+
+    def estimator(self) -> Estimator:
+        """Estimates how long the jobs take, from what is recorded of the cells that were asked for."""
+        return Estimator(self.asked_for, self.states)
 
     @property
     def due(self) -> tuple[Cell, ...]:
@@ -85,6 +92,8 @@ def make_agenda(
             job for job in (*searches, *jobs) if job.anew and job.id in states and states[job.id].status != "running"
         ),
         made_with=_made_with(states.values()),
+        asked_for=tuple(cells),
+        states=states,
     )
 
 

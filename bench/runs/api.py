@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Cell
+from bench.interface.loading import set_workers
 from bench.interface.record import Record
 from bench.report import read_records, suite_of
 from bench.runs.agenda import make_agenda
@@ -84,6 +85,7 @@ def run(
     tracking_uri: str | None = None,
     out: Path | str | None = None,
     retry_failed: bool = False,
+    workers: int | None = None,
     download: bool = False,
     wait: bool = False,
     quiet: bool = False,
@@ -106,6 +108,7 @@ def run(
         tracking_uri: MLflow store; by default MLFLOW_TRACKING_URI, else `mlflow.db` in the working folder.
         out: folder of the report; by default `reports/SUITE`, with what `set` changed added to the name.
         retry_failed: run failed cells again.
+        workers: processes that read streamed data for each job; by default as many as it has threads, eight at most.
         download: let missing data sets be fetched.
         wait: wait for cells that other processes run.
         quiet: show no progress on stderr.
@@ -119,7 +122,9 @@ def run(
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    settings = _settings(loaded.name, tracking_uri, data, device, download=download, checkpoint_every=checkpoint_every)
+    set_workers(workers)  # refuses a count that is not allowed
+    more = {"workers": workers, "download": download, "checkpoint_every": checkpoint_every}
+    settings = _settings(loaded.name, tracking_uri, data, device, **more)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)

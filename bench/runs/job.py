@@ -13,7 +13,7 @@ from bench.interface.stages import search_id, searched_cell
 
 Kind = Literal["cell", "dense", "search"]
 DEVICES = ("auto", "cpu", "cuda")
-Status = Literal["finished", "failed", "elsewhere"]
+Status = Literal["finished", "failed", "elsewhere", "unstarted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,8 @@ class Settings:
     """Whether missing data sets may be fetched."""
     threads: int = 0
     """Threads of a worker; 0 leaves torch's default."""
+    workers: int | None = None
+    """Processes that read streamed data for each job; None: as many as it has threads, eight at most."""
     max_retries: int = 3
     """How often a job is run again whose worker was lost."""
     checkpoint_every: float = 10.0
@@ -78,11 +80,6 @@ class Job:
     def subject(self) -> Cell | None:
         """The cell that is run or whose search is made."""
         return self.cell or self.search
-
-    @property
-    def searches(self) -> bool:
-        """Whether this is a cell that starts from a search."""
-        return self.cell is not None and searched_cell(self.cell) is not None
 
     @property
     def id(self) -> str:
@@ -128,7 +125,8 @@ class Outcome:
     label: str
     kind: Kind
     status: Status
-    """`elsewhere`: another process was running the job already, and this one left it alone."""
+    """`elsewhere`: another process was running the job already, and this one left it alone. `unstarted`: the time limit
+    would have come before its end."""
     error: str = ""
     seconds: float = 0.0
     summary: str = ""

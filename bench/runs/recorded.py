@@ -10,7 +10,7 @@ from bench.errors import RequestError
 from bench.interface.cell import Cell
 from bench.interface.record import Record, RecordError
 from bench.interface.stages import search_id
-from bench.report import relabelled
+from bench.report.records import relabelled
 from bench.tracking.address import SERVERS, scheme
 from bench.tracking.quick_read import read_states
 from bench.tracking.states import RunState

@@ -27,7 +27,7 @@ from bench.runs.isolation import interrupts_told_apart, process_kept
 from bench.runs.job import Job, Outcome, Settings
 from bench.tracking.connect import StoreError
 from bench.tracking.mlflow_store import AlreadyRunning, TrackedRun, Tracker
-from bench.tracking.states import DATA, WORKLOAD
+from bench.tracking.states import DATA, WORKLOAD, RunState
 from bench.tracking.uploads import fetch, uploaded
 from bench.training.checkpoint import epochs_in
 
@@ -206,6 +206,19 @@ def discard(jobs: Iterable[Job], settings: Settings) -> None:
     for job in jobs:
         tracker.discard(job.id)
         shutil.rmtree(work_folder(job, settings), ignore_errors=True)
+
+
+def sweep(settings: Settings, states: Mapping[str, RunState]) -> None:
+    """Remove the work folders of jobs that have finished: a process that was killed after its record left them.
+
+    Args:
+        states: what the tracking store knows, by id.
+    """
+    folder = settings.work / settings.suite
+    for left in folder.iterdir() if folder.is_dir() else ():
+        state = states.get(left.name)
+        if state is not None and state.status == "finished":
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def failure_record(

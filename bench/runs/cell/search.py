@@ -27,7 +27,7 @@ from bench.runs.shared import taken_stage
 from bench.runs.stored import DamagedStageError, facts_of, make_again, sealed, stored_folder
 from bench.runs.tracked import ActiveJob, Result
 from bench.runs.workload import load_workload
-from bench.search.fit import Fitted, fit
+from bench.search.fit import Fitted, fit, search_budget
 from bench.structure.groups import Pruning
 from bench.structure.state import load_state, tensors_of
 from bench.tracking.places import SEARCH
@@ -46,6 +46,8 @@ class Decision:
     """At full width: the dense network, or the searched one where the method trains weights."""
     fitted: Fitted
     search_seconds: float
+    search_macs_ratio: float
+    """The fraction of the MACs that the method was asked for."""
     search_id: str = ""
     """Of the search that is shared with other cells, where the decision is that of one."""
     origin: Decision | None = None
@@ -70,6 +72,7 @@ def make_search(active: ActiveJob, note: str = "") -> Result:
     inputs = cell_inputs(active)
     active.stage("search")
     found = searched(inputs, active, lambda ctx: method_found(inputs, ctx))
+    active.run.final({"search_seconds": found["seconds"]})
     weights = found.pop("weights")
     fitted = found["fitted"]
     summary = f"{fitted['native_macs_ratio']:.4f} of the MACs found, {fitted['macs_ratio']:.4f} after the budget's fit"
@@ -121,15 +124,21 @@ def searched(inputs: CellInputs, active: ActiveJob, find: Callable[[Context], Fo
 
 def method_found(inputs: CellInputs, ctx: Context) -> Found:
     """What the cell's method finds."""
-    cell = inputs.cell
+    cell, budget = inputs.cell, budget_of(inputs.cell)
     method = registry.make_method(cell.adapter, cell.hyper)
+    asked = search_budget(inputs.graph, budget, round_to=cell.round_to)
+    if asked is not budget:
+        ctx.note(
+            f"{cell.method} was asked for {asked.ratio:.4f} of the MACs, which the proportionally thinner network with "
+            f"{cell.budget_text} has; the budget fit then met the budget of {budget.unit}"
+        )
     with process_kept(lambda text: ctx.note(f"{cell.method}: {text}")):
-        return method.search(copy.deepcopy(inputs.dense.model), inputs.graph, inputs.loaded.task, budget_of(cell), ctx)
+        return method.search(copy.deepcopy(inputs.dense.model), inputs.graph, inputs.loaded.task, asked, ctx)
 
 
 def budget_of(cell: Cell) -> Budget:
-    """The budget that a cell states."""
-    return Budget(cell.budget, cell.tolerance)
+    """The budget that the cell's network must meet."""
+    return Budget(cell.budget, cell.tolerance, cell.kind)
 
 
 def decision_of(inputs: CellInputs, state: Mapping[str, Any]) -> Decision:
@@ -138,7 +147,8 @@ def decision_of(inputs: CellInputs, state: Mapping[str, Any]) -> Decision:
     if state["weights"] is not None:
         load_state(network, state["weights"])
     fitted = Fitted(pruning=Pruning.from_dict(state["pruning"]), **state["fitted"])
-    return Decision(network, fitted, float(state["seconds"]))
+    asked = search_budget(inputs.graph, budget_of(inputs.cell), round_to=inputs.cell.round_to)
+    return Decision(network, fitted, float(state["seconds"]), asked.ratio)
 
 
 def shared_search(inputs: CellInputs, active: ActiveJob) -> tuple[Decision, dict[str, Any]]:

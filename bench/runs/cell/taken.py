@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from bench.interface.cell import BUDGET_WORDS
 from bench.interface.record import Record, RecordError
 from bench.interface.source import source_hash
 from bench.runs.shared import found_elsewhere, taken_from, taken_summary
@@ -56,4 +57,8 @@ def figures_of(record: Record) -> dict[str, int | float]:
 def summary_of(record: Record) -> str:
     """What came of a cell, in a line."""
     metric = f"{record.metric_name} {record.final_metrics[record.metric_name]:.2f}{record.metric_unit}"
-    return f"{metric} at {record.macs_pruned / record.macs_dense:.4f} of the MACs"
+    kind = record.config.kind
+    kept, whole = (
+        (record.macs_pruned, record.macs_dense) if kind == "macs" else (record.params_pruned, record.params_dense)
+    )
+    return f"{metric} at {kept / whole:.4f} of the {BUDGET_WORDS[kind]}"

@@ -35,9 +35,7 @@ def test_dense_networks_come_first_and_transfers_last() -> None:
     ]
     assert all(cell.transfer is None for job in agenda.cells if (cell := job.cell))
     assert len(agenda.cells) == 8 and len(agenda.transfers) == 4 and agenda.chosen == len(agenda.due) == 12
-    free = tuple(job for job in agenda.cells if job.subject and job.subject.method == "l1")
-    searching = tuple(job for job in agenda.cells if job not in free)
-    assert agenda.stages == (agenda.dense, (*agenda.searches, *free), searching, agenda.transfers)
+    assert agenda.jobs == (*agenda.dense, *agenda.searches, *agenda.cells, *agenda.transfers)
     assert [job.label for job in agenda.searches] == [
         f"{workload} gdp 0.5 seed {seed} search" for workload in ("here", "there") for seed in (0, 1)
     ]

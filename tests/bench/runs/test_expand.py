@@ -140,7 +140,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (table(methods=["dias"]), "unknown method 'dias'; did you mean 'dais'? available: "),
     (table(methods=["l1", "l1"]), "methods lists 'l1' twice"),
     (table(methods=[], controls=[]), "nothing to run"),
-    (table(budget=[0.5]), "unknown field 'budget'; did you mean 'budgets'? allowed: budgets, "),
+    (
+        table(budget=[0.5]),
+        "unknown field 'budget'; did you mean 'budgets' or 'budget_kind'? allowed: budget_kind, budgets, ",
+    ),
     (table(protocol="fair"), "protocol = 'fair' is not allowed"),
     (table(name="../x"), "name = '../x' is not allowed"),
     (table(method={"l1": {"scop": 1}}), "has no field 'scop'; did you mean 'scope'? available: scope"),

@@ -19,7 +19,7 @@ from bench.cli import settings
 from bench.cli.app import COMMANDS, app
 from bench.cli.settings import plain_text, table
 from bench.interface import registry
-from bench.interface.cell import Epochs, Recipe, Tuning
+from bench.interface.cell import Epochs, LatencyPlan, Recipe, Tuning
 from bench.interface.fields import interval, meanings_of
 from bench.runs.suite_table import SuiteTable, SweepTable, TransferTable, WorkloadTable
 
@@ -29,6 +29,7 @@ SUITE_SECTIONS: Mapping[type[BaseModel], str] = {
     Epochs: "epochs",
     Recipe: "train and finetune",
     TransferTable: "transfer",
+    LatencyPlan: "latency",
     Tuning: "tuning",
     SweepTable: "[sweep]",
 }

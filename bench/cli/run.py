@@ -39,6 +39,10 @@ Rerun = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check data, networks and budgets, and name what would be run, and how long.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes that read streamed data for each job; by default as many as it has threads."),
+]
 Within = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Start no cell that cannot end within this time, e.g. 8h, 90m, 1h30m."),
@@ -64,10 +68,7 @@ def run(
     out: Out = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed cells again.")] = False,
     rerun: Rerun = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Processes that read streamed data for each job; by default as many as it has threads."),
-    ] = None,
+    workers: Workers = None,
     download: Annotated[bool, typer.Option("--download", help="Let torchvision fetch missing data sets.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what failed.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each epoch.")] = False,
@@ -87,8 +88,7 @@ def run(
     limit = seconds_of(time_limit) if time_limit is not None else None
     loaded = load_suite(suite, set_ or (), seeds)
     chosen = select(loaded.cells, only or ())
-    _require_sense(device, rerun=rerun, picked=bool(only))
-    set_workers(workers)  # refuses a count that is not allowed
+    _require_sense(device, workers, rerun=rerun, picked=bool(only))
     folder = report_folder(out, loaded, set_ or (), seeds)
     settings = Settings(
         suite=loaded.name,
@@ -106,8 +106,7 @@ def run(
         again = _again(chosen, loaded.cells) if rerun else _warned(chosen, states)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed, again=again)
         if dry_run:
-            make_executor(executor, jobs)
-            return _tell(agenda, loaded, settings, busy, jobs)
+            return _tell(agenda, loaded, settings, busy, executor, jobs)
         shown = {"quiet": quiet, "verbose": verbose, "wait": wait}
         outcomes = carry_out(agenda, settings, busy, executor=executor, workers=jobs, time_limit=limit, **shown)
     reported = write_suite_report(loaded, settings.tracking_uri, folder)
@@ -130,16 +129,18 @@ def _again(chosen: Sequence[Cell], cells: Sequence[Cell]) -> set[str]:
     return {cell.id for cell in chosen} | searches_of(chosen, cells)
 
 
-def _require_sense(device: str, *, rerun: bool, picked: bool) -> None:
-    """Refuse a device that is none, and discarding everything."""
+def _require_sense(device: str, workers: int | None, *, rerun: bool, picked: bool) -> None:
+    """Refuse a device that is none, a count of workers that is not allowed, and discarding everything."""
+    set_workers(workers)
     if device not in DEVICES:
         raise unknown("device", device, DEVICES)
     if rerun and not picked:
         raise RequestError("--rerun needs --only KEY=VALUE, which says of which cells the results are discarded")
 
 
-def _tell(agenda: Agenda, suite: Suite, settings: Settings, busy: Busy, workers: int) -> None:
+def _tell(agenda: Agenda, suite: Suite, settings: Settings, busy: Busy, executor: str, workers: int) -> None:
     """Check all that is due, and print what would be run and what that takes."""
+    make_executor(executor, workers)
     if agenda.due:
         busy.say(f"{settings.suite}: checking data and networks")
         from bench.runs.preflight import preflight  # loads torch

@@ -169,6 +169,7 @@ class LatencyPlan(Frozen):
     """
 
     batch: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (1,)
+    """Batch sizes."""
     threads: Annotated[tuple[Count, ...], Field(strict=False)] = ()
     """CPU threads; none: as many as torch is set to use. They mean nothing on a GPU."""
 

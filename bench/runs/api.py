@@ -119,12 +119,12 @@ def run(
             is recorded: see `Result.failed`.
     """
     changed, picked = _several(set), _several(only)
+    _require_allowed(device, workers)
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    set_workers(workers)  # refuses a count that is not allowed
-    more = {"workers": workers, "download": download, "checkpoint_every": checkpoint_every}
-    settings = _settings(loaded.name, tracking_uri, data, device, **more)
+    more = {"device": device, "workers": workers, "download": download, "checkpoint_every": checkpoint_every}
+    settings = _settings(loaded.name, tracking_uri, data, **more)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)
@@ -133,13 +133,18 @@ def run(
     return _result(loaded.name, reported, chosen)
 
 
-def _settings(suite: str, uri: str | None, data: Path | str | None, device: str, **more: Any) -> Settings:
+def _settings(suite: str, uri: str | None, data: Path | str | None, **more: Any) -> Settings:
     """The settings of a run, with the environment's store and folder of data sets where none is given."""
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
     place = data or os.environ.get("PRUNEBENCH_DATA")
     store = store_address(uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    return Settings(suite=suite, tracking_uri=store, data_root=Path(place) if place else None, device=device, **more)
+    return Settings(suite=suite, tracking_uri=store, data_root=Path(place) if place else None, **more)
+
+
+def _require_allowed(device: str, workers: int | None) -> None:
+    """Refuse a device that is none, and a count of workers that is not allowed."""
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
+    set_workers(workers)
 
 
 def _result(suite: str, reported: Reported, chosen: Sequence[Cell]) -> Result:

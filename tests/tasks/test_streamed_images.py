@@ -243,7 +243,7 @@ def test_streaming_is_in_an_identity_only_where_it_is_asked_for() -> None:
     from bench.interface.cell import Epochs, Workload
 
     def identity(**options: Any) -> dict[str, Any]:
-        recipes = {"train": Classification.recipe, "finetune": Classification.finetune}
+        recipes: dict[str, Any] = {"train": Classification.recipe, "finetune": Classification.finetune}
         epochs = Epochs(dense=1, recovery=1)
         return Workload(
             name="a", task="classification", dataset="d", model="m", options=options, epochs=epochs, **recipes

@@ -31,6 +31,7 @@ def test_a_matrix_meets_a_budget_of_parameters_and_its_report_says_so(
     for record in found:
         audited = record.audit
         assert audited and audited.within and audited.kind == "params"
+        assert audited.params_ratio is not None
         assert audited.params_ratio == record.params_pruned / record.params_dense
         assert abs(audited.params_ratio - 0.4) <= 0.005
         assert audited.macs_ratio == record.macs_pruned / record.macs_dense

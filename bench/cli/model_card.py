@@ -24,7 +24,7 @@ def card_of(record: Record, task: Task, options: dict[str, Any], files: dict[str
     cell, info = record.config, info_of(record.data_info)
     kept = {
         "macs": record.macs_pruned / record.macs_dense,
-        "params": record.params_pruned / record.params_dense,
+        "params": record.params_pruned / record.params_dense if record.params_dense else None,  # not in old records
     }
     found = {
         "format": FORMAT,

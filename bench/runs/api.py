@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Cell
@@ -123,8 +123,9 @@ def run(
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    more = {"device": device, "workers": workers, "download": download, "checkpoint_every": checkpoint_every}
-    settings = _settings(loaded.name, tracking_uri, data, **more)
+    uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+    settings = Settings(suite=loaded.name, tracking_uri=uri, data_root=_data_root(data), device=device)
+    settings = replace(settings, workers=workers, download=download, checkpoint_every=checkpoint_every)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)
@@ -133,11 +134,9 @@ def run(
     return _result(loaded.name, reported, chosen)
 
 
-def _settings(suite: str, uri: str | None, data: Path | str | None, **more: Any) -> Settings:
-    """The settings of a run, with the environment's store and folder of data sets where none is given."""
-    place = data or os.environ.get("PRUNEBENCH_DATA")
-    store = store_address(uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    return Settings(suite=suite, tracking_uri=store, data_root=Path(place) if place else None, **more)
+def _data_root(given: Path | str | None) -> Path | None:
+    place = given or os.environ.get("PRUNEBENCH_DATA")
+    return Path(place) if place else None
 
 
 def _require_allowed(device: str, workers: int | None) -> None:

@@ -107,7 +107,7 @@ def test_defaults_are_part_of_the_configuration() -> None:
     cell = suite_from_table(table(controls=[]), "t").cells[0]
     assert cell.hyper == {"scope": "layer"}
     options = {"image_size": 0, "train_size": 0, "val_fraction": 0.1, "pretrained": False}
-    assert cell.workload.options == {**options, "model_args": None, "normalise": None}
+    assert cell.workload.options == {**options, "model_args": None, "normalise": None, "stream": None}
     assert cell.workload.identity()["options"] == options
     assert cell.workload.train.lr == 0.1
 

@@ -127,7 +127,7 @@ def test_each_job_is_handed_out_once_and_weighed_once() -> None:
     executor = Instant(2)
     settings = Settings(suite=NAME, tracking_uri="sqlite:///unused.db")
     ended = [outcome.id for outcome in run_jobs(executor, jobs, settings, lambda event: None, weigh=weigh)]
-    assert sorted(ended) == sorted(job.id for job in jobs) and len(jobs) == len(cells) + 8
+    assert sorted(ended) == sorted(job.id for job in jobs) and len(jobs) == len(cells) + 2 * (SEARCHES + 4)
     assert sorted(weighed) == sorted(ended) and executor.largest == 2
 
 

@@ -17,12 +17,13 @@ from bench.cli.lines import print_table
 from bench.cli.options import Json, Only, Seeds, Set, SuiteName, Uri, store_address
 from bench.interface.cell import Cell, Recipe
 from bench.interface.record import timed_at
-from bench.runs.agenda import dense_jobs, make_agenda
+from bench.interface.stages import search_id
+from bench.runs.agenda import dense_jobs, make_agenda, search_jobs
 from bench.runs.changed import warnings_of
 from bench.runs.job import Job
 from bench.runs.suite import load_suite, select
 from bench.tracking.liveness import is_dead
-from bench.tracking.quick_read import read_states
+from bench.tracking.quick_read import read_others, read_states
 from bench.tracking.states import RunState
 
 if TYPE_CHECKING:
@@ -53,9 +54,16 @@ def plan(
     cells = select(loaded.cells, only or ())
     uri = store_address(tracking_uri)
     states = read_states(uri, loaded.name)
-    dense = dense_jobs(cells)
     due = make_agenda(cells, states, retry_failed=True).jobs
-    planned = _Plan(loaded.name, cells, dense, states, forecast(uri, loaded, due, states, workers=jobs))
+    planned = _Plan(
+        suite=loaded.name,
+        cells=cells,
+        dense=dense_jobs(cells),
+        searches=search_jobs(cells),
+        states=states,
+        others=read_others(uri, loaded.name),
+        forecast=forecast(uri, loaded, due, states, workers=jobs),
+    )
     for sentence in warnings_of(cells, states):
         typer.echo(f"prunebench: {sentence}", err=True)
     if json_:
@@ -77,7 +85,10 @@ class _Plan:
     suite: str
     cells: Sequence[Cell]
     dense: Sequence[Job]
+    searches: Sequence[Job]
     states: Mapping[str, RunState]
+    others: Mapping[str, str]
+    """What other suites of the store have recorded: by id, the suite."""
     forecast: Forecast
     """Of what is not done, failed cells included."""
 
@@ -94,8 +105,34 @@ class _Plan:
 
     @property
     def epochs_left(self) -> int:
-        jobs = [*self.dense, *map(Job.of_cell, self.cells)]
-        return sum(job.epochs for job in jobs if self.status(job.id) != "done")
+        return sum(job.epochs for job in self.left)
+
+    @cached_property
+    def left(self) -> list[Job]:
+        """What is not done; a search only where a cell starts from it that is not."""
+        cells = [cell for cell in self.cells if self.status(cell.id) != "done"]
+        # A control takes over what is in the record of its source, where that is done.
+        wanted = {search_id(cell) for cell in cells if cell.source is None or self.status(cell.source) != "done"}
+        stages = [*self.dense, *(job for job in self.searches if job.id in wanted)]
+        return [job for job in stages if self.status(job.id) != "done"] + list(map(Job.of_cell, cells))
+
+    def shared(self) -> str:
+        """A line on what is taken from other suites of the store, where something is."""
+        taken = [(job.kind, self.others[job.id]) for job in self.left if job.id in self.others]
+        if not taken:
+            return ""
+        names = {
+            "dense": ("dense network", "dense networks"),
+            "search": ("search", "searches"),
+            "cell": ("cell", "cells"),
+        }
+        counts = Counter(kind for kind, _ in taken)
+        words = ", ".join(f"{n} {forms[n > 1]}" for kind, forms in names.items() if (n := counts[kind]))
+        suites = ", ".join(sorted({suite for _, suite in taken}))
+        return (
+            f"recorded by other suites of this store ({suites}): {words}; they are taken from there, not run again, "
+            "where data and methods are the same"
+        )
 
     def rows(self) -> list[tuple[str, ...]]:
         """A row of words for each cell."""
@@ -168,13 +205,15 @@ class _Plan:
     def summary(self) -> str:
         counts = self.counts
         words = ", ".join(f"{counts[s]} {s}" for s in (*_WORD.values(), "stopped") if counts[s])
-        ready = sum(self.status(job.id) == "done" for job in self.dense)
-        stopped = [job.label for job in self.dense if self.status(job.id) == "stopped"]
+        ready, made = (sum(self.status(job.id) == "done" for job in jobs) for jobs in (self.dense, self.searches))
+        searches = f"searches: {made} of {len(self.searches)} done; " if self.searches else ""
+        stopped = [job.label for job in (*self.dense, *self.searches) if self.status(job.id) == "stopped"]
         stopped += [cell.label for cell in self.cells if self.status(cell.id) == "stopped"]
         lines = [
-            f"{len(self.cells)} cells: {words}; dense networks: {ready} of {len(self.dense)} done; "
+            f"{len(self.cells)} cells: {words}; dense networks: {ready} of {len(self.dense)} done; {searches}"
             f"{self.epochs_left} epochs to train"
         ]
+        lines += filter(None, [self.shared()])
         if stopped:
             lines.append(
                 f"stopped, since the process that ran it has ended: {', '.join(stopped)}; prunebench run goes on from "
@@ -198,6 +237,11 @@ class _Plan:
             "suite": self.suite,
             "cells": [self._cell(c) for c in self.cells],
             "dense": networks,
+            "searches": [
+                {"search_id": job.id, "status": self.status(job.id), "label": job.label, "epochs": job.epochs}
+                for job in self.searches
+            ],
+            "recorded_by_others": {job.id: self.others[job.id] for job in self.left if job.id in self.others},
             "counts": dict(self.counts),
             "epochs_left": self.epochs_left,
             "estimate": self.forecast.payload(),
@@ -242,6 +286,7 @@ class _Plan:
                 for phase, epochs, recipe in c.schedule
             ],
             "dense_id": c.dense_id,
+            "search_id": search_id(c),
         }
 
 

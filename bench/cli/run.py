@@ -13,7 +13,7 @@ from bench.cli.options import Data, Only, Out, Seeds, Set, SuiteName, Uri, store
 from bench.errors import RequestError, unknown
 from bench.interface.loading import set_workers
 from bench.runs.agenda import Agenda, make_agenda
-from bench.runs.changed import warnings_of, with_dependents
+from bench.runs.changed import searches_of, warnings_of, with_dependents
 from bench.runs.display import Busy
 from bench.runs.executors.executor import EXECUTORS, make_executor
 from bench.runs.folders import report_folder
@@ -49,6 +49,12 @@ Within = Annotated[
 ]
 
 
+MaxRetries = Annotated[int, typer.Option(min=0, help="How often a cell is run again whose worker was lost.")]
+CheckpointEvery = Annotated[
+    float, typer.Option(min=0, help="Minutes between uploads of an unfinished job's checkpoint; 0: after each epoch.")
+]
+
+
 def run(
     suite: SuiteName,
     set_: Set = None,
@@ -67,9 +73,8 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what failed.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each epoch.")] = False,
     dry_run: DryRun = False,
-    max_retries: Annotated[
-        int, typer.Option(min=0, help="How often a cell is run again whose worker was lost.")
-    ] = Settings.max_retries,
+    max_retries: MaxRetries = Settings.max_retries,
+    checkpoint_every: CheckpointEvery = Settings.checkpoint_every,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for cells that other processes run; run those of one that dies.")
     ] = False,
@@ -93,11 +98,12 @@ def run(
         workers=workers,
         download=download,
         max_retries=max_retries,
+        checkpoint_every=checkpoint_every,
     )
     chosen = with_dependents(chosen, loaded.cells) if rerun else chosen
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
-        again = {cell.id for cell in chosen} if rerun else _warned(chosen, states)
+        again = _again(chosen, loaded.cells) if rerun else _warned(chosen, states)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed, again=again)
         if dry_run:
             return _tell(agenda, loaded, settings, busy, executor, jobs)
@@ -116,6 +122,11 @@ def _warned(chosen: Sequence[Cell], states: Mapping[str, RunState]) -> set[str]:
     for sentence in warnings_of(chosen, states):
         typer.echo(f"prunebench: {sentence}", err=True)
     return set()
+
+
+def _again(chosen: Sequence[Cell], cells: Sequence[Cell]) -> set[str]:
+    """Ids of the chosen cells, and of the searches that are made again with them."""
+    return {cell.id for cell in chosen} | searches_of(chosen, cells)
 
 
 def _require_sense(device: str, workers: int | None, *, rerun: bool, picked: bool) -> None:
@@ -140,8 +151,8 @@ def _tell(agenda: Agenda, suite: Suite, settings: Settings, busy: Busy, executor
         typer.echo(f"{job.id}  {job.label}: {job.epochs} epochs")
     recorded = agenda.chosen - len(agenda.due)
     typer.echo(
-        f"{agenda.chosen} cells, {recorded} recorded; would run {len(agenda.dense)} dense networks and "
-        f"{len(agenda.due)} cells, {agenda.epochs} epochs; nothing was run"
+        f"{agenda.chosen} cells, {recorded} recorded; would run {len(agenda.dense)} dense networks, "
+        f"{len(agenda.searches)} searches and {len(agenda.due)} cells, {agenda.epochs} epochs; nothing was run"
     )
     for line in forecast(settings.tracking_uri, suite, agenda.jobs, agenda.states, workers=workers).lines():
         typer.echo(line)

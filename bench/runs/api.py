@@ -89,6 +89,7 @@ def run(
     download: bool = False,
     wait: bool = False,
     quiet: bool = False,
+    checkpoint_every: float = Settings.checkpoint_every,
 ) -> Result:
     """Run every cell of a suite that is not yet recorded, write the report, and give the records of the chosen cells.
 
@@ -111,6 +112,7 @@ def run(
         download: let missing data sets be fetched.
         wait: wait for cells that other processes run.
         quiet: show no progress on stderr.
+        checkpoint_every: minutes between two uploads of an unfinished job's checkpoint to the store; 0: each epoch.
 
     Raises:
         RequestError: the request itself is wrong; nothing has been trained then. A cell that fails raises nothing and
@@ -123,7 +125,7 @@ def run(
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
     uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
     settings = Settings(suite=loaded.name, tracking_uri=uri, data_root=_data_root(data), device=device)
-    settings = replace(settings, workers=workers, download=download)
+    settings = replace(settings, workers=workers, download=download, checkpoint_every=checkpoint_every)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)

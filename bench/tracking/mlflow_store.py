@@ -26,8 +26,9 @@ from bench.tracking.address import SERVERS, absolute, redacted, scheme, server_a
 from bench.tracking.connect import StoreError, connect, gone, retry, sentences
 from bench.tracking.database import relocate
 from bench.tracking.liveness import is_dead, process_start
-from bench.tracking.places import MODEL, RECORD, artifact_root, current_folder, local_folder, seal_of_record
-from bench.tracking.states import LOST, PARENT_TAG, SEAL, TAG, RunState, best_of, run_state
+from bench.tracking.places import FILES, RECORD, artifact_root, current_folder, local_folder, seal_of_record
+from bench.tracking.states import LOST, PARENT_TAG, SEAL, STAGES, TAG, RunState, best_of, run_state
+from bench.tracking.uploads import drop_uploads, upload
 
 CLAIM = TAG + "claim"
 """Tag of a run whose process has asked for a cell, and then has it."""
@@ -109,11 +110,11 @@ class Tracker:
         return run_state(info.run_id, info.status, times, run.data.tags, folder, run.data.metrics)
 
     def best(self) -> dict[str, RunState]:
-        """One run for each cell and dense network that is known: all are read, so ask once and not in a loop."""
-        return best_of(s for s in self.states() if s.kind in ("cell", "dense"))
+        """One run for each cell and shared stage that is known: all are read, so ask once and not in a loop."""
+        return best_of(s for s in self.states() if s.kind in STAGES)
 
     def find(self, cell_id: str) -> RunState | None:
-        """What `best` says of one cell or dense network, without reading the others."""
+        """What `best` says of one cell, dense network or search, without reading the others."""
         return best_of(self.states(_of_cell(cell_id))).get(cell_id)
 
     def mark_lost(self, states: Iterable[RunState]) -> None:
@@ -127,13 +128,17 @@ class Tracker:
             uri = retry(lambda s=state: self.client.get_run(s.run_id)).info.artifact_uri or ""
             if local_folder(uri) is not None:
                 continue  # it may be one of the server's, which cannot be seen from here
-            for file in (RECORD, MODEL) if state.kind == "dense" and state.status == "finished" else (RECORD,):
+            for file in (RECORD, *(FILES.get(state.kind, ()) if state.status == "finished" else ())):
                 folder = file.rpartition("/")[0] or None
                 there = retry(lambda s=state, f=folder: self.client.list_artifacts(s.run_id, f))
                 if file not in {found.path for found in there}:
                     reason = f"run {state.run_id} has no {file}"
-                    retry(lambda s=state, r=reason: self.client.set_tag(s.run_id, LOST, r))
+                    self.lose(state, reason)
                     break
+
+    def lose(self, state: RunState, reason: str) -> None:
+        """Mark a run whose files are damaged, so that it counts no more."""
+        retry(lambda: self.client.set_tag(state.run_id, LOST, reason))
 
     def tracked(self, state: RunState) -> TrackedRun:
         """The run of this state, to be ended on behalf of a process that is gone."""
@@ -161,7 +166,7 @@ class Tracker:
         """A new run for a cell or dense network, in place of those that dead processes left running.
 
         Args:
-            kind: `cell` or `dense`.
+            kind: one of `STAGES`.
             label: the run's name.
             parent_run: the invocation's run.
             tags: set beside the suite's own.
@@ -185,8 +190,13 @@ class Tracker:
             raise AlreadyRunning(_whose(rival))
         return TrackedRun(self.client, run_id)
 
+    def drop_uploads(self, cell_id: str) -> None:
+        """Delete the checkpoints that runs of a cell have uploaded."""
+        drop_uploads(self.client, self.uri, self.experiment, cell_id)
+
     def discard(self, cell_id: str) -> None:
-        """Move the runs of a cell that have ended to MLflow's deleted ones."""
+        """Move the runs of a cell that have ended to MLflow's deleted ones, and drop what they have uploaded."""
+        self.drop_uploads(cell_id)
         for state in self.states(_of_cell(cell_id)):
             if state.status != "running":
                 self._remove(state.run_id)
@@ -308,6 +318,13 @@ class TrackedRun:
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self._client, self.run_id = client, run_id
+        self.has_uploads = False
+        """Whether this run, or one that it replaces, has checkpoints in the store."""
+
+    def upload(self, file: Path, epoch: int) -> None:
+        """Upload the checkpoint after an epoch, beside the one before it (`bench.tracking.uploads`)."""
+        self.has_uploads = True
+        upload(self._client, self.run_id, file, epoch)
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         """Log nested values as flat parameters."""

@@ -124,7 +124,8 @@ def test_bad_masks_and_copies_of_streamed_images_are_named(streets: Path) -> Non
         save(mask, content)
         with pytest.raises(DataError, match=f"3.png .*{message}"):
             data = task.load(streets)
-            all_of(data.train), all_of(data.val)
+            all_of(data.train)
+            all_of(data.val)
     mask.write_bytes(kept)
     shutil.copy(streets / "streets/test/images/1.jpg", streets / "streets/train/images/5.jpg")
     with pytest.raises(DataError, match=r"images/1\.jpg \(test\) has the same content as .*train/images/5\.jpg"):

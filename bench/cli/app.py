@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import errno
 import importlib.util
-import logging
 import sys
 from collections.abc import Callable, Mapping
 from importlib.abc import InspectLoader
@@ -116,8 +115,6 @@ def _root(
 
 def main() -> None:
     """Entry point: a wrong request ends in one sentence on stderr and exit code 2."""
-    # torch announces on import that a CUDA toolkit without a GPU is of no use to it.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     caught = Signals()
     try:
         with caught:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bench.interface.cell import BUDGET_WORDS
 from bench.interface.record import Audit, Ledger, Record
 from bench.report.health import sentence
 from bench.tracking.address import redacted
@@ -26,6 +27,8 @@ def cell_text(record: Record, *, suite: str, uri: str) -> str:
         f"MLflow     run {record.run_id} in experiment {suite!r} of {redacted(uri)}",
         f"dense      {cell.dense_id}",
     ]
+    if record.ledger and record.ledger.search_id:
+        lines.append(f"search     {record.ledger.search_id}, shared with all cells that start from it")
     if record.status == "finished" and record.audit and record.ledger:
         lines += _figures(record, record.audit, record.ledger)
     flag = sentence(record)
@@ -38,8 +41,8 @@ def cell_text(record: Record, *, suite: str, uri: str) -> str:
     return "\n".join(lines)
 
 
-def dense_text(facts: Mapping[str, Any], state: RunState, *, suite: str, uri: str) -> str:
-    """What a reader wants to know of a dense network, line by line.
+def stage_text(facts: Mapping[str, Any], state: RunState, *, suite: str, uri: str) -> str:
+    """What a reader wants to know of a dense network or a search, line by line.
 
     Args:
         facts: what its run recorded.
@@ -47,17 +50,20 @@ def dense_text(facts: Mapping[str, Any], state: RunState, *, suite: str, uri: st
         uri: the tracking store.
     """
     lines = [
-        f"dense      {state.cell_id}  {facts.get('label') or state.tags.get('mlflow.runName', '')}".rstrip(),
+        f"{state.kind:<10} {state.cell_id}  {facts.get('label') or state.tags.get('mlflow.runName', '')}".rstrip(),
         f"status     {state.status}",
         f"MLflow     run {state.run_id} in experiment {suite!r} of {redacted(uri)}",
     ]
     lines += [f"{name:<10} {value:.4g} on the test split" for name, value in facts.get("metrics", {}).items()]
+    if state.kind == "search" and facts.get("summary"):
+        lines.append(f"found      {facts['summary']}")
     rows = facts.get("trajectory", [])
     if rows:
         figures = ", ".join(f"{k} {v:.4g}" for k, v in rows[-1].items() if isinstance(v, float))
         lines.append(f"epochs     {len(rows)}; the last: {figures}")
     if facts.get("data_fingerprint"):
         lines.append(f"data       fingerprint {facts['data_fingerprint']}")
+    lines += [f"note       {note}" for note in facts.get("notes", [])]
     if facts.get("error"):
         lines += [f"error      {facts['error']}", facts.get("traceback", "")]
     return "\n".join(lines).rstrip()
@@ -71,8 +77,8 @@ def _figures(record: Record, audit: Audit, ledger: Ledger) -> list[str]:
     lines = [
         f"{name:<10} dense {record.dense_metrics[name]:.2f}{unit}, {before}after recovery "
         f"{record.final_metrics[name]:.2f}{unit}",
-        f"budget     requested {audit.requested:g} ± {audit.tolerance:g}, method's own "
-        f"{audit.native_macs_ratio:.4f}, {audit.fitted_channels} channels fitted, measured {audit.macs_ratio:.4f}"
+        f"budget     requested {audit.requested:g} ± {audit.tolerance:g} of the {BUDGET_WORDS[audit.kind]}, "
+        f"method's own {audit.native_ratio:.4f}, {audit.fitted_channels} channels fitted, measured {audit.ratio:.4f}"
         f"{'' if audit.within else ' (MISSED: ' + audit.note + ')'}",
         f"MACs       {record.macs_dense:,} -> {record.macs_pruned:,} at {'×'.join(map(str, record.input_shape))}",
         f"parameters {record.params_dense:,} -> {record.params_pruned:,}",
@@ -84,12 +90,10 @@ def _figures(record: Record, audit: Audit, ledger: Ledger) -> list[str]:
         f"{phase.architecture_steps:,} architecture steps, peak rate {phase.peak_lr:g}"
         for phase in ledger.phases
     ]
-    if record.latency_dense and record.latency_pruned:
-        lines.append(
-            f"latency    {record.latency_dense.median_ms:.2f} -> {record.latency_pruned.median_ms:.2f} ms "
-            f"(batch {record.latency_pruned.batch_size}, {record.latency_pruned.threads} threads, "
-            f"{record.latency_pruned.device})"
-        )
+    lines += [
+        f"latency    {dense.median_ms:.2f} -> {pruned.median_ms:.2f} ms ({pruned.conditions}, {pruned.device})"
+        for dense, pruned in ((pair.dense, pair.pruned) for pair in record.latencies)
+    ]
     lines.append("widths     " + ", ".join(f"{g.name} {g.width}/{g.size}" for g in record.groups))
     if record.dropped_blocks:
         lines.append(f"removed    {', '.join(record.dropped_blocks)}")

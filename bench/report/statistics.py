@@ -126,13 +126,32 @@ class RankTest:
 
 
 def rank_test(names: Sequence[str], ranks: Sequence[Sequence[float]]) -> RankTest:
-    """`ranks` holds one row of ranks a block; the names are its columns."""
+    """`ranks` holds one row of ranks a block, at least three of them; the names are its columns."""
+    blocks, methods = len(ranks), len(names)
+    q = studentized_range_quantile(methods) / math.sqrt(2)
+    difference = q * math.sqrt(methods * (methods + 1) / (6 * blocks))
+    means = tuple(math.fsum(row[index] for row in ranks) / blocks for index in range(methods))
+    return RankTest(tuple(names), means, blocks, friedman_p(ranks), difference)
+
+
+def friedman_p(ranks: Sequence[Sequence[float]]) -> float:
+    """p of Friedman's test, with the correction for ties; 1 where all ranks of each block are equal.
+
+    Hollander, Wolfe and Chicken, *Nonparametric Statistical Methods*, 3rd edition 2014, equation 7.5 and comment 8.
+
+    Args:
+        ranks: one row a block, each the average ranks of the same methods.
+    """
+    if all(len(set(row)) == 1 for row in ranks):
+        return 1.0
     from scipy import stats
 
-    blocks, methods = len(ranks), len(names)
-    columns = [[row[index] for row in ranks] for index in range(methods)]
-    p = float(stats.friedmanchisquare(*columns).pvalue)
-    q = float(stats.studentized_range.isf(ALPHA, methods, math.inf)) / math.sqrt(2)
-    difference = q * math.sqrt(methods * (methods + 1) / (6 * blocks))
-    means = tuple(math.fsum(column) / blocks for column in columns)
-    return RankTest(tuple(names), means, blocks, p if math.isfinite(p) else 1.0, difference)
+    return float(stats.friedmanchisquare(*zip(*ranks, strict=True)).pvalue)
+
+
+@cache
+def studentized_range_quantile(methods: int) -> float:
+    """The 95 % quantile of the range of so many standard normal variables, which the Nemenyi test asks for."""
+    from scipy import stats
+
+    return float(stats.studentized_range.isf(ALPHA, methods, math.inf))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Cell
+from bench.interface.loading import set_workers
 from bench.interface.record import Record
 from bench.report import read_records, suite_of
 from bench.runs.agenda import make_agenda
@@ -84,9 +85,11 @@ def run(
     tracking_uri: str | None = None,
     out: Path | str | None = None,
     retry_failed: bool = False,
+    workers: int | None = None,
     download: bool = False,
     wait: bool = False,
     quiet: bool = False,
+    checkpoint_every: float = Settings.checkpoint_every,
 ) -> Result:
     """Run every cell of a suite that is not yet recorded, write the report, and give the records of the chosen cells.
 
@@ -105,30 +108,42 @@ def run(
         tracking_uri: MLflow store; by default MLFLOW_TRACKING_URI, else `mlflow.db` in the working folder.
         out: folder of the report; by default `reports/SUITE`, with what `set` changed added to the name.
         retry_failed: run failed cells again.
+        workers: processes that read streamed data for each job; by default as many as it has threads, eight at most.
         download: let missing data sets be fetched.
         wait: wait for cells that other processes run.
         quiet: show no progress on stderr.
+        checkpoint_every: minutes between two uploads of an unfinished job's checkpoint to the store; 0: each epoch.
 
     Raises:
         RequestError: the request itself is wrong; nothing has been trained then. A cell that fails raises nothing and
             is recorded: see `Result.failed`.
     """
     changed, picked = _several(set), _several(only)
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
+    _require_allowed(device, workers)
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    place = data or os.environ.get("PRUNEBENCH_DATA")
     uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    root = Path(place) if place else None
-    settings = Settings(suite=loaded.name, tracking_uri=uri, data_root=root, device=device, download=download)
+    settings = Settings(suite=loaded.name, tracking_uri=uri, data_root=_data_root(data), device=device)
+    settings = replace(settings, workers=workers, download=download, checkpoint_every=checkpoint_every)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)
         carry_out(agenda, settings, busy, executor=executor, workers=jobs, quiet=quiet, wait=wait)
     reported = write_suite_report(loaded, settings.tracking_uri, folder)
     return _result(loaded.name, reported, chosen)
+
+
+def _data_root(given: Path | str | None) -> Path | None:
+    place = given or os.environ.get("PRUNEBENCH_DATA")
+    return Path(place) if place else None
+
+
+def _require_allowed(device: str, workers: int | None) -> None:
+    """Refuse a device that is none, and a count of workers that is not allowed."""
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
+    set_workers(workers)
 
 
 def _result(suite: str, reported: Reported, chosen: Sequence[Cell]) -> Result:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.runs.events import Emit, Waiting
 from bench.runs.job import Job, Outcome
-from bench.tracking.liveness import LAPSE, Watch, is_gone
+from bench.tracking.liveness import Watch, is_gone, why_dead
 
 if TYPE_CHECKING:
     from bench.tracking.mlflow_store import Tracker
@@ -23,7 +23,13 @@ MANY = 8
 
 
 def run_beside_others(
-    stages: Sequence[Sequence[Job]], run: Run, tracker: Tracker, emit: Emit, *, wait: bool = False
+    stages: Sequence[Sequence[Job]],
+    run: Run,
+    tracker: Tracker,
+    emit: Emit,
+    *,
+    wait: bool = False,
+    time_is_up: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
     """Run jobs stage by stage, each once among all invocations; how each ended, in their order.
 
@@ -31,9 +37,10 @@ def run_beside_others(
     process that dies has left is run here.
 
     Args:
-        run: runs some jobs and gives how each ended.
+        run: runs some jobs and gives how each ended; nothing of one that needs what turned out to be elsewhere.
         emit: is told what is waited for.
         wait: whether to wait for what others have and nothing here needs, too; else its outcome is `elsewhere`.
+        time_is_up: whether nothing can be started any more, so that there is nothing to wait for.
     """
     matrix = _Matrix([job for stage in stages for job in stage], tracker)
     for stage in stages:
@@ -48,7 +55,8 @@ def run_beside_others(
             continue
         awaited = set(matrix.elsewhere) if wait else matrix.needed & set(matrix.elsewhere) | matrix.doubtful
         looks += 1
-        if not awaited and looks > 1:  # a process whose invocation was killed just now is gone at the second look
+        # A process whose invocation was killed just now is gone at the second look.
+        if time_is_up() or (not awaited and looks > 1):
             break
         for identity in sorted(awaited - said):
             emit(Waiting(id=identity, label=matrix.label(identity), run=matrix.elsewhere[identity]))
@@ -94,10 +102,14 @@ class _Matrix:
             else:
                 self.held.pop(job.id, None)
                 free.append(job)
+        told: set[str] = set()
         for outcome in run(free):
+            told.add(outcome.id)
             self._ended[outcome.id] = outcome
             if outcome.status == "elsewhere":
                 self.elsewhere[outcome.id] = outcome.error
+        # What was not run waits for something that turned out to be elsewhere.
+        self.held |= {job.id: job for job in free if job.id not in told}
 
     def look(self) -> tuple[bool, list[Job]]:
         """Whether something that others had has ended; and the jobs that are left to us, since their process died."""
@@ -110,7 +122,7 @@ class _Matrix:
                     if self._watch.is_doubtful(state):
                         self.doubtful.add(identity)
                     continue
-                if not self._tracker.take_over(state, _why(state)):
+                if not self._tracker.take_over(state, why_dead(state)):
                     continue  # it has ended after all: the next look says how
             del self.elsewhere[identity]
             changed = True
@@ -139,7 +151,3 @@ class _Matrix:
             if state is not None and state.status == "running" and not is_gone(state):
                 self.elsewhere[identity] = f"run {state.run_id}"
         return identity in self.elsewhere
-
-
-def _why(state: RunState) -> str:
-    return "its process was gone" if is_gone(state) else f"it gave no sign of life for {LAPSE:g} seconds"

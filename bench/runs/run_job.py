@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.runs.cell.run import run_cell
+from bench.runs.cell.search import make_search
 from bench.runs.dense import train_dense
 from bench.runs.events import Emit
 from bench.runs.job import Job, Outcome, Settings
@@ -10,9 +11,10 @@ from bench.runs.tracked import run_tracked
 
 
 def run_job(job: Job, settings: Settings, emit: Emit) -> Outcome:
-    """Run a cell or train a dense network; a failure is recorded, not raised.
+    """Run a cell, make a search or train a dense network; a failure is recorded, not raised.
 
     Raises:
         RequestError: the tracking store cannot be used, so that nothing can be recorded.
     """
-    return run_tracked(job, settings, emit, run_cell if job.cell else train_dense)
+    works = {"cell": run_cell, "search": make_search, "dense": train_dense}
+    return run_tracked(job, settings, emit, works[job.kind])

@@ -29,11 +29,15 @@ from bench.runs.job import Job, Outcome, Settings
 from bench.runs.reasons import DiskFullError, disk_full, full_disk_told, is_disk_full, reason_of_failure
 from bench.tracking.connect import StoreAwayError, StoreError
 from bench.tracking.mlflow_store import AlreadyRunning, LeaseLostError, TrackedRun, Tracker
-from bench.tracking.states import DATA, WORKLOAD
+from bench.tracking.states import DATA, WORKLOAD, RunState
+from bench.tracking.uploads import fetch, uploaded
+from bench.training.checkpoint import epochs_in
 
 logger = logging.getLogger("prunebench")
 
 LOG = "log.txt"
+CHECKPOINTS = {"dense": "train.pt", "search": "search.pt", "recovery": "recovery.pt"}
+"""Names of the files that training replaces after each epoch, by phase."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,26 @@ class Result:
 class _JobObserver(Observer):
     def __init__(self, active: ActiveJob) -> None:
         self.active = active
+        self.uploaded = time.monotonic()
 
     def epoch(self, phase: str, epoch: int, row: Mapping[str, Any]) -> None:
         self.active.run.epoch(phase, epoch, row)
+        self.upload(phase, epoch)
         figures = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float))
         logger.info("%s epoch %d: %s", phase, epoch, figures)
         self.active.emit(EpochEnded(id=self.active.job.id, phase=phase, epoch=epoch, row=row))
         self.active.run.check()
+
+    def upload(self, phase: str, epoch: int) -> None:
+        """Upload the phase's checkpoint where that is due; a store that fails is tried again at the next time."""
+        file = self.active.folder / CHECKPOINTS[phase]
+        if time.monotonic() - self.uploaded < 60 * self.active.settings.checkpoint_every or not file.is_file():
+            return
+        try:
+            self.active.run.upload(file, epoch)
+        except StoreError as error:
+            logger.warning("the checkpoint of %s epoch %d was not uploaded: %s", phase, epoch, error)
+        self.uploaded = time.monotonic()
 
     def step(self, phase: str, step: int, steps: int, loss: float) -> None:
         self.active.emit(StepTaken(id=self.active.job.id, phase=phase, step=step, steps=steps, loss=loss))
@@ -119,7 +136,7 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
         finally:
             run.let_go()
     if outcome.status == "finished":
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(job, settings, run)
     return outcome
 
 
@@ -136,6 +153,7 @@ def _run_claimed(
     with _logging_to(folder / LOG), interrupts_told_apart() as interrupted:
         try:
             logger.info("%s starts as run %s", job.label, run.run_id)
+            _take_up(job, settings, folder, run)
             with process_kept(lambda text: logger.warning("%s", text)):
                 result = work(ActiveJob(job, settings, emit, run, folder, started_at))
             logger.info("%s: %s", job.label, result.summary)
@@ -162,11 +180,34 @@ def _run_claimed(
             return Outcome.of(job, "failed", error=reason, seconds=time.perf_counter() - start)
 
 
+def _clear(job: Job, settings: Settings, run: TrackedRun) -> None:
+    """Delete the checkpoints of a job that has finished."""
+    shutil.rmtree(work_folder(job, settings), ignore_errors=True)
+    if not run.has_uploads:
+        return
+    try:
+        open_tracker(settings.tracking_uri, settings.suite).drop_uploads(job.id)
+    except StoreError as error:
+        logger.warning("the uploaded checkpoints of %s stay in the store: %s", job.label, error)
+
+
 def _given_up(run: TrackedRun, error: DiskFullError) -> DiskFullError:
     """Close the run of a job that cannot go on, as far as the store has room for that; who claims it next does too."""
     with contextlib.suppress(StoreError, LeaseLostError):
         run.give_up(str(error))
     return error
+
+
+def _take_up(job: Job, settings: Settings, folder: Path, run: TrackedRun) -> None:
+    """Put the newest checkpoints that runs of this job have uploaded into its folder, where they are ahead of those."""
+    tracker, done = open_tracker(settings.tracking_uri, settings.suite), dict[str, int]()
+    for entry in uploaded(tracker.client, tracker.experiment, job.id) if job.epochs else ():
+        run.has_uploads = True
+        here = done.get(entry.name) or epochs_in(folder / entry.name)
+        if entry.epoch > here and fetch(tracker.client, entry, folder):
+            here = entry.epoch
+            logger.info("%s goes on from epoch %d, uploaded by run %s", entry.name, entry.epoch, entry.run_id)
+        done[entry.name] = here
 
 
 def record_loss(job: Job, settings: Settings, reason: str, *, again: bool = False) -> Outcome:
@@ -212,6 +253,19 @@ def discard(jobs: Iterable[Job], settings: Settings) -> None:
     for job in jobs:
         tracker.discard(job.id)
         shutil.rmtree(work_folder(job, settings), ignore_errors=True)
+
+
+def sweep(settings: Settings, states: Mapping[str, RunState]) -> None:
+    """Remove the work folders of jobs that have finished: a process that was killed after its record left them.
+
+    Args:
+        states: what the tracking store knows, by id.
+    """
+    folder = settings.work / settings.suite
+    for left in folder.iterdir() if folder.is_dir() else ():
+        state = states.get(left.name)
+        if state is not None and state.status == "finished":
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def failure_record(

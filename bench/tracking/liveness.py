@@ -44,6 +44,11 @@ def is_gone(state: RunState) -> bool:
     return not start or start != state.tags.get(TAG + "process_start")
 
 
+def why_dead(state: RunState) -> str:
+    """Why the run of a process that is gone, or that was watched for long enough, is taken over."""
+    return "its process was gone" if is_gone(state) else f"it gave no sign of life for {LAPSE:g} seconds"
+
+
 def silence(state: RunState) -> float:
     """Seconds between the last sign of life and now, by the clocks of two machines; a later one counts as well."""
     try:

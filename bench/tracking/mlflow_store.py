@@ -30,9 +30,10 @@ from bench.tracking.connect import StoreError, connect, gone, retry, sentences
 from bench.tracking.database import relocate
 from bench.tracking.heart import Heart, heart_of
 from bench.tracking.liveness import BEAT, heartbeat, is_dead, is_gone, machine, process_start
-from bench.tracking.places import MODEL, RECORD, artifact_root, current_folder, local_folder
-from bench.tracking.states import FINAL, LOST, PARENT_TAG, TAG, RunState, best_of, run_state
+from bench.tracking.places import FILES, RECORD, artifact_root, current_folder, local_folder
+from bench.tracking.states import LOST, PARENT_TAG, STAGES, TAG, RunState, best_of, run_state
 from bench.tracking.tracked_run import AlreadyRunning, LeaseLostError, TrackedRun
+from bench.tracking.uploads import drop_uploads
 
 TOKEN = TAG + "token"
 """Tag with what no two runs share, so that one that was made can be found again."""
@@ -113,15 +114,15 @@ class Tracker:
     def _state(self, run: Run) -> RunState | None:
         info = run.info
         folder = current_folder(info.artifact_uri or "", info.run_id, self._root) if self._root else None
-        times, final = (info.start_time, info.end_time), run.data.metrics.get(FINAL)
-        return run_state(info.run_id, info.status, times, run.data.tags, folder, final)
+        times = (info.start_time, info.end_time)
+        return run_state(info.run_id, info.status, times, run.data.tags, folder, run.data.metrics)
 
     def best(self) -> dict[str, RunState]:
-        """One run for each cell and dense network that is known: all are read, so ask once and not in a loop."""
-        return best_of(s for s in self.states() if s.kind in ("cell", "dense"))
+        """One run for each cell and shared stage that is known: all are read, so ask once and not in a loop."""
+        return best_of(s for s in self.states() if s.kind in STAGES)
 
     def find(self, cell_id: str) -> RunState | None:
-        """What `best` says of one cell or dense network, without reading the others."""
+        """What `best` says of one cell, dense network or search, without reading the others."""
         return best_of(self.states(_of_cell(cell_id))).get(cell_id)
 
     def mark_lost(self, states: Iterable[RunState]) -> None:
@@ -135,13 +136,17 @@ class Tracker:
             uri = retry(lambda s=state: self.client.get_run(s.run_id)).info.artifact_uri or ""
             if local_folder(uri) is not None:
                 continue  # it may be one of the server's, which cannot be seen from here
-            for file in (RECORD, MODEL) if state.kind == "dense" and state.status == "finished" else (RECORD,):
+            for file in (RECORD, *(FILES.get(state.kind, ()) if state.status == "finished" else ())):
                 folder = file.rpartition("/")[0] or None
                 there = retry(lambda s=state, f=folder: self.client.list_artifacts(s.run_id, f))
                 if file not in {found.path for found in there}:
                     reason = f"run {state.run_id} has no {file}"
-                    retry(lambda s=state, r=reason: self.client.set_tag(s.run_id, LOST, r))
+                    self.lose(state, reason)
                     break
+
+    def lose(self, state: RunState, reason: str) -> None:
+        """Mark a run whose files are damaged, so that it counts no more."""
+        retry(lambda: self.client.set_tag(state.run_id, LOST, reason))
 
     def tracked(self, state: RunState) -> TrackedRun:
         """The run of this state, to be ended on behalf of a process that is gone."""
@@ -192,7 +197,7 @@ class Tracker:
         """A new run for a cell or dense network, in place of those that dead processes left running.
 
         Args:
-            kind: `cell` or `dense`.
+            kind: one of `STAGES`.
             label: the run's name.
             parent_run: the invocation's run.
             tags: set beside the suite's own.
@@ -244,8 +249,13 @@ class Tracker:
     def _is_deleted(self, run_id: str) -> bool:
         return retry(lambda: self.client.get_run(run_id)).info.lifecycle_stage != "active"
 
+    def drop_uploads(self, cell_id: str) -> None:
+        """Delete the checkpoints that runs of a cell have uploaded."""
+        drop_uploads(self.client, self.uri, self.experiment, cell_id)
+
     def discard(self, cell_id: str) -> None:
-        """Move the runs of a cell that have ended to MLflow's deleted ones."""
+        """Move the runs of a cell that have ended to MLflow's deleted ones, and drop what they have uploaded."""
+        self.drop_uploads(cell_id)
         for state in self.states(_of_cell(cell_id)):
             if state.status != "running":
                 self._remove(state.run_id)

@@ -13,7 +13,9 @@ from mlflow.tracking import MlflowClient
 from bench.tracking.connect import StoreAwayError, StoreError, retry
 from bench.tracking.heart import Lease
 from bench.tracking.outbox import Outbox
-from bench.tracking.states import LOST, TAG
+from bench.tracking.places import seal_of_record
+from bench.tracking.states import LOST, SEAL, TAG
+from bench.tracking.uploads import upload
 
 
 class AlreadyRunning(Exception):
@@ -41,6 +43,20 @@ class TrackedRun:
     ) -> None:
         self._client, self.run_id, self._lease, self._release = client, run_id, lease, release
         self._outbox = Outbox()
+        self.has_uploads = False
+        """Whether this run, or one that it replaces, has checkpoints in the store."""
+
+    def upload(self, file: Path, epoch: int) -> None:
+        """Upload the checkpoint after an epoch, beside the one before it (`bench.tracking.uploads`).
+
+        A store that is away is not waited for.
+
+        Raises:
+            StoreError: it cannot be stored now; the one before it is untouched.
+            LeaseLostError: as for `check`.
+        """
+        self.has_uploads = True
+        self._now(lambda: upload(self._client, self.run_id, file, epoch, patience=0.0), retried=True)
 
     def check(self) -> None:
         """Raise where going on is of no use.
@@ -135,6 +151,8 @@ class TrackedRun:
     def _end(self, record_json: str, status: str) -> None:
         self._drain()
         self._now(lambda: self._client.log_text(self.run_id, record_json, "record.json"))
+        if sealed := seal_of_record(record_json):
+            self._now(lambda: self._client.set_tag(self.run_id, SEAL, sealed))
         self._now(lambda: self._client.set_terminated(self.run_id, status))
         self.let_go()
         found = retry(lambda: self._client.get_run(self.run_id))

@@ -107,6 +107,11 @@ def restore_epoch(path: Path | None, parts: Mapping[str, Stateful], log: Trainin
     return restore(path, load, log) or 0
 
 
+def epochs_in(path: Path) -> int:
+    """How many epochs of its phase the last checkpoint there that is whole has behind it; 0 where there is none."""
+    return restore(path, lambda saved: int(saved["epoch"])) or 0
+
+
 def _previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 

@@ -20,11 +20,11 @@ class RayCluster:
         RequestError: Ray is not installed.
     """
 
-    at_once: int | None = None
     retries_alone = False
 
     def __init__(self, workers: int) -> None:
         require_extra("ray", module="ray")
+        self.at_once: int | None = workers  # each takes its share of the CPUs, so that no more of them fit
         self._workers = workers
 
     def machines(self) -> int:

@@ -91,5 +91,6 @@ def test_a_job_of_unknown_length_is_started_while_time_is_left() -> None:
 def test_an_executor_with_a_queue_of_its_own_gets_its_jobs_in_waves() -> None:
     executor = Clockwork({job.id: 1.0 for job in JOBS})
     executor.at_once = None
-    assert len(list(run_jobs(executor, JOBS, SETTINGS, lambda event: None))) == 16  # pyright: ignore
-    assert executor.waves == [4, 8, 4]  # dense networks, what starts from them, and what takes that up
+    assert len(list(run_jobs(executor, JOBS, SETTINGS, lambda event: None))) == 20  # pyright: ignore
+    # Dense networks, what starts from them, what starts from their searches, and what takes that up.
+    assert executor.waves == [4, 8, 6, 2]

@@ -261,10 +261,13 @@ class Tracker:
                 self._remove(state.run_id)
 
     def _remove(self, run_id: str) -> None:
-        """Delete a run, unless another process has just done so."""
+        """Close a run and delete it, unless another process has just done so."""
 
         def remove() -> None:
-            if self.client.get_run(run_id).info.lifecycle_stage == "active":
+            info = self.client.get_run(run_id).info
+            if info.lifecycle_stage == "active":
+                if info.status == "RUNNING":
+                    self.client.set_terminated(run_id, "KILLED")
                 self.client.delete_run(run_id)
 
         retry(remove)

@@ -54,6 +54,20 @@ def test_a_live_cell_is_not_taken_over(uri: str) -> None:
         tracker.claim("aaa", kind="cell", label="a")
 
 
+def test_who_asks_for_a_cell_too_late_leaves_no_run_open(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker, asked = Tracker(uri, "s"), list[str]()
+
+    def beaten(self: Tracker, run_id: str, where: str, parent_run: str | None) -> object:
+        asked.append(run_id)
+        return self.states(where)[0]
+
+    monkeypatch.setattr(Tracker, "_rival", beaten)
+    with pytest.raises(AlreadyRunning):
+        tracker.claim("aaa", kind="cell", label="a")
+    info = tracker.client.get_run(*asked).info
+    assert (info.status, info.lifecycle_stage) == ("KILLED", "deleted")
+
+
 def test_a_dead_run_is_replaced_and_counts_once(uri: str) -> None:
     tracker = Tracker(uri, "s")
     dead = tracker.claim("aaa", kind="cell", label="a")

@@ -38,6 +38,10 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Where to write; by default reports/SUITE, with what --set changed added to the name."),
 ]
+Resource = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="What each cell gets, e.g. gpus=0.5, devices_per_cell=2 or partition=long."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 __all__ = [
@@ -46,6 +50,7 @@ __all__ = [
     "Json",
     "Only",
     "Out",
+    "Resource",
     "Seeds",
     "Set",
     "SuiteName",

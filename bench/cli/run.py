@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.lines import name_lost, summary
-from bench.cli.options import Data, Only, Out, Seeds, Set, SuiteName, Uri, store_address
-from bench.errors import RequestError, unknown
+from bench.cli.options import Data, Only, Out, Resource, Seeds, Set, SuiteName, Uri, store_address
+from bench.errors import RequestError
+from bench.interface.devices import DEVICES, require_device_name
 from bench.runs.agenda import Agenda, make_agenda
 from bench.runs.changed import warnings_of, with_dependents
 from bench.runs.display import Busy
 from bench.runs.executors.executor import EXECUTORS, make_executor
 from bench.runs.folders import report_folder
 from bench.runs.invocation import carry_out
-from bench.runs.job import DEVICES, Outcome, Settings
+from bench.runs.job import Outcome, Settings
 from bench.runs.recorded import checked_states
 from bench.runs.reporting import write_suite_report
 from bench.runs.suite import load_suite, select
@@ -37,6 +38,7 @@ def run(
     jobs: Annotated[int, typer.Option(help="Cells to run at a time.")] = 1,
     executor: Annotated[str, typer.Option(help=f"Where they run: {', '.join(EXECUTORS)}.")] = "local",
     device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
+    resource: Resource = None,
     data: Data = None,
     tracking_uri: Uri = None,
     out: Out = None,
@@ -70,6 +72,7 @@ def run(
         tracking_uri=store_address(tracking_uri),
         data_root=data,
         device=device,
+        resources=loaded.resources.changed(resource or ()),
         download=download,
         max_retries=max_retries,
     )
@@ -100,8 +103,7 @@ def _warned(chosen: Sequence[Cell], states: Mapping[str, RunState]) -> set[str]:
 
 def _require_sense(device: str, *, rerun: bool, picked: bool) -> None:
     """Refuse a device that is none, and discarding everything."""
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
+    require_device_name(device)
     if rerun and not picked:
         raise RequestError("--rerun needs --only KEY=VALUE, which says of which cells the results are discarded")
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import RequestError, unknown
+from bench.errors import RequestError
 from bench.interface.cell import Cell
+from bench.interface.devices import require_device_name
 from bench.interface.record import Record
 from bench.report import read_records, suite_of
 from bench.runs.agenda import make_agenda
 from bench.runs.display import Busy
 from bench.runs.folders import report_folder
 from bench.runs.invocation import carry_out
-from bench.runs.job import DEVICES, Settings
+from bench.runs.job import Settings
 from bench.runs.recorded import checked_states, without_record
 from bench.runs.reporting import Reported, write_suite_report
 from bench.runs.suite import load_suite, select
@@ -80,6 +81,7 @@ def run(
     jobs: int = 1,
     executor: str = "local",
     device: str = "auto",
+    resource: str | Sequence[str] = (),
     data: Path | str | None = None,
     tracking_uri: str | None = None,
     out: Path | str | None = None,
@@ -100,7 +102,8 @@ def run(
         seeds: use seeds 0 … n − 1.
         jobs: cells to run at a time.
         executor: `local`, `ray` or `slurm`.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        resource: `KEY=VALUE`, e.g. "devices_per_cell=2": what each cell is computed on, in place of the suite's.
         data: folder of data sets; by default PRUNEBENCH_DATA of the environment.
         tracking_uri: MLflow store; by default MLFLOW_TRACKING_URI, else `mlflow.db` in the working folder.
         out: folder of the report; by default `reports/SUITE`, with what `set` changed added to the name.
@@ -114,15 +117,21 @@ def run(
             is recorded: see `Result.failed`.
     """
     changed, picked = _several(set), _several(only)
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
+    require_device_name(device)
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
     place = data or os.environ.get("PRUNEBENCH_DATA")
     uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
     root = Path(place) if place else None
-    settings = Settings(suite=loaded.name, tracking_uri=uri, data_root=root, device=device, download=download)
+    settings = Settings(
+        suite=loaded.name,
+        tracking_uri=uri,
+        data_root=root,
+        device=device,
+        resources=loaded.resources.changed(_several(resource)),
+        download=download,
+    )
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)

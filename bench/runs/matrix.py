@@ -15,10 +15,11 @@ from bench.runs.agenda import Agenda
 from bench.runs.environment import environment_tags
 from bench.runs.events import Emit, ignore
 from bench.runs.executors.executor import Executor, run_jobs, started
-from bench.runs.executors.machines import require_common_store
+from bench.runs.executors.machines import OnMachines, require_common_store
 from bench.runs.job import Job, Outcome, Settings
 from bench.runs.others import run_beside_others
 from bench.runs.preflight import preflight
+from bench.runs.resources import Resources
 from bench.runs.tracked import discard, open_tracker
 
 
@@ -40,7 +41,9 @@ def run_matrix(
         RequestError: something cannot be run as asked; nothing has been trained or recorded then.
     """
     require_common_store(executor, settings)
-    preflight(agenda.due, settings, agenda.made_with)
+    # Where jobs run on other machines, those have the devices: this one tries the networks on what it has.
+    here = replace(settings, device="auto", resources=Resources()) if isinstance(executor, OnMachines) else settings
+    preflight(agenda.due, here, agenda.made_with)
     tracker = open_tracker(settings.tracking_uri, settings.suite)
     discard(agenda.discarded, settings)
     parent = tracker.begin_invocation(f"{settings.suite}: {len(agenda.due)} cells", environment_tags())

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bench.errors import choices
 from bench.interface.cell import Epochs, Match, Protocol, Recovery
 from bench.interface.own_network import is_own, short_name
+from bench.runs.resources import Resources
 
 Budgets = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(min_length=1)]
@@ -81,6 +82,8 @@ class SuiteTable(_Strict):
     method: dict[str, dict[str, Any]] = {}
     """`[method.NAME]`: hyper-parameters, `recovery`, and for a variant its adapter as `base`."""
     sweep: SweepTable = SweepTable()
+    resources: Resources = Resources()
+    """What each cell is computed on; no part of any identity."""
 
 
 def workload_label(table: Mapping[str, Any]) -> str:

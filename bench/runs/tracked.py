@@ -25,8 +25,9 @@ from bench.runs.environment import environment, environment_tags
 from bench.runs.events import Emit, EpochEnded, StageReached, Started, StepTaken
 from bench.runs.isolation import interrupts_told_apart, process_kept
 from bench.runs.job import Job, Outcome, Settings
+from bench.runs.place import where
 from bench.tracking.mlflow_store import AlreadyRunning, TrackedRun, Tracker
-from bench.tracking.states import DATA, WORKLOAD
+from bench.tracking.states import DATA, WHERE, WORKLOAD
 
 logger = logging.getLogger("prunebench")
 
@@ -105,7 +106,9 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
         run = _claim(job, settings)
     except AlreadyRunning as other:
         return Outcome.of(job, "elsewhere", error=str(other))
-    emit(Started(id=job.id, label=job.label))
+    place = where(settings)
+    run.tags({WHERE: place})
+    emit(Started(id=job.id, label=job.label, where=place))
     with _logging_to(folder / LOG), interrupts_told_apart() as interrupted:
         try:
             logger.info("%s starts as run %s", job.label, run.run_id)
@@ -114,7 +117,8 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
             logger.info("%s: %s", job.label, result.summary)
             _store_log(run, folder)
             run.finish(result.record)
-            outcome = Outcome.of(job, "finished", summary=result.summary, seconds=time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            outcome = Outcome.of(job, "finished", summary=result.summary, seconds=seconds, where=place)
         except BaseException as error:
             # An adapter may leave by sys.exit or KeyboardInterrupt as well: that is the failure of this job alone.
             if isinstance(error, KeyboardInterrupt) and interrupted():
@@ -127,7 +131,7 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
                     job, settings, run.run_id, started_at, error=reason, traceback=encodable(traceback.format_exc())
                 )
             )
-            outcome = Outcome.of(job, "failed", error=reason, seconds=time.perf_counter() - start)
+            outcome = Outcome.of(job, "failed", error=reason, seconds=time.perf_counter() - start, where=place)
     if outcome.status == "finished":
         shutil.rmtree(folder, ignore_errors=True)
     return outcome

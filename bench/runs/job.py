@@ -25,7 +25,7 @@ class Settings:
     data_root: Path | None = None
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     """What each cell is computed on."""
     work: Path = field(default_factory=lambda: Path(os.environ.get("PRUNEBENCH_WORK", ".prunebench")))
     """Folder for the checkpoints of unfinished jobs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class Suite:
     name: str
     description: str
     cells: tuple[Cell, ...]
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     """What each cell is computed on, where an invocation says nothing else."""
 
 

@@ -14,6 +14,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -151,7 +152,7 @@ class Share(TorchFunctionMode):
         super().__init__()
         self.rows = rows
         bounds = [rows * k // size() for k in range(size() + 1)]
-        self.counts = [high - low for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+        self.counts = [high - low for low, high in pairwise(bounds)]
         self.own = slice(bounds[rank()], bounds[rank() + 1])
 
     def part(self, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.lines import name_lost, summary
-from bench.cli.options import Data, Only, Out, Resource, Seeds, Set, SuiteName, Uri, store_address
+from bench.cli.options import Data, MaxRetries, Only, Out, Resource, Seeds, Set, SuiteName, Uri, store_address
 from bench.errors import RequestError
 from bench.interface.devices import DEVICES, require_device_name
 from bench.runs.agenda import Agenda, make_agenda
@@ -52,9 +52,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check data, networks and budgets, and name what would be run.")
     ] = False,
-    max_retries: Annotated[
-        int, typer.Option(min=0, help="How often a cell is run again whose worker was lost.")
-    ] = Settings.max_retries,
+    max_retries: MaxRetries = Settings.max_retries,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for cells that other processes run; run those of one that dies.")
     ] = False,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError
 from bench.interface.cell import Cell
@@ -20,7 +20,7 @@ from bench.runs.invocation import carry_out
 from bench.runs.job import Settings
 from bench.runs.recorded import checked_states, without_record
 from bench.runs.reporting import Reported, write_suite_report
-from bench.runs.suite import load_suite, select
+from bench.runs.suite import Suite, load_suite, select
 from bench.tracking.address import store_address
 
 if TYPE_CHECKING:
@@ -121,23 +121,21 @@ def run(
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    place = data or os.environ.get("PRUNEBENCH_DATA")
-    uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    root = Path(place) if place else None
-    settings = Settings(
-        suite=loaded.name,
-        tracking_uri=uri,
-        data_root=root,
-        device=device,
-        resources=loaded.resources.changed(_several(resource)),
-        download=download,
-    )
+    resources = loaded.resources.changed(_several(resource))
+    settings = _settings(loaded, data, tracking_uri, device=device, resources=resources, download=download)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)
         carry_out(agenda, settings, busy, executor=executor, workers=jobs, quiet=quiet, wait=wait)
     reported = write_suite_report(loaded, settings.tracking_uri, folder)
     return _result(loaded.name, reported, chosen)
+
+
+def _settings(loaded: Suite, data: Path | str | None, tracking_uri: str | None, **own: Any) -> Settings:
+    """The settings of a run, with what the environment says where nothing is given."""
+    place = data or os.environ.get("PRUNEBENCH_DATA")
+    uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+    return Settings(suite=loaded.name, tracking_uri=uri, data_root=Path(place) if place else None, **own)
 
 
 def _result(suite: str, reported: Reported, chosen: Sequence[Cell]) -> Result:

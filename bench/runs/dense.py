@@ -22,6 +22,7 @@ from bench.runs.workload import load_workload
 from bench.structure.measure import count_macs
 from bench.structure.state import load_state
 from bench.tracking.mlflow_store import Tracker
+from bench.training import parallel
 from bench.training.checkpoint import restore
 from bench.training.loop import Phase, train
 
@@ -58,6 +59,8 @@ def train_dense(active: ActiveJob) -> Result:
     run.rows(restore(checkpoint, lambda state: list(state["log"]["rows"]), log) or [])
     phase = Phase("dense", workload.epochs.dense, seed, loaded.device, checkpoint)
     train(model, task, data.train, workload.train, phase, val=data.val, log=log, observer=active.observer)
+    if not parallel.goes_on():
+        return Result(summary="", record="")
     metrics = task.evaluate(model, data.test(), loaded.device, workload.train)
     require_finite(metrics, task.metric)
     with tempfile.TemporaryDirectory() as out:

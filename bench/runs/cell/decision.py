@@ -23,6 +23,7 @@ from bench.search.transfer import transferred
 from bench.structure.groups import Pruning
 from bench.structure.state import load_state
 from bench.tracking.mlflow_store import Tracker
+from bench.training import parallel
 from bench.training.checkpoint import restore, save_state
 from bench.training.context import search_context
 from bench.training.quiet import waited
@@ -48,7 +49,7 @@ def decide(inputs: CellInputs, active: ActiveJob) -> Decision:
     known = restore(file, lambda state: _decision(inputs, state), inputs.log)
     if known is not None:
         return known
-    found = _search(inputs, active)
+    found = parallel.agreed(_search(inputs, active))
     save_state(file, found)
     return _decision(inputs, found)
 

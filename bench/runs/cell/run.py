@@ -22,6 +22,7 @@ from bench.search.fit import check
 from bench.structure.files import save_pruned
 from bench.structure.measure import count_macs
 from bench.structure.surgery import prune
+from bench.training import parallel
 from bench.training.evaluate import recalibrate
 from bench.training.recovery import recover, thinner_initialisation
 
@@ -39,6 +40,8 @@ def run_cell(active: ActiveJob) -> Result:
     macs = checked_macs(inputs, decision, pruned)
     active.stage("recovery")
     networks = _recover(inputs, decision, pruned, active)
+    if not parallel.goes_on():
+        return Result(summary="", record="")
     active.stage("test")
     evaluation = evaluate(inputs, networks, active.folder / PICTURES, active.tracker)
     results = CellResults(decision=decision, macs=macs, networks=networks, evaluation=evaluation)

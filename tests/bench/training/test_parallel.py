@@ -42,4 +42,5 @@ def test_two_processes_end_where_one_does(
     assert len(names) > 20
     for name in names:
         assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(first[name], alone[name], rtol=1e-6, atol=1e-8, msg=f"{name}: {{}}".format)
+        rounding = 1e-5 if alone[name].dtype == torch.float32 else 1e-8
+        torch.testing.assert_close(first[name], alone[name], rtol=rounding, atol=rounding, msg=f"{name}: {{}}".format)

@@ -98,18 +98,20 @@ def _rank(work: Work, job: Job, settings: Settings, pipes: Sequence[Connection])
     parallel.join(resolve_device(settings.device))
     try:
         told = work(job, settings, pipe.send if rank == 0 else _silent)
+    except parallel.PeerLostError:
+        os._exit(1)  # the launcher knows of the one that is gone, or has been told by it
     except Exception as error:
         told = error
-    finally:
-        parallel.leave()
     if rank == 0:
         try:
             pipe.send(told)
         except (TypeError, AttributeError, ValueError):  # an error that cannot be pickled
             pipe.send(RuntimeError(f"{type(told).__name__}: {told}"))
+        parallel.leave()
     elif isinstance(told, Exception):
         # The first process may meet the same error, and then it records it.
         pipe.send(f"process {rank}: {type(told).__name__}: {reason_of(told)}")
+        parallel.leave()
         if not over.wait(GRACE):
             os._exit(1)
 

@@ -28,6 +28,7 @@ from bench.runs.job import Job, Outcome, Settings
 from bench.runs.place import where
 from bench.tracking.mlflow_store import AlreadyRunning, TrackedRun, Tracker
 from bench.tracking.states import DATA, WHERE, WORKLOAD
+from bench.training.parallel import PeerLostError
 
 logger = logging.getLogger("prunebench")
 
@@ -93,6 +94,7 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
     The caller emits the end of the job.
 
     Raises:
+        PeerLostError: another process that trains the same network is gone; the run is left to whoever runs it again.
         KeyboardInterrupt: Ctrl-C was pressed; one that `work` raises by itself is a failure like any other.
     """
     start, started_at = time.perf_counter(), now()
@@ -121,7 +123,7 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
             outcome = Outcome.of(job, "finished", summary=result.summary, seconds=seconds, where=place)
         except BaseException as error:
             # An adapter may leave by sys.exit or KeyboardInterrupt as well: that is the failure of this job alone.
-            if isinstance(error, KeyboardInterrupt) and interrupted():
+            if isinstance(error, PeerLostError) or (isinstance(error, KeyboardInterrupt) and interrupted()):
                 raise
             logger.exception("%s failed", job.label)
             reason = _in_a_line(error)

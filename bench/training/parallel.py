@@ -25,12 +25,16 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-from bench.errors import CellError
+from bench.errors import CellError, reason_of
 from bench.training import quiet
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=2)
 """How long a process waits for the others: whoever started them sees one that is lost, and ends the rest."""
+
+
+class PeerLostError(Exception):
+    """Another of the processes is gone, so that this one cannot go on. It says nothing of what this one did."""
 
 
 def join(device: torch.device) -> None:
@@ -76,11 +80,11 @@ def agreed(state: T) -> T:
     if first():
         torch.save(state, buffer)
     length = torch.tensor([buffer.tell()])
-    dist.broadcast(length, 0)
+    _broadcast(length)
     content = torch.empty(int(length), dtype=torch.uint8)
     if first():
         content.copy_(torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8))
-    dist.broadcast(content, 0)
+    _broadcast(content)
     if first():
         return state
     return torch.load(io.BytesIO(content.numpy().tobytes()), map_location="cpu", weights_only=True)
@@ -89,13 +93,13 @@ def agreed(state: T) -> T:
 @torch.no_grad()
 def copy_from_first(tensors: Sequence[Tensor]) -> None:
     """Give these tensors the values of the first process, in place."""
-    _together(tensors, lambda flat: dist.broadcast(flat, 0))
+    _together(tensors, _broadcast)
 
 
 @torch.no_grad()
 def add_up(parameters: Sequence[Tensor]) -> None:
     """Replace each gradient by its sum over the processes; a parameter without one has none anywhere."""
-    _together([p.grad for p in parameters if p.grad is not None], dist.all_reduce)
+    _together([p.grad for p in parameters if p.grad is not None], _all_reduce)
 
 
 def _together(tensors: Sequence[Tensor], act: Callable[[Tensor], Any]) -> None:
@@ -113,6 +117,32 @@ def _together(tensors: Sequence[Tensor], act: Callable[[Tensor], Any]) -> None:
 
 
 @contextmanager
+def _lost_told_apart() -> Iterator[None]:
+    """Where another process is gone, the backends raise errors of their own, each with other words."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeerLostError(reason_of(error)) from error
+
+
+def _broadcast(tensor: Tensor) -> None:
+    with _lost_told_apart():
+        dist.broadcast(tensor, 0)
+
+
+def _all_reduce(tensor: Tensor) -> None:
+    with _lost_told_apart():
+        dist.all_reduce(tensor)
+
+
+def _all_gather(tensor: Tensor) -> list[Tensor]:
+    every = [torch.empty_like(tensor) for _ in range(size())]
+    with _lost_told_apart():
+        dist.all_gather(every, tensor)
+    return every
+
+
+@contextmanager
 def step() -> Iterator[None]:
     """One step of training; where a latency is being measured, all processes wait with the first."""
     if size() == 1:
@@ -120,10 +150,10 @@ def step() -> Iterator[None]:
             yield
     elif first():
         with quiet.step():
-            dist.all_reduce(torch.zeros(1))
+            _all_reduce(torch.zeros(1))
             yield
     else:
-        dist.all_reduce(torch.zeros(1))
+        _all_reduce(torch.zeros(1))
         yield
 
 
@@ -216,8 +246,7 @@ class _Gathered(torch.autograd.Function):
         most = max(shared.counts)
         padded = x.new_zeros((most, *x.shape[1:]))
         padded[: len(x)] = x
-        every = [torch.empty_like(padded) for _ in shared.counts]
-        dist.all_gather(every, padded)
+        every = _all_gather(padded)
         return torch.cat([part[:count] for part, count in zip(every, shared.counts, strict=True)])
 
     @staticmethod
@@ -239,8 +268,7 @@ class _BatchNorm(torch.autograd.Function):
         variance, mean = torch.var_mean(values, axes, correction=0)
         count = torch.full_like(mean, x.numel() // x.shape[1])
         own = torch.stack([mean, variance, count])
-        every = [torch.empty_like(own) for _ in range(size())]
-        dist.all_gather(every, own)
+        every = _all_gather(own)
         means, variances, counts = torch.stack(every).unbind(1)  # [processes, C]
         n = counts.sum(0)
         mean = (means * counts).sum(0) / n
@@ -263,7 +291,7 @@ class _BatchNorm(torch.autograd.Function):
         slope = slopes[0].to(normal.dtype)
         of_bias, of_weight = slope.sum(ctx.axes), (slope * normal).sum(ctx.axes)
         sums = torch.stack([of_bias, of_weight])
-        dist.all_reduce(sums)
+        _all_reduce(sums)
         plain, along = (part.view(ctx.shape) for part in sums / n)
         factor = scale if weight is None else scale * weight
         of_x = (slope - plain - normal * along) * factor.view(ctx.shape)

@@ -1,0 +1,80 @@
+"""Every stage of every method on `torch.device("cuda")`, on a machine without a GPU: devices meet where they should."""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import pytest
+import torch
+from torch import nn
+
+from bench.interface import registry
+from bench.interface.cell import Recipe
+from bench.interface.method import Budget
+from bench.interface.task import Splits
+from bench.search.fit import fit
+from bench.structure.graph import PruningGraph
+from bench.structure.surgery import prune
+from bench.training.context import search_context
+from bench.training.evaluate import recalibrate
+from bench.training.loop import Phase, train
+from tasks.classification import Classification
+from tests.bench.training.pretended_cuda import CUDA, pretended_cuda
+
+TASK = Classification("digits", "resnet8", train_size=64)
+RECIPE = Recipe(lr=0.01, batch_size=16, precision="fp32", grad_clip=1.0)
+
+
+@functools.cache
+def traced() -> tuple[nn.Module, PruningGraph]:
+    torch.manual_seed(0)
+    model = TASK.network(TASK.load(None).info)
+    return model, PruningGraph.trace(model, torch.randn(1, 1, 16, 16))
+
+
+def fresh_data() -> Splits:
+    return TASK.load(None)  # splits move to a device and stay there
+
+
+def test_a_tensor_of_the_cpu_that_meets_one_of_the_gpu_is_found() -> None:
+    with pretended_cuda() as pretended:
+        x = torch.arange(3.0, device=CUDA)
+        assert x.device.type == "cuda" and (2 * x).tolist() == [0, 2, 4] and float(x[x > 1].sum()) == 2
+        with pytest.raises(RuntimeError, match="device"):
+            x + torch.ones(3)
+        with pytest.raises(TypeError, match="numpy"):
+            x.numpy()
+        assert x.cpu().numpy().tolist() == [0, 1, 2]
+        assert pretended.on_gpu > 3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_dense_training_and_recovery_with_a_teacher(optimizer: str) -> None:
+    data, recipe = fresh_data(), RECIPE.model_copy(update={"optimizer": optimizer})
+    with pretended_cuda() as pretended:
+        model = copy.deepcopy(traced()[0])
+        train(model, TASK, data.train, recipe, Phase("dense", 1, 0, CUDA), val=data.val)
+        student = copy.deepcopy(model)
+        train(student, TASK, data.train, recipe, Phase("recovery", 1, 0, CUDA), teacher=copy.deepcopy(model))
+        assert {p.device.type for p in student.parameters()} == {"cuda"}
+        assert pretended.on_gpu > 500
+
+
+@pytest.mark.parametrize("name", registry.method_names())
+@pytest.mark.parametrize("blind", [False, True], ids=["", "blind"])
+def test_every_stage_of_a_method(name: str, blind: bool) -> None:
+    method, (dense, graph), data = registry.make_method(name, {}), traced(), fresh_data()
+    if blind and not method.searches:
+        pytest.skip("nothing is searched")
+    budget = Budget(0.6, 0.1) if getattr(method, "prunes", True) else Budget(1.0)
+    with pretended_cuda() as pretended:
+        ctx = search_context(TASK, data.visible, RECIPE, epochs=2, seed=0, device=CUDA, blind=blind)
+        found = method.search(copy.deepcopy(dense), graph, TASK, budget, ctx)
+        fitted = fit(graph, found, budget)
+        pruned = prune(found.model if found.model is not None else copy.deepcopy(dense), graph, fitted.pruning)
+        recalibrate(pruned, data.train, CUDA, seed=0, recipe=RECIPE)
+        train(pruned, TASK, data.train, RECIPE, Phase("recovery", 1, 0, CUDA))
+        figures = TASK.evaluate(pruned, data.val, CUDA, RECIPE)
+        assert {p.device.type for p in pruned.parameters()} == {"cuda"}
+        assert 0 <= figures["accuracy"] <= 100 and pretended.on_gpu > 500

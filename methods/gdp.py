@@ -90,7 +90,7 @@ class GDP:
 
         start = self.initial(graph, model, ranks(graph, channel_ranking(self.order, graph, model, task, ctx)))
         steps = search_steps(ctx, bilevel=False)
-        search = Polarization(self, model, graph, budget, start=start, steps=steps, device=ctx.device)
+        search = Polarization(self, model.to(ctx.device), graph, budget, start=start, steps=steps, device=ctx.device)
         # (3) and (4) follow one batch.
         ctx.train(model, Search.of(search, bilevel=False))
         groups, blocks = search.absorb()

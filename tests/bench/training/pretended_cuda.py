@@ -10,6 +10,7 @@ Backward passes need a driver. Gradients are therefore made up: on the device an
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -35,6 +36,7 @@ CUDA = torch.device("cuda")
 def pretended_cuda() -> Iterator[Pretended]:
     """Tensors of CUDA can be made and computed with inside, and what is done with modules and gradients works."""
     with ExitStack() as stack:
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # its kernels have no twin on the CPU
         fake = stack.enter_context(FakeTensorMode())
         pretended = stack.enter_context(Pretended(fake))
         stack.enter_context(_Values(pretended))
@@ -58,6 +60,19 @@ class Pretended(TorchDispatchMode):
     def twin(self, tensor: Tensor) -> Tensor:
         """The values of a tensor: [its shape], on the CPU."""
         return self.twins[tensor] if isinstance(tensor, FakeTensor) else tensor
+
+    def adopted(self, module: nn.Module) -> nn.Module:
+        """A copy of a network from outside, on the CPU."""
+        with _disable_current_modes():
+            own = copy.deepcopy(module)
+        for part in own.modules():
+            for name, p in part._parameters.items():
+                if p is not None:
+                    part._parameters[name] = nn.Parameter(self._fake(p.detach()), p.requires_grad)
+            for name, b in part._buffers.items():
+                if b is not None:
+                    part._buffers[name] = self._fake(b)
+        return own
 
     def _fake(self, tensor: Tensor) -> Tensor:
         if isinstance(tensor, FakeTensor):
@@ -124,6 +139,12 @@ class _Values(TorchFunctionMode):
                 raise TypeError("can't convert cuda:0 device type tensor to numpy")
             with _disable_current_modes():
                 return func(self.pretended.twin(args[0]).detach(), *args[1:], **(kwargs or {}))
+        if func is Tensor.__deepcopy__ and isinstance(args[0], FakeTensor):
+            # A plain one would be of a copy of the mode itself.
+            values, needs = args[0].detach().clone(), args[0].requires_grad
+            copied = nn.Parameter(values, needs) if isinstance(args[0], nn.Parameter) else values.requires_grad_(needs)
+            args[1][id(args[0])] = copied
+            return copied
         if func is Tensor.backward:
             for leaf in _leaves(args[0]).values():
                 leaf.grad = _random(leaf)

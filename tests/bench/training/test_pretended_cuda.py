@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -19,18 +20,32 @@ from bench.structure.surgery import prune
 from bench.training.context import search_context
 from bench.training.evaluate import recalibrate
 from bench.training.loop import Phase, train
+from methods.tas import interpolation
 from tasks.classification import Classification
 from tests.bench.training.pretended_cuda import CUDA, pretended_cuda
 
-TASK = Classification("digits", "resnet8", train_size=64)
+TASK = Classification("digits", "resnet8", train_size=48)
 RECIPE = Recipe(lr=0.01, batch_size=16, precision="fp32", grad_clip=1.0)
 
 
 @functools.cache
-def traced() -> tuple[nn.Module, PruningGraph]:
+def _traced() -> tuple[nn.Module, PruningGraph]:
     torch.manual_seed(0)
     model = TASK.network(TASK.load(None).info)
     return model, PruningGraph.trace(model, torch.randn(1, 1, 16, 16))
+
+
+def traced() -> tuple[nn.Module, PruningGraph]:
+    """The dense network, and a graph of its own for each test: it keeps tables on the devices that it was asked on."""
+    model, graph = _traced()
+    return model, copy.deepcopy(graph)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_pretended_is_kept() -> Iterator[None]:
+    interpolation.cache_clear()
+    yield
+    interpolation.cache_clear()
 
 
 def fresh_data() -> Splits:
@@ -51,9 +66,9 @@ def test_a_tensor_of_the_cpu_that_meets_one_of_the_gpu_is_found() -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_dense_training_and_recovery_with_a_teacher(optimizer: str) -> None:
-    data, recipe = fresh_data(), RECIPE.model_copy(update={"optimizer": optimizer})
+    (dense, _), data, recipe = traced(), fresh_data(), RECIPE.model_copy(update={"optimizer": optimizer})
     with pretended_cuda() as pretended:
-        model = copy.deepcopy(traced()[0])
+        model = pretended.adopted(dense)
         train(model, TASK, data.train, recipe, Phase("dense", 1, 0, CUDA), val=data.val)
         student = copy.deepcopy(model)
         train(student, TASK, data.train, recipe, Phase("recovery", 1, 0, CUDA), teacher=copy.deepcopy(model))
@@ -69,10 +84,10 @@ def test_every_stage_of_a_method(name: str, blind: bool) -> None:
         pytest.skip("nothing is searched")
     budget = Budget(0.6, 0.1) if getattr(method, "prunes", True) else Budget(1.0)
     with pretended_cuda() as pretended:
-        ctx = search_context(TASK, data.visible, RECIPE, epochs=2, seed=0, device=CUDA, blind=blind)
-        found = method.search(copy.deepcopy(dense), graph, TASK, budget, ctx)
+        ctx = search_context(TASK, data.visible, RECIPE, epochs=1, seed=0, device=CUDA, blind=blind)
+        found = method.search(pretended.adopted(dense), graph, TASK, budget, ctx)
         fitted = fit(graph, found, budget)
-        pruned = prune(found.model if found.model is not None else copy.deepcopy(dense), graph, fitted.pruning)
+        pruned = prune(found.model if found.model is not None else pretended.adopted(dense), graph, fitted.pruning)
         recalibrate(pruned, data.train, CUDA, seed=0, recipe=RECIPE)
         train(pruned, TASK, data.train, RECIPE, Phase("recovery", 1, 0, CUDA))
         figures = TASK.evaluate(pruned, data.val, CUDA, RECIPE)

@@ -8,14 +8,14 @@ WARM := import logging; logging.getLogger('torch.utils.cpp_extension').setLevel(
 	import bench.cli.app, bench.cli.run, bench.cli.plan, bench.cli.list_names, bench.cli.show, bench.runs.run_job, bench.runs.matrix, bench.runs.display, bench.report.write, torchvision, timm, \
 	segmentation_models_pytorch, torchmetrics.classification, torch_pruning, sklearn.datasets, skimage.data
 
-.PHONY: demo test speed sweep lint format readme clean
+.PHONY: demo test speed sweep bench lint format readme docs reference clean
 
 demo: $(READY)
 	$(BIN)/prunebench run demo --jobs 2
 	@echo "open reports/demo/index.html"
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not speed and not sweep"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not speed and not sweep"
 
 speed: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m speed
@@ -24,6 +24,9 @@ sweep: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.structure.sweep --jobs 2
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m sweep
 
+bench: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,6 +34,13 @@ lint: $(READY)
 
 readme: $(READY)
 	$(BIN)/python -m bench.report.readme README.md reports/studies/demo
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
+	@echo "open build/site/index.html"
+
+reference: $(READY)
+	$(BIN)/python -m bench.cli.reference docs
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

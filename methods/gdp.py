@@ -253,8 +253,8 @@ class Polarization:
             "nonzero_macs_ratio": self.cost.nonzero(self.phi) / self.cost.dense,
             "epsilon": self.epsilon,
             "lambda": self.eta_lambda * self.steps / self.method.rate,
-            "decided": float(((g <= 0.05) | (g >= 0.95)).double().mean()),
-            "exact_zeros": float((g == 0).double().mean()),
+            "decided": float(((g <= 0.05) | (g >= 0.95)).cpu().double().mean()),
+            "exact_zeros": float((g == 0).cpu().double().mean()),
         }
 
     @no_grad

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Recipe
@@ -30,10 +30,14 @@ if TYPE_CHECKING:
     from bench.interface.record import Outcomes
     from tasks.data.images import ImageSplit
     from tasks.data.labelled import Labelled
+    from tasks.data.labelled_streams import Checked, LabelledFiles
+    from tasks.data.places import Places
+    from tasks.data.streamed import Streamed
 
 _FETCHED = ("hf_hub", "local_dir", "http", "https", "file")
 """What timm and others write before the address of a network that lies elsewhere."""
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+_COVERED = "bilinear, antialiased, so that the image covers a square of 8/7 of the side; its middle is cut out"
 _RESNETS = (8, 20, 32, 56, 110)
 DATASETS = {
     "digits": DataSet(
@@ -68,7 +72,25 @@ DATASETS = {
         (224, 224),
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
-        resized="bilinear, antialiased, so that the image covers a square of 8/7 of the side; its middle is cut out",
+        resized=_COVERED,
+        crop="shifted",
+    ),
+    "imagenet": DataSet(
+        "ImageNet in torchvision's layout, or train and val of one's own, as class folders or archives; streamed",
+        size=(224, 224),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        resized=_COVERED,
+        folders=("imagenet", "ImageNet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC"),
+        crop="resized",
+    ),
+    "shards:PATH": DataSet(
+        "WebDataset's archives train/*.tar and test/*.tar below PATH (absolute, or inside the data folder); streamed",
+        size=(224, 224),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        resized=_COVERED,
+        crop="resized",
     ),
 }
 """All that is known of a data set before it is read: a new one is an entry here and its reader."""
@@ -81,7 +103,7 @@ class Classification:
     dataset: str
     model: str
     image_size: int = 0
-    """Height and width of the input; 0: the data set's own (digits 16, CIFAR 32, image folders 224)."""
+    """Height and width of the input; 0: the data set's own (digits 16, CIFAR 32, folders and archives 224)."""
     train_size: int = 0
     """Use only this many samples of the training split, evenly over the classes; 0: all."""
     val_fraction: float = 0.1
@@ -92,6 +114,9 @@ class Classification:
     """What a network of one's own is built with, by the names of its arguments."""
     normalise: Normalise | None = None
     """Mean and standard deviation of each channel, of pixel values from 0 to 1, in place of the data set's."""
+    stream: bool | None = None
+    """Leave the images of a folder on disk and read them in other processes; none: where they would take more than
+    12 GiB of memory. ImageNet and archives are always streamed."""
 
     metric: ClassVar[str] = "accuracy"
     unit: ClassVar[str] = "%"
@@ -128,6 +153,10 @@ class Classification:
             raise RequestError(f"val_fraction = {self.val_fraction} is not allowed; use a fraction between 0 and 1")
         if self.train_size < 0:
             raise RequestError(f"train_size = {self.train_size} is not allowed; use a positive count, or 0 for all")
+        if self.stream and not data_set.crop:
+            raise RequestError(f"stream = true is not allowed: {self.dataset} is small, and held in memory")
+        if self.stream is False and not data_set.reader:
+            raise RequestError(f"stream = false is not allowed: {self.dataset} is always streamed")
 
     def _validate_model(self) -> None:
         """Refuse a network that no library has by such a name, and options that do not go with it."""
@@ -150,14 +179,20 @@ class Classification:
             raise RequestError(f"{self.model!r} has no pretrained weights; use a torchvision: or timm: network")
 
     def load(self, root: Path | None, *, download: bool = False) -> Splits:
-        from tasks.data.content import fingerprint, refuse_leaks
+        from tasks.data.content import fingerprint, keep_copies_together, refuse_leaks
         from tasks.data.images import make_split
 
         entry = entry_of(DATASETS, self.dataset)
+        files = self._to_stream(root)
+        if files is not None:
+            return self._streamed(files)
         mean, std = self._statistics
         read = entry.read(self.dataset, root, self.image_size or entry.size[0], download=download)
         data: Labelled = read.data
-        kept, held = self._kept_and_held(data.train_labels, [content for _, content in data.train_samples])
+        contents = [content for _, content in data.train_samples]
+        kept, held = self._kept_and_held(
+            data.train_labels, lambda kept, held: keep_copies_together(kept, held, contents)
+        )
         # Validation holds no copy of what trains, by the way it is held out.
         refuse_leaks({"train": data.train_samples, "test": data.test_samples})
         require_channels(self.normalise, data.train_images.shape[-1], self.dataset)
@@ -184,8 +219,56 @@ class Classification:
             notes=(f"{self.dataset}: {data.note}",) if data.note else (),
         )
 
-    def _kept_and_held(self, labels: np.ndarray, contents: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def _to_stream(self, root: Path | None) -> LabelledFiles | None:
+        """The files of a data set that is streamed; None for one that is held in memory."""
+        entry = entry_of(DATASETS, self.dataset)
+        if not entry.crop or self.stream is False:
+            return None
+        from tasks.data.decode import MEMORY_LIMIT
+        from tasks.data.labelled import margin_of
+        from tasks.data.labelled_streams import find
+
+        size = self.image_size or entry.size[0]
+        files = find(self.dataset, root, entry.folders)
+        small = files.decoded_bytes(size + 2 * margin_of(size)) <= MEMORY_LIMIT
+        return None if entry.reader and self.stream is None and small else files
+
+    def _streamed(self, files: LabelledFiles) -> Splits:
+        """The splits of a data set that stays on disk."""
+        import numpy as np
+
+        from tasks.data.labelled import margin_of
+        from tasks.data.labelled_streams import check
+        from tasks.data.streamed import ImageReader, Streamed
+
+        entry = entry_of(DATASETS, self.dataset)
+        size = self.image_size or entry.size[0]
+        require_channels(self.normalise, 3, self.dataset)
+        checked = check(files, published=self.dataset == "imagenet")
+        train, labels = checked.train, files.train_labels
+        kept, held = self._kept_and_held(labels[train], lambda *parts: _within(train, checked, *parts))
+        mean, std = self._statistics
+        reader = ImageReader(size, margin_of(size), cast(Any, entry.crop))
+
+        def split(table: Places, labels: np.ndarray, indices: np.ndarray) -> Streamed:
+            return Streamed(reader, (table,), indices, mean, std, labels, files.classes, pixels=size**2)
+
+        return Splits(
+            train=split(files.train, labels, train[kept]),
+            val=split(files.train, labels, train[held]),
+            test=lambda: split(files.test, files.test_labels, np.arange(len(files.test))),
+            info=DataInfo(3, size, size, files.classes),
+            fingerprint=checked.fingerprint,
+            notes=tuple(f"{self.dataset}: {note}" for note in ("streamed", *checked.notes)),
+        )
+
+    def _kept_and_held(
+        self, labels: np.ndarray, together: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Indices of the training and of the validation split, both evenly over the classes.
+
+        Args:
+            together: moves what is held out and has a copy that trains.
 
         Raises:
             RequestError: the training split is smaller than `train_size`, or `train_size` than the number of classes,
@@ -193,10 +276,9 @@ class Classification:
         """
         import numpy as np
 
-        from tasks.data.content import keep_copies_together
         from tasks.data.images import evenly, stratified_split
 
-        kept, held = keep_copies_together(*stratified_split(labels, self.val_fraction, seed=0), contents)
+        kept, held = together(*stratified_split(labels, self.val_fraction, seed=0))
         if not len(held):
             raise RequestError(
                 f"{self.dataset} leaves no image for validation: at least one class needs two different training images"
@@ -298,13 +380,24 @@ class Classification:
 
     def references(self, splits: Splits, test: Split) -> dict[str, dict[str, float]]:
         """The accuracy of naming the training split's most frequent class every time."""
-        counts = torch.zeros(len(splits.info.classes), dtype=torch.long)
-        for _, target in splits.train.ordered(4096, torch.device("cpu")):
-            counts += torch.bincount(target.cpu(), minlength=len(counts))
-        right = sum(int((y == counts.argmax()).sum()) for _, y in test.ordered(4096, torch.device("cpu")))
+        counts = torch.bincount(_labels(splits.train), minlength=len(splits.info.classes))
+        right = int((_labels(test) == counts.argmax()).sum())
         return {"majority class": {"accuracy": 100 * right / len(test)}}
 
     def pictures(
         self, networks: Mapping[str, nn.Module], test: Split, folder: Path, device: torch.device, recipe: Recipe
     ) -> list[str]:
         return []
+
+
+def _labels(split: Split) -> Tensor:
+    """Of every sample, int64 [N] on the CPU; no image is read for them."""
+    return cast("ImageSplit | Streamed", split).labels.cpu()
+
+
+def _within(chosen: np.ndarray, checked: Checked, kept: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`Checked.keep_copies_together` for indices into `chosen`, which is in ascending order."""
+    import numpy as np
+
+    first, second = checked.keep_copies_together(chosen[kept], chosen[held])
+    return np.searchsorted(chosen, first), np.searchsorted(chosen, second)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
     from bench.interface.record import Outcomes
     from tasks.data.masked import MaskedSplit
-    from tasks.data.scattered import Arrays
-    from tasks.data.segmented import Files
+    from tasks.data.segmented import Files, Pairs
+    from tasks.data.streamed import Streamed
 
 VOID = 255
 """As in `tasks.data.masked`, which needs torch."""
@@ -96,6 +97,9 @@ class Segmentation:
     """What a network of one's own is built with, by the names of its arguments."""
     normalise: Normalise | None = None
     """Mean and standard deviation of each channel, of pixel values from 0 to 1, in place of ImageNet's."""
+    stream: bool | None = None
+    """Leave the images on disk and read them in other processes; none: where they would take more than 12 GiB of
+    memory."""
 
     metric: ClassVar[str] = "miou"
     unit: ClassVar[str] = "%"
@@ -143,6 +147,8 @@ class Segmentation:
             raise RequestError(f"zoom = {self.zoom} is not allowed; use 1 to 8")
         if not 0 <= self.dice <= 100:
             raise RequestError(f"dice = {self.dice} is not allowed; use 0 to 100")
+        if self.stream and self.dataset == "scattered-digits":
+            raise RequestError(f"stream = true is not allowed: the images of {self.dataset} are made, and in memory")
         self._validate_labels()
 
     def _validate_model(self) -> None:
@@ -200,15 +206,21 @@ class Segmentation:
     def load(self, root: Path | None, *, download: bool = False) -> Splits:
         from tasks.data import scattered
         from tasks.data.content import fingerprint
+        from tasks.data.segmented import read_pairs
 
-        height, width = self.image_size if any(self.image_size) else entry_of(DATASETS, self.dataset).size
+        height, width = size = self.image_size if any(self.image_size) else entry_of(DATASETS, self.dataset).size
         made, notes = self.dataset == "scattered-digits", ()
         if made:
             counts = {"train": self.train_size or 400, "val": 100, "test": self.test_size or 200}
             arrays = {part: scattered.scatter(part, count, height, width) for part, count in counts.items()}
             classes = scattered.CLASSES
         else:
-            arrays, classes, copies = self._read(root, height, width, download=download)
+            files = self._files(root, download=download)
+            parts = self._parts(files)
+            if self._streams(parts, size):
+                return self._streamed(files, parts, size)
+            arrays, copies = read_pairs(files, parts, height, width)
+            classes = files.classes
             left_out = f", {copies} images left out that stand in another part as well" if copies else ""
             notes = (f"{self.dataset}: images and masks resized to {height}×{width}{left_out}",)
         split = self._split(arrays["train"], classes, zoom=self.zoom, flip=not made)
@@ -221,15 +233,31 @@ class Segmentation:
             notes=notes,
         )
 
-    def _read(
-        self, root: Path | None, height: int, width: int, *, download: bool
-    ) -> tuple[Arrays, tuple[str, ...], int]:
-        """Images and masks of each part, the classes, and how many images were left out as copies."""
+    def _streams(self, parts: Mapping[str, Pairs], size: tuple[int, int]) -> bool:
+        """Whether the images stay on disk."""
+        from tasks.data.masked_streams import fits
+
+        return not fits(parts, *size) if self.stream is None else self.stream
+
+    def _streamed(self, files: Files, parts: Mapping[str, Pairs], size: tuple[int, int]) -> Splits:
+        """The splits of a data set that stays on disk."""
+        from tasks.data.masked_streams import check_pairs
+
+        checked = check_pairs(files, parts)
+        notes = ("images and masks resized to {}×{}".format(*size), "streamed", *checked.notes)
+        return Splits(
+            train=checked.split("train", size, self._statistics, zoom=self.zoom, flip=True),
+            val=checked.split("val", size, self._statistics),
+            test=lambda: checked.split("test", size, self._statistics),
+            info=DataInfo(3, *size, files.classes),
+            fingerprint=checked.fingerprint,
+            notes=tuple(f"{self.dataset}: {note}" for note in notes),
+        )
+
+    def _parts(self, files: Files) -> dict[str, Pairs]:
+        """Images and masks of each part, as files."""
         import numpy as np
 
-        from tasks.data.segmented import read_pairs
-
-        files = self._files(root, download=download)
         train, val = files.train, files.val
         if val is None:
             order = np.random.default_rng(0).permutation(len(train))
@@ -247,8 +275,7 @@ class Segmentation:
         if self.train_size:
             order = np.random.default_rng(1).permutation(len(train))[: self.train_size]
             train = [train[i] for i in np.sort(order)]
-        arrays, copies = read_pairs(files, {"train": train, "val": val, "test": files.test}, height, width)
-        return arrays, files.classes, copies
+        return {"train": train, "val": val, "test": files.test}
 
     def _files(self, root: Path | None, *, download: bool) -> Files:
         entry = entry_of(DATASETS, self.dataset)
@@ -366,24 +393,25 @@ class Segmentation:
         from bench.interface.outcomes import packed
         from bench.training.evaluate import evaluate_batches
 
-        classes = cast("MaskedSplit", split).classes
-        matrices: list[Tensor] = []  # of each image
+        classes = cast("MaskedSplit | Streamed", split).classes
+        overlaps: list[Tensor] = []  # of each image, intersection and union of each class
+        total = torch.zeros((), dtype=torch.long)
         loss, pixels = 0.0, 0
         for output, target in evaluate_batches(model, split, device, recipe, batch_size=16):
             logits = output.float()
-            matrices += [
+            each = torch.stack([
                 multiclass_confusion_matrix(p, t, logits.shape[1], ignore_index=VOID, validate_args=False)
                 for p, t in zip(logits.argmax(1), target, strict=True)
-            ]
+            ]).cpu()  # fmt: skip
+            inter = each.diagonal(dim1=1, dim2=2)
+            overlaps.append(torch.stack([inter, each.sum(1) + each.sum(2) - inter], 1))
+            total = total + each.sum(0)
             loss += float(F.cross_entropy(logits, target, ignore_index=VOID, reduction="sum"))
             pixels += int((target != VOID).sum())
-        if not matrices:
+        if not overlaps:
             raise RequestError(f"a split of {self.dataset} is empty: there is nothing to evaluate on")
-        each = torch.stack(matrices).cpu()
-        inter = each.diagonal(dim1=1, dim2=2)
-        union = each.sum(1) + each.sum(2) - inter
-        figures = {**scores(each.sum(0), classes), "cross_entropy": loss / max(1, pixels)}
-        return figures, packed("iou", torch.stack([inter, union], 1).numpy())
+        figures = {**scores(total, classes), "cross_entropy": loss / max(1, pixels)}
+        return figures, packed("iou", torch.cat(overlaps).numpy())
 
     def references(self, splits: Splits, test: Split) -> dict[str, dict[str, float]]:
         """The figures of naming the training split's most frequent class for every pixel."""
@@ -405,7 +433,8 @@ class Segmentation:
         from tasks.data.strips import overlay, save_strip
 
         shown = [len(test) * place // 6 for place in (1, 3, 5)]
-        batches = {i: pair for i, pair in enumerate(test.ordered(1, torch.device("cpu"))) if i in shown}
+        until = itertools.islice(test.ordered(1, torch.device("cpu")), shown[-1] + 1)
+        batches = {i: pair for i, pair in enumerate(until) if i in shown}
         names = []
         for number, index in enumerate(sorted(batches), 1):
             image, truth = batches[index]
@@ -431,7 +460,7 @@ def scores(matrix: Tensor, classes: tuple[str, ...]) -> dict[str, float]:
     classes that are present in the truth or in the prediction (as scikit-learn's macro `jaccard_score`), and absent
     ones have no `iou.…` entry. `pixel_accuracy` is the share of right pixels.
     """
-    counts = matrix.double()
+    counts = matrix.cpu().double()
     right = counts.diagonal()
     union = counts.sum(0) + counts.sum(1) - right
     present = union > 0

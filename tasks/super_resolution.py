@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bench.interface.record import Outcomes
+    from tasks.data.patches import Photo
 
 SCALES = (2, 3, 4)
 MEAN = (0.4488, 0.4371, 0.4040)
@@ -65,6 +68,9 @@ class SuperResolution:
     """What a network of one's own is built with, by the names of its arguments."""
     normalise: Normalise | None = None
     """Mean and standard deviation of each channel of inputs and outputs, of pixel values from 0 to 1."""
+    stream: bool | None = None
+    """Leave the training photographs on disk and read them in other processes; none: where they would take more than
+    6 GiB decoded, half of what may be held."""
 
     metric: ClassVar[str] = "psnr"
     unit: ClassVar[str] = "dB"
@@ -110,11 +116,11 @@ class SuperResolution:
             raise RequestError(f"example_size = {list(self.example_size)} is not allowed; use sides of 8 to 4096")
         if self.dataset == "photographs" and self.test_set:
             raise RequestError(f"test_set = {self.test_set!r} is not allowed: 'photographs' has a test set of its own")
+        if self.dataset == "photographs" and self.stream:
+            raise RequestError("stream = true is not allowed: 'photographs' are 14, and held in memory")
 
     def load(self, root: Path | None, *, download: bool = False) -> Splits:
         from tasks.data import pairs, photographs
-        from tasks.data.content import fingerprint
-        from tasks.data.patches import PatchSplit, WholeSplit
 
         if self.dataset == "photographs":
             train = pairs.read_embedded(photographs.TRAIN, self.scale)
@@ -126,30 +132,64 @@ class SuperResolution:
             small = next((p.name for p in train if min(p.low.shape[:2]) < self.patch), None)
             if small is not None:
                 raise RequestError(f"patch = {self.patch} is not allowed: {small} is smaller at ×{self.scale}")
-            name = "the embedded test photographs"
-        else:
-            files = self._files(root)
-            if self.val_photos + max(1, self.train_size) > len(files):
-                raise self._too_few(len(files) - self.val_photos)
-            kept, held = files[: -self.val_photos], files[-self.val_photos :]
-            train = pairs.read_folder(kept[: self.train_size or None], self.scale, self.patch)
-            val = pairs.read_folder(held, self.scale, self.patch)
-            name = self.test_set or "Set5"
-            test = pairs.read_test_set(pairs.find_folder(root, (name,), f"test set {name!r}"), self.scale)
+            return self._splits(train, val, test, "the embedded test photographs")
+        files = self._files(root)
+        if self.val_photos + max(1, self.train_size) > len(files):
+            raise self._too_few(len(files) - self.val_photos)
+        kept, held = files[: -self.val_photos][: self.train_size or None], files[-self.val_photos :]
+        streamed = self._streams(kept)
+        train = [] if streamed else pairs.read_folder(kept, self.scale, self.patch)
+        val = pairs.read_folder(held, self.scale, self.patch)
+        name = self.test_set or "Set5"
+        folder = pairs.find_folder(root, (name,), f"test set {name!r}")
+        splits = self._splits(train, val, pairs.read_test_set(folder, self.scale), name)
+        return self._with_streamed(splits, kept, held, folder) if streamed else splits
+
+    def _splits(self, train: Sequence[Photo], val: Sequence[Photo], test: Sequence[Photo], name: str) -> Splits:
+        """The splits of photographs in memory; `name` is the test set's."""
+        from tasks.data import pairs
+        from tasks.data.content import fingerprint
+        from tasks.data.patches import PatchSplit, WholeSplit
+
         pairs.refuse_shared({"training": train, "validation": val, "test": test})
         for part, photos in (("validation", val), ("test", test)):
             pairs.refuse_small(photos, self.scale, part)
         mean, std = self._statistics
-        split = PatchSplit(train, scale=self.scale, patch=self.patch, crops=self.crops, mean=mean, std=std)
         centres = [pairs.centre(photo, self.scale, _VAL_SIDE) for photo in val]
         return Splits(
-            train=split,
+            train=PatchSplit(train, scale=self.scale, patch=self.patch, crops=self.crops, mean=mean, std=std),
             val=WholeSplit(centres, mean=mean, std=std),
             test=lambda: WholeSplit(test, mean=mean, std=std),
             info=DataInfo(3, *self.example_size),
             fingerprint=fingerprint(*(array for photo in (*train, *centres, *test) for array in photo.arrays)),
             notes=(f"{self.dataset}: tested on {name}, ×{self.scale}",),
         )
+
+    def _with_streamed(self, splits: Splits, kept: Sequence[Path], held: Sequence[Path], test: Path) -> Splits:
+        """The same splits with training photographs that stay on disk."""
+        from tasks.data.patch_streams import check_photos, streamed_patches
+
+        table, fingerprint, compared = check_photos(kept, held, test, splits.fingerprint)
+        return dataclasses.replace(
+            splits,
+            train=streamed_patches(table, self.scale, self.patch, self.crops, *self._statistics),
+            fingerprint=fingerprint,
+            notes=(*splits.notes, *(f"{self.dataset}: {note}" for note in ("streamed", *compared))),
+        )
+
+    def _streams(self, files: Sequence[Path]) -> bool:
+        """Whether the training photographs stay on disk. Each one's size is read, so that none is too small.
+
+        Raises:
+            DataError: one is unreadable, or smaller than a patch.
+        """
+        from tasks.data.decode import MEMORY_LIMIT
+        from tasks.data.pairs import decoded_bytes
+
+        if self.stream is False:
+            return False
+        need = decoded_bytes(files, self.scale, self.patch)
+        return need > MEMORY_LIMIT / 2 if self.stream is None else self.stream
 
     def _files(self, root: Path | None) -> list[Path]:
         from tasks.data.listing import list_images
@@ -274,7 +314,7 @@ class SuperResolution:
         from tasks.data.strips import busiest, save_strip
 
         exact = recipe.model_copy(update={"precision": "fp32"})
-        shown = list(test.ordered(1, torch.device("cpu")))[:3]
+        shown = list(itertools.islice(test.ordered(1, torch.device("cpu")), 3))
         outputs = {name: _first(evaluate_batches(m, test, device, exact, 1), 3) for name, m in networks.items()}
         names = []
         for index, (low, high) in enumerate(shown):

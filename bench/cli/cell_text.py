@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bench.interface.cell import BUDGET_WORDS
 from bench.interface.record import Audit, Ledger, Record
 from bench.report.health import sentence
 from bench.tracking.address import redacted
@@ -71,8 +72,8 @@ def _figures(record: Record, audit: Audit, ledger: Ledger) -> list[str]:
     lines = [
         f"{name:<10} dense {record.dense_metrics[name]:.2f}{unit}, {before}after recovery "
         f"{record.final_metrics[name]:.2f}{unit}",
-        f"budget     requested {audit.requested:g} ± {audit.tolerance:g}, method's own "
-        f"{audit.native_macs_ratio:.4f}, {audit.fitted_channels} channels fitted, measured {audit.macs_ratio:.4f}"
+        f"budget     requested {audit.requested:g} ± {audit.tolerance:g} of the {BUDGET_WORDS[audit.kind]}, "
+        f"method's own {audit.native_ratio:.4f}, {audit.fitted_channels} channels fitted, measured {audit.ratio:.4f}"
         f"{'' if audit.within else ' (MISSED: ' + audit.note + ')'}",
         f"MACs       {record.macs_dense:,} -> {record.macs_pruned:,} at {'×'.join(map(str, record.input_shape))}",
         f"parameters {record.params_dense:,} -> {record.params_pruned:,}",
@@ -84,12 +85,10 @@ def _figures(record: Record, audit: Audit, ledger: Ledger) -> list[str]:
         f"{phase.architecture_steps:,} architecture steps, peak rate {phase.peak_lr:g}"
         for phase in ledger.phases
     ]
-    if record.latency_dense and record.latency_pruned:
-        lines.append(
-            f"latency    {record.latency_dense.median_ms:.2f} -> {record.latency_pruned.median_ms:.2f} ms "
-            f"(batch {record.latency_pruned.batch_size}, {record.latency_pruned.threads} threads, "
-            f"{record.latency_pruned.device})"
-        )
+    lines += [
+        f"latency    {dense.median_ms:.2f} -> {pruned.median_ms:.2f} ms ({pruned.conditions}, {pruned.device})"
+        for dense, pruned in ((pair.dense, pair.pruned) for pair in record.latencies)
+    ]
     lines.append("widths     " + ", ".join(f"{g.name} {g.width}/{g.size}" for g in record.groups))
     if record.dropped_blocks:
         lines.append(f"removed    {', '.join(record.dropped_blocks)}")

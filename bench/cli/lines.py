@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
-from bench.interface.cell import Cell
-from bench.runs.reporting import Reported
-from bench.runs.suite import Suite
+if TYPE_CHECKING:
+    from bench.interface.cell import Cell
+    from bench.runs.reporting import Reported
+    from bench.runs.suite import Suite
 
 MOST_LOST = 5
 """How many lost records are named one by one."""
@@ -38,6 +40,6 @@ def name_lost(reported: Reported) -> None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Aligned columns on a terminal and in a pipe alike; nothing is cut off."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    for row in (header, *rows):
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in (header, *rows))
+    typer.echo("\n".join(line.rstrip() for line in lines))

@@ -22,6 +22,10 @@ def card_of(record: Record, task: Task, options: dict[str, Any], files: dict[str
         files: what is in each file beside it, by name.
     """
     cell, info = record.config, info_of(record.data_info)
+    kept = {
+        "macs": record.macs_pruned / record.macs_dense,
+        "params": record.params_pruned / record.params_dense if record.params_dense else None,  # not in old records
+    }
     found = {
         "format": FORMAT,
         "version": VERSION,
@@ -35,7 +39,10 @@ def card_of(record: Record, task: Task, options: dict[str, Any], files: dict[str
         "recovery": cell.recovery,
         "budget": {
             "asked": cell.budget,
-            "kept": record.macs_pruned / record.macs_dense,
+            "of": cell.kind,
+            "kept": kept[cell.kind],
+            "kept_macs": kept["macs"],
+            "kept_parameters": kept["params"],
             "macs_dense": record.macs_dense,
             "macs": record.macs_pruned,
             "parameters_dense": record.params_dense,

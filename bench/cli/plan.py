@@ -6,21 +6,25 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli.forecast import Forecast, forecast
 from bench.cli.lines import print_table
 from bench.cli.options import Json, Only, Seeds, Set, SuiteName, Uri, store_address
 from bench.interface.cell import Cell, Recipe
-from bench.report.power import Spread, planned_spreads
-from bench.runs.agenda import dense_jobs
+from bench.runs.agenda import dense_jobs, make_agenda
 from bench.runs.changed import warnings_of
 from bench.runs.job import Job
 from bench.runs.suite import load_suite, select
 from bench.tracking.liveness import is_dead
 from bench.tracking.quick_read import read_states
-from bench.tracking.states import RunState
+from bench.tracking.states import TAG, WHERE, RunState
+
+if TYPE_CHECKING:
+    from bench.report.power import Spread
 
 _WORD = {"finished": "done", "lost": "missing", "running": "running", "failed": "failed"}
 
@@ -31,13 +35,19 @@ def plan(
     only: Only = None,
     seeds: Seeds = None,
     tracking_uri: Uri = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Cells to run at a time, for the wall time; by default 1, 2, 4 and 8.")
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """List the cells of a suite: done, missing, failed. Trains nothing."""
+    """List the cells of a suite, done, missing or failed, and what the rest will take. Trains nothing."""
     loaded = load_suite(suite, set_ or (), seeds)
     cells = select(loaded.cells, only or ())
-    states = read_states(store_address(tracking_uri), loaded.name)
-    planned = _Plan(loaded.name, cells, dense_jobs(cells), states)
+    uri = store_address(tracking_uri)
+    states = read_states(uri, loaded.name)
+    dense = dense_jobs(cells)
+    due = make_agenda(cells, states, retry_failed=True).jobs
+    planned = _Plan(loaded.name, cells, dense, states, forecast(uri, loaded, due, states, workers=jobs))
     for sentence in warnings_of(cells, states):
         typer.echo(f"prunebench: {sentence}", err=True)
     if json_:
@@ -49,7 +59,7 @@ def plan(
         for line in planned.protected():
             typer.echo(f"\n{line}")
         typer.echo(f"\nwhat the planned seeds can show\n{planned.power()}")
-        typer.echo(f"\n{planned.summary()}")
+        typer.echo("\n" + "\n".join([planned.summary(), *planned.forecast.lines()]))
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,8 @@ class _Plan:
     cells: Sequence[Cell]
     dense: Sequence[Job]
     states: Mapping[str, RunState]
+    forecast: Forecast
+    """Of what is not done, failed cells included."""
 
     def status(self, identity: str) -> str:
         state = self.states.get(identity)
@@ -67,7 +79,7 @@ class _Plan:
             return "missing"
         return "stopped" if state.status == "running" and is_dead(state) else _WORD[state.status]
 
-    @property
+    @cached_property
     def counts(self) -> Counter[str]:
         """How many cells have each status."""
         return Counter(self.status(c.id) for c in self.cells)
@@ -85,7 +97,7 @@ class _Plan:
                 self.status(c.id),
                 c.workload.name,
                 c.title,
-                f"{c.budget:g}",
+                c.budget_text,
                 str(c.seed),
                 c.recovery,
                 str(c.total_epochs),
@@ -96,7 +108,8 @@ class _Plan:
     def recipes(self) -> list[tuple[str, ...]]:
         """A row for each way in which a phase is trained, with the methods that train so."""
         methods: dict[tuple[str, ...], dict[str, None]] = {}
-        for c in self.cells:
+        kinds = {(c.workload.name, c.title, c.recovery, c.budget, c.protocol): c for c in self.cells}
+        for c in kinds.values():  # seeds are trained alike
             for phase, epochs, recipe in c.schedule:
                 taught = phase == "recovery" and c.recovery in ("distil", "scratch-distil")
                 name = c.recovery if phase == "recovery" else phase
@@ -104,15 +117,20 @@ class _Plan:
                 methods.setdefault(row, {})[c.title] = None
         return [(*row[:3], ", ".join(found), row[3]) for row, found in methods.items()]
 
+    @cached_property
     def spreads(self) -> list[Spread]:
         """How much differences have varied over seeds so far."""
         done = ((c.id, self.states.get(c.id)) for c in self.cells)
         finals = {i: s.final for i, s in done if s is not None and s.status == "finished" and s.final is not None}
-        return planned_spreads(self.cells, finals) if finals else []
+        if not finals:
+            return []
+        from bench.report.power import planned_spreads  # loads what ranks a matrix
+
+        return planned_spreads(self.cells, finals)
 
     def power(self) -> str:
         """What the planned seeds can show at the spread seen so far, a line for each workload."""
-        known = self.spreads()
+        known = self.spreads
         lines = [power_words(spread) for spread in known]
         places = dict.fromkeys((c.workload.name, c.protocol) for c in self.cells)
         lines += [
@@ -130,6 +148,12 @@ class _Plan:
             if workload.protect
         ]
 
+    def running(self) -> list[tuple[str, str]]:
+        """(cell or dense network, the devices and machine that it is on) of what runs now."""
+        jobs = [*self.dense, *map(Job.of_cell, self.cells)]
+        now = [job for job in jobs if self.status(job.id) == "running"]
+        return [(job.label, self.states[job.id].tags.get(TAG + WHERE, "")) for job in now]
+
     def summary(self) -> str:
         counts = self.counts
         words = ", ".join(f"{counts[s]} {s}" for s in (*_WORD.values(), "stopped") if counts[s])
@@ -140,6 +164,7 @@ class _Plan:
             f"{len(self.cells)} cells: {words}; dense networks: {ready} of {len(self.dense)} done; "
             f"{self.epochs_left} epochs to train"
         ]
+        lines += [f"running: {label}{f' on {where}' * bool(where)}" for label, where in self.running()]
         if stopped:
             lines.append(
                 f"stopped, since the process that ran it has ended: {', '.join(stopped)}; prunebench run goes on from "
@@ -165,6 +190,7 @@ class _Plan:
             "dense": networks,
             "counts": dict(self.counts),
             "epochs_left": self.epochs_left,
+            "estimate": self.forecast.payload(),
             "power": [
                 {
                     "workload": s.workload,
@@ -177,7 +203,7 @@ class _Plan:
                     "smallest_difference": s.smallest if s.seeds >= 2 else None,
                     "seeds_for": {f"{s.point:g}": s.seeds_for_a_point},
                 }
-                for s in self.spreads()
+                for s in self.spreads
             ],
         }
 
@@ -185,6 +211,7 @@ class _Plan:
         return {
             "cell_id": c.id,
             "status": self.status(c.id),
+            "where": self.states[c.id].tags.get(TAG + WHERE) if c.id in self.states else None,
             "workload": c.workload.name,
             "task": c.workload.task,
             "dataset": c.workload.dataset,
@@ -193,6 +220,7 @@ class _Plan:
             "method": c.method,
             "ablation": c.ablation,
             "budget": c.budget,
+            "budget_kind": c.kind,
             "seed": c.seed,
             "protocol": c.protocol,
             "recovery": c.recovery,

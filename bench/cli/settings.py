@@ -1,11 +1,8 @@
-"""The fields of methods and tasks, with defaults, ranges and meanings, as `list --verbose` and the docs show them.
-
-python -m bench.cli.settings    # the text of docs/settings.md
-"""
+"""The fields of methods and tasks, with defaults, ranges and meanings, as `list --verbose` and the docs show them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from bench.interface import registry
@@ -45,7 +42,7 @@ def document() -> str:
     lines = [
         "# Settings of methods and tasks",
         "",
-        "Made from the classes by `python -m bench.cli.settings`; `prunebench list methods --verbose` and `list tasks "
+        "Made from the classes by `make reference`; `prunebench list methods --verbose` and `list tasks "
         "--verbose` show the same, with adapters of other packages. A suite sets a method's fields in `[method.NAME]` "
         "and a task's in `[[workloads]]`. Under protocol `paper` other defaults hold where a method names them.",
         "",
@@ -67,23 +64,18 @@ def _sections(names: Iterator[str] | frozenset[str], load: Any) -> Iterator[str]
         if not fields:
             yield "No fields."
             continue
-        yield _row(HEADER)
-        yield _row(["---"] * len(HEADER))
-        for field in fields:
-            shown = setting(field)
-            yield _row([f"`{field.name}`", *(_escaped(str(shown[key])) for key in HEADER[1:])])
+        shown = [setting(field) for field in fields]
+        yield from table(HEADER, [[f"`{row['field']}`", *(str(row[key]) for key in HEADER[1:])] for row in shown])
         paper = ", ".join(f"{key} = {plain_text(value)}" for key, value in paper_settings(kind).items())
         if paper:
             yield from ("", f"Under protocol `paper`: {paper}.")
 
 
-def _row(parts: Sequence[str]) -> str:
-    return f"| {' | '.join(parts)} |"
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table in Markdown."""
+    for row in (header, ["---"] * len(header), *rows):
+        yield f"| {' | '.join(map(_escaped, row))} |"
 
 
 def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("_", "\\_") if "`" not in text else text.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    print(document(), end="")

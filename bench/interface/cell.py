@@ -7,9 +7,12 @@ changed label does not.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -20,14 +23,26 @@ Recovery = Literal["rewind", "finetune", "scratch", "distil", "scratch-distil", 
 Protocol = Literal["matched", "paper"]
 Match = Literal["samples", "steps"]
 Ablation = Literal["blind", "l1-channels", "scratch"]
+BudgetKind = Literal["macs", "params"]
+"""What a budget is a fraction of."""
 RECOVERIES: tuple[Recovery, ...] = get_args(Recovery)
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+BUDGET_KINDS: tuple[BudgetKind, ...] = get_args(BudgetKind)
+BUDGET_WORDS: Mapping[BudgetKind, str] = {"macs": "MACs", "params": "parameters"}
 
 
 class Frozen(BaseModel):
     """Immutable; an unknown field is an error, and so is a value of another type ("0.5" or true for a number)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with changed fields, of which everything is computed anew that was computed of this one."""
+        copied = super().model_copy(update=update, deep=deep)
+        state: dict[str, Any] = vars(copied)
+        for computed in state.keys() - type(copied).model_fields.keys():
+            del state[computed]
+        return copied
 
 
 def digest(payload: Any) -> str:
@@ -55,14 +70,17 @@ class Recipe(Frozen):
     lr: Annotated[float, Field(gt=0)] = 0.1
     """Peak learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of `sgd`."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """On weights of two dimensions and more; biases and norms are left alone."""
     batch_size: Annotated[int, Field(ge=2)] = 128
+    """Samples a step; a last batch that is not full is left out."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """`cosine` falls to 0 over all steps."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     """Linear rise of the learning rate at the start."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of cross-entropy, in classification and segmentation."""
     grad_clip: Annotated[float, Field(ge=0)] = 0.0
     """Largest gradient norm; 0 leaves gradients as they are."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -109,9 +127,14 @@ class Workload(Frozen):
         plain |= {field: plain[field]["sha256"] for field in ("code", "weights") if field in plain}
         return plain | {"options": {key: value for key, value in plain["options"].items() if value is not None}}
 
-    @property
+    @cached_property
     def id(self) -> str:
         return digest(self.identity())
+
+    @cached_property
+    def dense_ids(self) -> dict[int, str]:
+        """Identities of dense networks that were asked for, by seed: many cells ask for the same."""
+        return {}
 
 
 class PaperPlan(Frozen):
@@ -129,15 +152,45 @@ class Tuning(Frozen):
     """What it cost to find a method's hyper-parameters, as `prunebench tune` states it."""
 
     trials: Annotated[int, Field(ge=1)]
+    """How many settings were tried."""
     epochs: Annotated[int, Field(ge=0)]
     """Of all trials together, search and recovery."""
     seconds: Annotated[float, Field(ge=0)]
+    """Of all trials together, search and recovery."""
+
+
+Count = Annotated[int, Field(ge=1, le=65_536)]
+
+
+class LatencyPlan(Frozen):
+    """At what the dense and the pruned network are timed: every batch size with every number of threads, in order.
+
+    The first combination is the one of speedups and of figures that have room for one.
+    """
+
+    batch: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] = (1,)
+    """Batch sizes."""
+    threads: Annotated[tuple[Count, ...], Field(strict=False)] = ()
+    """CPU threads; none: as many as torch is set to use. They mean nothing on a GPU."""
+
+    @field_validator("batch", "threads")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("every number may stand only once")
+        return value
+
+    @property
+    def combinations(self) -> tuple[tuple[int, int | None], ...]:
+        """(batch, threads), threads None where they are torch's."""
+        return tuple(itertools.product(self.batch, self.threads or (None,)))
 
 
 class Cell(Frozen):
     """One square of the matrix: a method on a workload, at a budget, with a seed.
 
-    `budget` is the kept fraction of the dense network's MACs; `tolerance` is two-sided, in the same unit.
+    `budget` is the kept fraction of the dense network's MACs, or of its parameters where `budget_kind` says so;
+    `tolerance` is two-sided, in the same unit.
     `hyper` holds all of the method's hyper-parameters.
     """
 
@@ -148,6 +201,8 @@ class Cell(Frozen):
     """Name of the adapter behind a variant's label."""
     hyper: dict[str, Any] = {}
     budget: Annotated[float, Field(gt=0, le=1)]
+    budget_kind: Literal["params"] | None = None
+    """None for a budget of MACs, so that its cells keep the identities that they had when there was no other."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.005
     round_to: Annotated[int, Field(ge=1)] = 1
     seed: Annotated[int, Field(ge=0)]
@@ -174,6 +229,8 @@ class Cell(Frozen):
     """Identity of the cell of another workload whose pruning is applied here instead of a search of its own."""
     plan: PaperPlan | None = None
     """The method's own recipes and epochs, under protocol `paper`."""
+    latency: LatencyPlan | None = None
+    """None for one sample at torch's threads, which is part of no identity; other measurements make other cells."""
     tuning: Tuning | None = None
     """What finding `hyper` cost; not part of the identity."""
 
@@ -190,6 +247,16 @@ class Cell(Frozen):
             "method": self.adapter
         }
         return {"protocol_version": PROTOCOL_VERSION, "workload": self.workload.identity(), **own}
+
+    @property
+    def kind(self) -> BudgetKind:
+        """What the budget is a fraction of."""
+        return self.budget_kind or "macs"
+
+    @property
+    def budget_text(self) -> str:
+        """`0.5`, and of what where that is not the MACs: `0.5 of the parameters`."""
+        return f"{self.budget:g}" + (f" of the {BUDGET_WORDS[self.kind]}" if self.budget_kind else "")
 
     @property
     def adapter(self) -> str:
@@ -216,11 +283,11 @@ class Cell(Frozen):
         """Whether the network is measured before recovery with the weights that pruning left in this cell."""
         return self.needs_dense and not (self.ablation == "scratch" and self.source is not None)
 
-    @property
+    @cached_property
     def id(self) -> str:
         return digest(self.identity())
 
-    @property
+    @cached_property
     def dense_id(self) -> str:
         """Identity of the dense network that this cell starts from: shared by every method."""
         return dense_id(self.workload, self.seed)
@@ -270,7 +337,7 @@ class Cell(Frozen):
 
     @property
     def label(self) -> str:
-        return f"{self.workload.name} {self.title} {self.budget:g} seed {self.seed}"
+        return f"{self.workload.name} {self.title} {self.budget_text} seed {self.seed}"
 
     @property
     def title(self) -> str:
@@ -291,8 +358,11 @@ class Cell(Frozen):
 
 def dense_id(workload: Workload, seed: int) -> str:
     """Identity of a dense network: everything that its training depends on."""
-    identity = workload.identity()
-    identity.pop("finetune")
-    identity.pop("protect", None)
-    identity["epochs"] = workload.epochs.dense
-    return digest({"protocol_version": PROTOCOL_VERSION, "dense": identity, "seed": seed})
+    known = workload.dense_ids
+    if seed not in known:
+        identity = workload.identity()
+        identity.pop("finetune")
+        identity.pop("protect", None)
+        identity["epochs"] = workload.epochs.dense
+        known[seed] = digest({"protocol_version": PROTOCOL_VERSION, "dense": identity, "seed": seed})
+    return known[seed]

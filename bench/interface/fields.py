@@ -43,17 +43,10 @@ class AdapterField:
         if self.kind == "choice":
             words = " | ".join(str(choice) for choice in self.choices)
         elif self.kind in ("number", "whole number"):
-            words = self._interval()
+            words = _interval(self.kind, self.low, self.high, self.open_ends)
         else:
             words = {"yes or no": "true | false"}.get(self.kind, self.kind)
         return words + (" | none" if self.nothing else "")
-
-    def _interval(self) -> str:
-        ends = [
-            f"{'>' if self.open_ends[0] else '≥'} {self.low:g}" if math.isfinite(self.low) else "",
-            f"{'<' if self.open_ends[1] else '≤'} {self.high:g}" if math.isfinite(self.high) else "",
-        ]
-        return ", ".join([self.kind, *filter(None, ends)])
 
     def allows(self, value: float) -> bool:
         """Whether a number lies inside the range."""
@@ -91,7 +84,7 @@ def fields_of(kind: type[Any]) -> list[AdapterField]:
     Raises:
         TypeError: the class is no dataclass.
     """
-    hints, meanings = get_type_hints(kind, include_extras=True), _meanings(kind)
+    hints, meanings = get_type_hints(kind, include_extras=True), meanings_of(kind)
     return [_field(field, hints[field.name], meanings.get(field.name, "")) for field in dataclasses.fields(kind)]
 
 
@@ -143,17 +136,37 @@ def _ends(limits: Iterable[Any]) -> dict[str, Any]:
     return {"low": low, "high": high, "open_ends": (below, above)}
 
 
+def interval(kind: str, limits: Iterable[Any]) -> str:
+    """`number, > 0, ≤ 1`: a kind of number and the limits that its annotation states, in words."""
+    return _interval(kind, **_ends(limits))
+
+
+def _interval(kind: str, low: float, high: float, open_ends: tuple[bool, bool]) -> str:
+    ends = [
+        f"{'>' if open_ends[0] else '≥'} {_exactly(low)}" if math.isfinite(low) else "",
+        f"{'<' if open_ends[1] else '≤'} {_exactly(high)}" if math.isfinite(high) else "",
+    ]
+    return ", ".join([kind, *filter(None, ends)])
+
+
+def _exactly(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
+
+
 def _kind(base: Any) -> str:
     if get_origin(base) is Literal:
         return "choice"
     return {bool: "yes or no", int: "whole number", float: "number", str: "text"}.get(base, "list")
 
 
-def _meanings(kind: type[Any]) -> dict[str, str]:
-    """What stands below each field in the source of its class; those of a class without source have none."""
+def meanings_of(kind: type[Any]) -> dict[str, str]:
+    """What stands below each field in the source of its class, a dataclass or a model of pydantic.
+
+    Fields of a class without source have none.
+    """
     found: dict[str, str] = {}
     for cls in reversed(kind.__mro__):
-        if not dataclasses.is_dataclass(cls):
+        if not dataclasses.is_dataclass(cls) and not getattr(cls, "model_fields", None):
             continue
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 from bench.errors import RequestError
-from bench.interface.cell import Recipe, Recovery
+from bench.interface.cell import BUDGET_WORDS, BudgetKind, Recipe, Recovery
 from bench.interface.log import Observer, TrainingLog
 from bench.interface.task import Task, TrainVal
 
@@ -28,25 +28,35 @@ Scope = Literal["layer", "global", "raw"]
 
 @dataclass(frozen=True)
 class Budget:
-    """MACs to keep, as a fraction of the dense network's; `tolerance` on both sides, in the same unit.
+    """MACs or parameters to keep, as a fraction of the dense network's; `tolerance` on both sides, in the same unit.
+
+    A method's `search` is always handed one of MACs: see `bench.search.fit.search_budget`.
 
     Raises:
-        RequestError: a ratio outside (0, 1] or a tolerance outside (0, 1).
+        RequestError: a ratio outside (0, 1], a tolerance outside (0, 1), or another kind.
     """
 
     ratio: float
     tolerance: float = 0.005
+    kind: BudgetKind = "macs"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.ratio) and 0 < self.ratio <= 1):
             raise RequestError(f"budget {self.ratio} is not allowed; use a kept fraction above 0 and up to 1")
         if not (math.isfinite(self.tolerance) and 0 < self.tolerance < 1):
             raise RequestError(f"tolerance {self.tolerance} is not allowed; use a fraction between 0 and 1")
+        if self.kind not in BUDGET_WORDS:
+            raise RequestError(f"budget kind {self.kind!r} is not allowed; use one of {', '.join(BUDGET_WORDS)}")
 
-    def holds(self, macs: float, dense_macs: int) -> bool:
-        """Whether `macs` lies inside the tolerance, its ends included."""
+    @property
+    def unit(self) -> str:
+        """What is counted, in words: `MACs` or `parameters`."""
+        return BUDGET_WORDS[self.kind]
+
+    def holds(self, cost: float, dense: int) -> bool:
+        """Whether `cost`, MACs or parameters as the kind says, lies inside the tolerance, its ends included."""
         # A relative 1e-12 forgives the rounding of the product, not a single operation of any real network.
-        return abs(macs - self.ratio * dense_macs) <= self.tolerance * dense_macs * (1 + 1e-12)
+        return abs(cost - self.ratio * dense) <= self.tolerance * dense * (1 + 1e-12)
 
 
 @dataclass(frozen=True)

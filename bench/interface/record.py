@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from bench.errors import RequestError
-from bench.interface.cell import PROTOCOL_VERSION, Cell
+from bench.interface.cell import PROTOCOL_VERSION, BudgetKind, Cell, Workload
 from bench.interface.settings import changed_settings, settings_text
 
 SCHEMA_VERSION = 2
@@ -28,13 +30,31 @@ class LaterRecordError(RequestError):
 
 
 class LatencyFigures(BaseModel):
-    """A measured forward pass of the example batch, in milliseconds."""
+    """A measured forward pass of the example, repeated to a batch, in milliseconds."""
 
     median_ms: float
     iqr_ms: float
     batch_size: int
     threads: int
+    """CPU threads; 0 on a GPU, where they mean nothing."""
     device: str
+
+    @property
+    def conditions(self) -> str:
+        """`batch 1, 2 threads`"""
+        return timed_at(self.batch_size, self.threads)
+
+
+class LatencyPair(BaseModel):
+    """The dense network and the pruned one, measured in turn."""
+
+    dense: LatencyFigures
+    pruned: LatencyFigures
+
+
+def timed_at(batch: int, threads: int) -> str:
+    """At what a latency was measured: `batch 1, 2 threads`, and `batch 1` where threads mean nothing."""
+    return f"batch {batch}" + (f", {threads} thread{'s' * (threads != 1)}" if threads else "")
 
 
 class GroupWidth(BaseModel):
@@ -52,15 +72,33 @@ class Audit(BaseModel):
 
     requested: float
     tolerance: float
+    kind: BudgetKind = "macs"
+    """What both are fractions of."""
     native_macs_ratio: float
     """MACs of the method's own pruning over the dense network's."""
+    native_params_ratio: float | None = None
+    """The same of its parameters; None where an earlier release made the record, as below."""
+    search_macs_ratio: float | None = None
+    """The fraction of the MACs that the method was asked for: the budget itself where that is one of MACs."""
     fitted_channels: int
     """Channels that the budget fit added or removed to land inside the tolerance."""
     macs_ratio: float
     """Measured on the physically pruned network."""
+    params_ratio: float | None = None
+    """Measured there as well."""
     within: bool
     note: str = ""
     """Why a budget was missed, where it was."""
+
+    @property
+    def native_ratio(self) -> float | None:
+        """What the method's own pruning keeps of what the budget counts."""
+        return self.native_macs_ratio if self.kind == "macs" else self.native_params_ratio
+
+    @property
+    def ratio(self) -> float | None:
+        """What was measured of what the budget counts."""
+        return self.macs_ratio if self.kind == "macs" else self.params_ratio
 
 
 class PhaseCost(BaseModel):
@@ -152,6 +190,9 @@ class Record(BaseModel):
     """Parts of the network that could not be pruned, and why."""
     latency_dense: LatencyFigures | None = None
     latency_pruned: LatencyFigures | None = None
+    """At the first combination of batch size and threads."""
+    further_latencies: list[LatencyPair] = []
+    """At the others, in the suite's order."""
     peak_memory_dense: int = 0
     peak_memory_pruned: int = 0
     """Bytes that a forward pass of the example batch needs beyond the weights."""
@@ -178,7 +219,17 @@ class Record(BaseModel):
 
     @property
     def config(self) -> Cell:
-        return Cell.model_validate(self.cell)
+        """The configuration, checked; cells of one workload share that part."""
+        if "workload" not in self.cell:
+            return Cell.model_validate(self.cell)
+        return Cell.model_validate({**self.cell, "workload": _shared_workload(self.cell["workload"])})
+
+    @property
+    def latencies(self) -> list[LatencyPair]:
+        """At every combination of batch size and threads, in the suite's order; empty where nothing was measured."""
+        if self.latency_dense is None or self.latency_pruned is None:
+            return []
+        return [LatencyPair(dense=self.latency_dense, pruned=self.latency_pruned), *self.further_latencies]
 
     def _ranked(self, metrics: dict[str, float]) -> float | None:
         return metrics.get(self.metric_name)
@@ -202,6 +253,7 @@ class Record(BaseModel):
             "ablation": cell.ablation,
             "transfer": cell.transfer,
             "budget": cell.budget,
+            "budget_kind": cell.kind,
             "seed": cell.seed,
             "metric_name": self.metric_name,
             "higher_is_better": self.higher_is_better,
@@ -213,11 +265,15 @@ class Record(BaseModel):
             "macs_ratio": audit.macs_ratio if audit else None,
             "params_dense": self.params_dense or None,
             "params_pruned": self.params_pruned or None,
+            "params_ratio": self.params_pruned / self.params_dense if self.params_dense else None,
             "native_macs_ratio": audit.native_macs_ratio if audit else None,
+            "native_params_ratio": audit.native_params_ratio if audit else None,
             "fitted_channels": audit.fitted_channels if audit else None,
             "within_tolerance": audit.within if audit else None,
             "latency_dense_ms": self.latency_dense.median_ms if self.latency_dense else None,
             "latency_pruned_ms": self.latency_pruned.median_ms if self.latency_pruned else None,
+            "latency_batch": self.latency_pruned.batch_size if self.latency_pruned else None,
+            "latency_threads": self.latency_pruned.threads or None if self.latency_pruned else None,
             "dense_epochs": ledger.dense_epochs if ledger else None,
             "search_epochs": ledger.search_epochs if ledger else None,
             "recovery_epochs": ledger.recovery_epochs if ledger else None,
@@ -228,7 +284,31 @@ class Record(BaseModel):
             "error": self.error,
             "peak_memory_dense": self.peak_memory_dense or None,
             "peak_memory_pruned": self.peak_memory_pruned or None,
+            **_further_columns(self.further_latencies),
         }
+
+
+def _further_columns(pairs: Sequence[LatencyPair]) -> dict[str, float]:
+    """Latencies beyond the first combination, one column a network and combination."""
+    found: dict[str, float] = {}
+    for pair in pairs:
+        place = f"batch{pair.dense.batch_size}" + (f"_threads{pair.dense.threads}" if pair.dense.threads else "")
+        found[f"latency_dense_ms_{place}"] = pair.dense.median_ms
+        found[f"latency_pruned_ms_{place}"] = pair.pruned.median_ms
+    return found
+
+
+def _shared_workload(plain: Any) -> Any:
+    """The workload of these JSON values, one object for all records of it; what is none is handed back."""
+    try:
+        return _workload(json.dumps(plain, sort_keys=True))
+    except (TypeError, ValueError):
+        return plain
+
+
+@lru_cache(maxsize=256)
+def _workload(text: str) -> Workload:
+    return Workload.model_validate(json.loads(text))
 
 
 def require_known_version(plain: Mapping[str, Any], where: str) -> None:

@@ -4,11 +4,12 @@ Nothing of the report's own arithmetic is used: the records are read as plain JS
 scipy's. Only the labels of workloads, methods and protocols are the report's. What is checked:
 
 * the records: they have one protocol version; no cell is there twice; an identity is the hash of its configuration;
-  budgets and ratios follow from the counted MACs; cells of one workload read the same data; methods that started from
-  one dense network state it alike; the final metric is that of the test samples' outcomes; the epochs of a cell's
-  phases are those of its ledger;
+  budgets and ratios follow from the counted MACs or parameters; cells of one workload read the same data; methods that
+  started from one dense network state it alike; the final metric is that of the test samples' outcomes; the epochs of a
+  cell's phases are those of its ledger;
 * `results.csv`: every number is the record's;
 * `tables/main.csv`: n, means, standard deviations, Δ, percentages, speedup, rank and bold;
+* `tables/latency.csv`: n, latencies and speedups at every batch size and number of threads;
 * `tables/contribution.csv`: each difference, its interval and its p, corrected and not.
 """
 
@@ -22,12 +23,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.interface.cell import BUDGET_WORDS
 from bench.interface.outcomes import metric, unpacked
 from bench.interface.record import Outcomes, Record, require_known_version
 from bench.interface.registry import unpruned_names
 from bench.report.audit_contribution import audit_contribution, unquoted
+from bench.report.audit_latency import audit_latency, steady_machines, timings
 from bench.report.health import EXPLODED, NOT_FINITE, OF_ANOTHER
-from bench.report.latency import LARGEST_RANGE
 from bench.report.matrix import build
 from bench.report.records import parse_payload
 
@@ -62,13 +64,25 @@ def audit(folder: Path | str) -> list[str]:
         findings += _audit_main(folder / "tables" / "main.csv", cells)
     if (folder / "tables" / "contribution.csv").is_file():
         findings += audit_contribution(folder / "tables" / "contribution.csv", cells)
+    if (folder / "tables" / "latency.csv").is_file():
+        findings += audit_latency(folder / "tables" / "latency.csv", cells)
     return findings
 
 
 def contradictions(records: Sequence[Record]) -> list[str]:
     """What `audit_cells` finds in records that are not written yet."""
     fields = {"protocol_version", "cell_id", "status", "cell", "metric_name", "dense_metrics", "final_metrics"}
-    fields |= {"macs_dense", "macs_pruned", "params_dense", "audit", "groups", "outcomes", "ledger", "data_fingerprint"}
+    fields |= {
+        "macs_dense",
+        "macs_pruned",
+        "params_dense",
+        "params_pruned",
+        "audit",
+        "groups",
+        "outcomes",
+        "ledger",
+        "data_fingerprint",
+    }
     return audit_cells([record.model_dump(mode="json", include=fields) for record in records])
 
 
@@ -121,12 +135,11 @@ def _audit_cell(cell: Mapping[str, Any]) -> list[str]:
     if value is None or not math.isfinite(value):
         found.append(f"cell {name}: finished, but without a finite {cell['metric_name'] or 'metric'}")
     if audit_ and cell["macs_dense"]:
-        measured = cell["macs_pruned"] / cell["macs_dense"]
-        if abs(measured - audit_["macs_ratio"]) > 1e-6:
-            found.append(
-                f"cell {name}: MACs {cell['macs_pruned']} of {cell['macs_dense']} are {measured:.6f} of the dense "
-                f"network's, recorded is {audit_['macs_ratio']:.6f}"
-            )
+        found += _audit_ratios(cell, audit_)
+        unit = config.get("budget_kind") or "macs"
+        measured = cell[f"{unit}_pruned"] / cell[f"{unit}_dense"]
+        if audit_.get("kind", "macs") != unit:
+            found.append(f"cell {name}: the audit's budget counts {audit_['kind']}, the cell's {unit}")
         if audit_["requested"] != config["budget"]:
             found.append(f"cell {name}: the audit's budget {audit_['requested']} is not the cell's {config['budget']}")
         if audit_["within"] != (abs(measured - config["budget"]) <= config["tolerance"] + 1e-9):
@@ -135,6 +148,22 @@ def _audit_cell(cell: Mapping[str, Any]) -> list[str]:
     for group in cell.get("groups", []):
         if not 0 <= group["width"] <= group["size"]:
             found.append(f"cell {name}: group {group['name']} keeps {group['width']} of {group['size']} channels")
+    return found
+
+
+def _audit_ratios(cell: Mapping[str, Any], audit_: Mapping[str, Any]) -> list[str]:
+    """Whether the ratios that are recorded are those of the counts."""
+    found = []
+    for unit, words in BUDGET_WORDS.items():
+        stated = audit_.get(f"{unit}_ratio")
+        if stated is None or not cell[f"{unit}_dense"]:
+            continue
+        pruned, dense = cell[f"{unit}_pruned"], cell[f"{unit}_dense"]
+        if abs(pruned / dense - stated) > 1e-6:
+            found.append(
+                f"cell {cell['cell_id']}: {words} {pruned} of {dense} are {pruned / dense:.6f} of the dense network's, "
+                f"recorded is {stated:.6f}"
+            )
     return found
 
 
@@ -215,6 +244,7 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
                 "recovery": config["recovery"],
                 "protocol": config["protocol"],
                 "budget": config["budget"],
+                "budget_kind": config.get("budget_kind") or "macs",
                 "tolerance": config["tolerance"],
                 "seed": config["seed"],
                 "higher": cell["higher_is_better"],
@@ -234,9 +264,7 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
                 "search_seconds": ledger.get("search_seconds"),
                 "recovery_seconds": ledger.get("recovery_seconds"),
                 "dense_seconds": ledger.get("dense_seconds"),
-                "latency_range": latency_dense.get("iqr_ms"),
-                "machine": json.dumps([cell["environment"].get(k) for k in ("device", "processor")])
-                + f"{latency_dense.get('batch_size')}/{latency_dense.get('threads')}/{latency_dense.get('device')}",
+                "machine": timed[0][0] if (timed := timings(cell)) else "",
                 "needs_dense": config.get("needs_dense", True),
                 "dense_key": hash(_dense_key(cell)[0]),
             }
@@ -305,9 +333,8 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     frame["protocol"] = [made.keys[cell["cell_id"]].protocol for cell in cells]
     taken = [cell["cell"].get("transfer") or cell["cell"].get("ablation") for cell in cells]
     frame["own"] = [name is None for name in taken]
-    finished = frame[frame.status == "finished"]
-    steady = {key: _steady(group) for key, group in finished.groupby(["workload_label", "machine"])}
-    frame["steady"] = [steady.get(key, True) for key in zip(frame.workload_label, frame.machine, strict=True)]
+    steady = steady_machines(cells, labels)
+    frame["steady"] = [place in steady for place in zip(frame.workload_label, frame.machine, strict=True)]
     good = frame[(frame.status == "finished") & frame.final_metric.notna()].copy()
     started = good[good.needs_dense & good.dense_metric.notna()].drop_duplicates(["workload_label", "seed"])
     other = good[good.dense_metric.notna()].drop_duplicates(["workload_label", "seed"])
@@ -342,22 +369,14 @@ def _audit_main(path: Path, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return findings + _audit_ranks(shown, groups, idle)
 
 
-def _steady(group: Any) -> bool:
-    """Whether the dense network's latencies on one machine are close enough for speedups to be stated."""
-    values = group.latency_dense_ms.astype(float).dropna()
-    if values.empty:
-        return True
-    low, middle, high = values.quantile([0.25, 0.5, 0.75])
-    wide = high - low if len(values) > 1 else float(group.latency_range.dropna().iloc[0])
-    return wide <= LARGEST_RANGE * middle
-
-
 def _expected(group: Any) -> dict[str, Any]:
     delta = (group.final_metric - group.dense_of_seed.astype(float)).dropna()
     believed = group[group.steady]
     speedup = (believed.latency_dense_ms.astype(float) / believed.latency_pruned_ms.astype(float)).dropna()
     ratio = group.macs_pruned.astype(float) / group.macs_dense.astype(float)
-    off = (ratio - group.budget).abs() > group.tolerance + 1e-9
+    unit = group.budget_kind.iloc[0]
+    kept = group[f"{unit}_pruned"].astype(float) / group[f"{unit}_dense"].astype(float)
+    off = (kept - group.budget).abs() > group.tolerance + 1e-9
     return {
         "n": len(group),
         "final_mean": group.final_metric.mean(),

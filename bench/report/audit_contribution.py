@@ -48,7 +48,8 @@ def _finals(cells: Sequence[Mapping[str, Any]]) -> dict[_Key, dict[int, tuple[fl
         value = cell["final_metrics"].get(cell["metric_name"])
         if cell["status"] != "finished" or value is None or config.get("transfer"):
             continue
-        met = abs(cell["macs_pruned"] / cell["macs_dense"] - config["budget"]) <= config["tolerance"] + 1e-9
+        unit = config.get("budget_kind") or "macs"
+        met = abs(cell[f"{unit}_pruned"] / cell[f"{unit}_dense"] - config["budget"]) <= config["tolerance"] + 1e-9
         for recovery in ("", key.recovery):
             place = (key.workload, key.protocol, key.budget, key.method, recovery, key.ablation)
             found[place][config["seed"]] = (value, met)

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bench.interface.cell import BUDGET_WORDS, BudgetKind
 from bench.interface.record import Record
 from bench.report.health import DIVERGED, ailment
-from bench.report.latency import DenseLatency, Machine, speedup_of
+from bench.report.latency import Conditions, DenseLatency, Machine, speedup, speedup_of, timings
 from bench.report.statistics import Sample
 
 
@@ -43,12 +44,19 @@ def tolerance_of(record: Record) -> float:
     return float(record.cell.get("tolerance", 0.005))
 
 
+def kept_of(record: Record) -> float | None:
+    """What was measured of what the budget counts, MACs or parameters, as a fraction of the dense network's."""
+    if record.cell.get("budget_kind") == "params":
+        pruned, dense = record.params_pruned, record.params_dense
+    else:
+        pruned, dense = record.macs_pruned, record.macs_dense
+    return pruned / dense if pruned and dense else None
+
+
 def within(record: Record) -> bool:
-    """Whether the measured MACs meet the budget; recomputed, not read."""
-    if not record.macs_dense or not record.macs_pruned:
-        return False
-    gap = abs(record.macs_pruned / record.macs_dense - float(record.cell["budget"]))
-    return gap <= tolerance_of(record) + 1e-9
+    """Whether the measured MACs, or parameters, meet the budget; recomputed, not read."""
+    kept = kept_of(record)
+    return kept is not None and abs(kept - float(record.cell["budget"])) <= tolerance_of(record) + 1e-9
 
 
 def sample_of(values: Iterable[float | None]) -> Sample:
@@ -66,6 +74,13 @@ class EntryKey(NamedTuple):
     recovery: str
     searched_on: str
     ablation: str = ""
+
+
+class Timed(NamedTuple):
+    """Latency of the pruned network in milliseconds and speedup over the dense one, over seeds."""
+
+    latency: Sample = Sample(())
+    speedup: Sample = Sample(())
 
 
 @dataclass
@@ -96,6 +111,8 @@ class Entry:
     higher_is_better: bool
     records: tuple[Record, ...]
     """Finished cells whose metric is finite, by seed."""
+    budget_kind: BudgetKind = "macs"
+    """What the budget is a fraction of; the protocol's label says it too."""
     settings: str = ""
     """Hyper-parameters that differ from the adapter's defaults: `sparsity_weight=0.1`."""
     failed: int = 0
@@ -124,15 +141,23 @@ class Entry:
         self.macs_ratio = sample_of(ratio(r.macs_pruned, r.macs_dense) for r in records)
         self.macs_percent = sample_of(100.0 * v for v in self.macs_ratio.values)
         self.macs_drop = sample_of(drop(r.macs_pruned, r.macs_dense) for r in records)
+        self.params_percent = sample_of(
+            100.0 * r.params_pruned / r.params_dense if r.params_dense else None for r in records
+        )
+        self.kept_ratio = sample_of(map(kept_of, records))
         self.params_drop = sample_of(drop(r.params_pruned, r.params_dense) for r in records)
         self.peak_memory = sample_of(float(r.peak_memory_pruned) if r.peak_memory_pruned else None for r in records)
         self.peak_memory_drop = sample_of(
             drop(r.peak_memory_pruned, r.peak_memory_dense) if r.peak_memory_pruned else None for r in records
         )
-        self.native_ratio = sample_of(r.audit.native_macs_ratio if r.audit else None for r in records)
+        self.native_ratio = sample_of(r.audit.native_ratio if r.audit else None for r in records)
         self.fitted = sample_of(float(r.audit.fitted_channels) if r.audit else None for r in records)
         self.latency = sample_of(r.latency_pruned.median_ms if r.latency_pruned else None for r in records)
         self.speedup = sample_of(speedup_of(r, self.latencies) for r in records)
+        self.timed = {machine.conditions: Timed() for r in records for machine, _ in timings(r)}
+        """Latencies and speedups at every combination of batch size and threads."""
+        for conditions in self.timed:
+            self.timed[conditions] = self._timed_at(conditions)
         ledgers = [r.ledger for r in records if r.ledger]
         self.search_seconds = sample_of(x.search_seconds for x in ledgers)
         self.total_seconds = sample_of(x.dense_seconds + x.search_seconds + x.recovery_seconds for x in ledgers)
@@ -145,11 +170,23 @@ class Entry:
             self.ailments[DIVERGED] += self.diverged
         self.budget_misses = sum(not within(r) for r in records) if self.prunes else 0
 
+    def _timed_at(self, conditions: Conditions) -> Timed:
+        found = [(m, pair) for r in self.records for m, pair in timings(r) if m.conditions == conditions]
+        return Timed(
+            sample_of(pair.pruned.median_ms for _, pair in found),
+            sample_of(speedup(machine, pair, self.latencies) for machine, pair in found),
+        )
+
     @property
     def key(self) -> EntryKey:
         return EntryKey(
             self.workload, self.protocol, self.budget, self.method, self.recovery, self.searched_on, self.ablation
         )
+
+    @property
+    def budget_text(self) -> str:
+        """`0.5 of the MACs`"""
+        return f"{self.budget:g} of the {BUDGET_WORDS[self.budget_kind]}"
 
     @property
     def label(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from bench.interface.cell import BUDGET_WORDS, BudgetKind
 from bench.interface.record import METHOD_SOURCE
 from bench.report.figures.drawing import Written
 from bench.report.formats.markdown import md_escape, to_markdown
@@ -14,7 +15,8 @@ from bench.report.records import CELLS, missing_label
 from bench.report.tables.data import Table
 from bench.report.tables.main import about
 
-MAIN_TABLE, MAIN_FIGURE = "main", "metric_vs_macs"
+MAIN_TABLE, MAIN_FIGURES = "main", ("metric_vs_macs", "metric_vs_params")
+"""Figures of the kinds of budgets that a report has."""
 LISTED = 50
 """Missing or failed cells and contradictions that the README names; the rest is counted."""
 
@@ -28,7 +30,7 @@ def overview(matrix: Matrix) -> list[tuple[str, str]]:
         ("Cells", f"{len(matrix.finished)} finished, {len(matrix.failed)} failed, {len(matrix.missing)} missing"),
         ("Methods", ", ".join(name for name in matrix.methods() if name not in controls) or "none"),
         ("Controls", ", ".join(name for name in matrix.methods() if name in controls) or "none"),
-        ("Budgets", ", ".join(f"{b:g}" for b in sorted({e.budget for e in matrix.entries if e.prunes}, reverse=True))),
+        ("Budgets", _budgets(matrix)),
         ("Tolerance", ", ".join(f"± {t:g}" for t in sorted({c.tolerance for c in cells}))),
         ("Seeds", ", ".join(str(s) for s in sorted({c.seed for c in cells}))),
         ("Protocol", ", ".join(sorted({c.protocol for c in cells}))),
@@ -36,6 +38,21 @@ def overview(matrix: Matrix) -> list[tuple[str, str]]:
         *_environment(matrix),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _budgets(matrix: Matrix) -> str:
+    """All budgets, and of what they are fractions where that is not the MACs alone."""
+    found: dict[BudgetKind, set[float]] = {}
+    for entry in matrix.entries:
+        if entry.prunes:
+            found.setdefault(entry.budget_kind, set()).add(entry.budget)
+    parts = [
+        ", ".join(f"{budget:g}" for budget in sorted(found[kind], reverse=True))
+        + (f" of the {words}" if set(found) != {"macs"} else "")
+        for kind, words in BUDGET_WORDS.items()
+        if kind in found
+    ]
+    return "; ".join(parts)
 
 
 def _environment(matrix: Matrix) -> Iterator[tuple[str, str]]:
@@ -69,7 +86,7 @@ def readme_text(
     lines += _what_was_run(matrix)
     lines += [part for table in main for part in (to_markdown(table), "")]
     for figure in figures:
-        if figure.name == MAIN_FIGURE:
+        if figure.name in MAIN_FIGURES:
             lines += [f"![{md_escape(figure.title)}](figures/{figure.name}.png)", "", figure.caption, ""]
     lines += [part for table in others for part in (to_markdown(table), "")]
     lines += _problems(matrix)

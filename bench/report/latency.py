@@ -13,10 +13,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bench.interface.record import Record
+from bench.interface.record import LatencyPair, Record, timed_at
 
 LARGEST_RANGE = 0.20
 """Interquartile range over median above which latencies are not believed."""
+
+
+class Conditions(NamedTuple):
+    """At what a latency was measured, wherever that was."""
+
+    batch: int
+    threads: int
+    """0 on a GPU, where they mean nothing."""
+
+    @property
+    def words(self) -> str:
+        """`batch 1, 2 threads`"""
+        return timed_at(self.batch, self.threads)
 
 
 class Machine(NamedTuple):
@@ -25,11 +38,16 @@ class Machine(NamedTuple):
     processor: str
     batch: int
     threads: int
+    """0 on a GPU, where they mean nothing."""
+
+    @property
+    def conditions(self) -> Conditions:
+        return Conditions(self.batch, self.threads)
 
     @property
     def words(self) -> str:
         """`batch 1, 2 threads, on EPYC`"""
-        return f"batch {self.batch}, {self.threads} thread{'s' * (self.threads != 1)}, on {self.processor}"
+        return f"{self.conditions.words}, on {self.processor}"
 
 
 @dataclass(frozen=True)
@@ -75,41 +93,44 @@ class DenseLatency:
         )
 
 
-def machine_of(record: Record) -> Machine | None:
-    """Where the latencies of a record were measured; None where it has none."""
-    latency = record.latency_dense
-    if latency is None:
-        return None
+def timings(record: Record) -> list[tuple[Machine, LatencyPair]]:
+    """What was measured of a record's networks, and where: at every combination, the first one first."""
     device = record.environment.get("device", "")
-    known = record.environment.get("processor", "") if device in ("", "cpu") else device
-    return Machine(known or latency.device, latency.batch_size, latency.threads)
+    on_cpu = device in ("", "cpu")
+    known = record.environment.get("processor", "") if on_cpu else device
+    return [
+        (Machine(known or pair.dense.device, pair.dense.batch_size, pair.dense.threads if on_cpu else 0), pair)
+        for pair in record.latencies
+    ]
 
 
 def pooled(records: Iterable[Record]) -> dict[Machine, DenseLatency]:
     """The dense network's latency by machine, from the finished records of one workload."""
-    found: dict[Machine, list[Record]] = defaultdict(list)
+    found: dict[Machine, list[LatencyPair]] = defaultdict(list)
     for record in records:
-        machine = machine_of(record)
-        if machine is not None and record.status == "finished":
-            found[machine].append(record)
+        if record.status == "finished":
+            for machine, pair in timings(record):
+                found[machine].append(pair)
     return {
         machine: DenseLatency(
-            machine,
-            tuple(r.latency_dense.median_ms for r in of_machine if r.latency_dense),
-            max(r.latency_dense.iqr_ms for r in of_machine if r.latency_dense),
+            machine, tuple(pair.dense.median_ms for pair in pairs), max(pair.dense.iqr_ms for pair in pairs)
         )
-        for machine, of_machine in sorted(found.items())
+        for machine, pairs in sorted(found.items())
     }
 
 
-def speedup_of(record: Record, latencies: Mapping[Machine, DenseLatency]) -> float | None:
+def speedup(machine: Machine, pair: LatencyPair, latencies: Mapping[Machine, DenseLatency]) -> float | None:
     """Latency of the dense network over that of the pruned one; None where the machine's latencies scatter.
 
     Args:
-        latencies: of the record's workload.
+        latencies: of the workload.
     """
-    dense, pruned, machine = record.latency_dense, record.latency_pruned, machine_of(record)
-    if dense is None or pruned is None or pruned.median_ms <= 0 or machine is None:
+    if pair.pruned.median_ms <= 0:
         return None
     of_machine = latencies.get(machine)
-    return dense.median_ms / pruned.median_ms if of_machine is None or of_machine.steady else None
+    return pair.dense.median_ms / pair.pruned.median_ms if of_machine is None or of_machine.steady else None
+
+
+def speedup_of(record: Record, latencies: Mapping[Machine, DenseLatency]) -> float | None:
+    """The speedup at the record's first combination; None where nothing was measured or latencies scatter."""
+    return next((speedup(machine, pair, latencies) for machine, pair in timings(record)), None)

@@ -213,6 +213,7 @@ def _entry(key: EntryKey, seeds: _Seeds, shared: WorkloadSummary | None, control
         searched_on=key.searched_on,
         ablation=key.ablation,
         budget=key.budget,
+        budget_kind=cell.kind,
         metric=shared.metric if shared else "",
         higher_is_better=shared.higher_is_better if shared else True,
         records=tuple(sorted(seeds.results, key=seed_of)),

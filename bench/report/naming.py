@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from bench.interface.cell import Cell
+from bench.interface.cell import BUDGET_WORDS, Cell
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -50,8 +50,11 @@ def cell_labels(cells: Mapping[str, Cell]) -> dict[str, tuple[str, str]]:
 
     Where two configurations share a name, the label says in what they differ.
     """
-    workloads = {cell_id: cell.workload.identity() for cell_id, cell in cells.items()}
-    workload_keys = {cell_id: canonical(identity) for cell_id, identity in workloads.items()}
+    each = {id(cell.workload): cell.workload for cell in cells.values()}  # cells of a workload mostly share one object
+    identities = {place: workload.identity() for place, workload in each.items()}
+    texts = {place: canonical(identity) for place, identity in identities.items()}
+    workloads = {cell_id: identities[id(cell.workload)] for cell_id, cell in cells.items()}
+    workload_keys = {cell_id: texts[id(cell.workload)] for cell_id, cell in cells.items()}
     variants = {cell_id: _variant(cell) for cell_id, cell in cells.items()}
     variant_keys = {cell_id: canonical(variant) for cell_id, variant in variants.items()}
     # Variants are told apart among cells of one workload, protocol and method name.
@@ -77,7 +80,9 @@ def cell_labels(cells: Mapping[str, Cell]) -> dict[str, tuple[str, str]]:
 
 def _variant(cell: Cell) -> dict[str, Any]:
     """All by which two cells of one method name can differ beside workload, protocol, budget, seed and recovery."""
-    return {**cell.hyper, "round_to": cell.round_to, "tolerance": cell.tolerance, "searches": cell.searches}
+    plain = {**cell.hyper, "round_to": cell.round_to, "tolerance": cell.tolerance, "searches": cell.searches}
+    timed = {f"latency_{name}": list(values) for name, values in cell.latency or ()}
+    return plain | timed
 
 
 def _named(name: str, difference: str) -> str:
@@ -86,7 +91,9 @@ def _named(name: str, difference: str) -> str:
 
 def protocol_label(cell: Cell) -> str:
     """The protocol as tables name it: cells that hold different things equal share no section."""
-    return cell.protocol + (" (equal steps)" if cell.match == "steps" else "")
+    equal = ["equal steps"] * (cell.match == "steps")
+    equal += [f"equal {BUDGET_WORDS[cell.kind]}"] * (cell.kind != "macs")
+    return cell.protocol + (f" ({', '.join(equal)})" if equal else "")
 
 
 def transfer_names(cells: Mapping[str, Cell], labels: Mapping[str, tuple[str, str]]) -> dict[str, str]:

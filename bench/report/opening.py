@@ -54,8 +54,8 @@ def opening(matrix: Matrix) -> list[Paragraph]:
         if workload is None:
             continue
         points = [
-            f"At {budget:g} of the MACs: " + " ".join(_contest(matrix, contest, workload, apart))
-            for (*_, budget), contest in by_contest(entries).items()
+            f"At {contest[0].budget_text}: " + " ".join(_contest(matrix, contest, workload, apart))
+            for contest in by_contest(entries).values()
         ]
         lines = [*_dense(matrix, place, workload), *points, _power(spread_of.get(place))]
         found.append(Paragraph(section_title(*place), lines))

@@ -26,7 +26,7 @@ from bench.report.page_details import curve_points, page_details
 from bench.report.page_pictures import FigurePicture
 from bench.report.records import missing_label
 from bench.report.tables.data import Table
-from bench.report.tables.shared import entry_id
+from bench.report.tables.shared import entry_id, kinds_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -92,6 +92,7 @@ def page_html(
             suite=matrix.suite,
             when=when,
             version=", ".join(str(v) for v in sorted({record.protocol_version for record in matrix.records})),
+            budgets=kinds_text(matrix, short=True),
             opening=opening(matrix),
             overview=overview,
             total=len(matrix.records),

@@ -11,14 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from bench.interface.cell import BUDGET_WORDS, BudgetKind
 from bench.interface.record import Record
-from bench.report.entry import Entry, drop, final_of, metric_value, seed_of, within
+from bench.report.entry import Entry, final_of, metric_value, seed_of, within
 from bench.report.figures.panels import method_styles
 from bench.report.figures.style import MethodStyle
-from bench.report.latency import speedup_of
+from bench.report.latency import Conditions, speedup, speedup_of, timings
 from bench.report.matrix import Matrix
 from bench.report.statistics import t_quantile
-from bench.report.workload import dense_of
+from bench.report.workload import WorkloadSummary, dense_of
 
 SYMBOLS = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond", "v": "wye", "P": "cross", "X": "star"}
 """Matplotlib's markers as d3 names them; a marker that d3 lacks becomes a plus."""
@@ -57,6 +58,8 @@ class EntryRow(NamedTuple):
     method_index: int
     protocol: str
     budget: float
+    budget_kind: BudgetKind
+    """What the budget is a fraction of."""
     recovery: str
     searched_on: str
     """What a transferred pruning was searched on; empty for an own search."""
@@ -96,10 +99,12 @@ class CellRow(NamedTuple):
     """The metric after recovery."""
     macs_percent: float | None = None
     """Of the dense network's."""
-    params_drop: float | None = None
-    """Parameters removed, in percent."""
+    params_percent: float | None = None
+    """Of the dense network's."""
     latency_ms: float | None = None
     speedup: float | None = None
+    further: list[list[float | None]] | None = None
+    """Latency and speedup at each of the page's `timed`, where there are several."""
     search_seconds: float | None = None
     total_seconds: float | None = None
     within_budget: bool | None = None
@@ -128,6 +133,9 @@ def page_data(
             cell_id: [{"name": name, "uri": uri} for name, uri in pictures]
             for cell_id, pictures in (thumbnails or {}).items()
         },
+        "units": BUDGET_WORDS,
+        "timed": [conditions.words for conditions in timed_of(matrix)],
+        "timed_first": _first_of(matrix),
         "t_quantiles": [round(t_quantile(degrees), 4) for degrees in range(1, T_QUANTILES + 1)],
     }
 
@@ -175,6 +183,7 @@ def _entry_rows(matrix: Matrix, workloads: Sequence[str], methods: Sequence[str]
             method_index=method_index[entry.method],
             protocol=entry.protocol,
             budget=entry.budget,
+            budget_kind=entry.budget_kind,
             recovery=entry.recovery,
             searched_on=entry.searched_on,
             ablation=entry.ablation,
@@ -211,6 +220,28 @@ def _cell_rows(matrix: Matrix) -> list[CellRow]:
     return recorded + missing
 
 
+def timed_of(matrix: Matrix) -> list[Conditions]:
+    """At what latencies were measured in all workloads."""
+    return list(dict.fromkeys(c for workload in matrix.workloads.values() for c in workload.conditions))
+
+
+def _first_of(matrix: Matrix) -> str:
+    """At what the latencies were measured for which there is room for one."""
+    first = {machine.conditions.words for w in matrix.workloads.values() for machine in w.first_timed}
+    return next(iter(first)) if len(first) == 1 else "first of its cell's" if first else ""
+
+
+def _further(record: Record, workload: WorkloadSummary, timed: Sequence[Conditions]) -> list[list[float | None]] | None:
+    """Latency and speedup of a cell at each of `timed`; None where there is one, which has fields of its own."""
+    if len(timed) < 2:
+        return None
+    found = {
+        machine.conditions: [short(pair.pruned.median_ms, 5), short(speedup(machine, pair, workload.latencies), 5)]
+        for machine, pair in timings(record)
+    }
+    return [found.get(conditions, [None, None]) for conditions in timed]
+
+
 def _cell_row(matrix: Matrix, record: Record, entry_index: int) -> CellRow:
     workload, _ = matrix.labels[record.cell_id]
     ledger, latency = record.ledger, record.latency_pruned
@@ -227,9 +258,10 @@ def _cell_row(matrix: Matrix, record: Record, entry_index: int) -> CellRow:
         pruned=short(metric_value(record, record.pruned_metrics)),
         final=short(final_of(record)),
         macs_percent=short(100 * record.macs_pruned / record.macs_dense) if measured else None,
-        params_drop=short(drop(record.params_pruned, record.params_dense)) if record.params_pruned else None,
+        params_percent=short(100 * record.params_pruned / record.params_dense) if record.params_pruned else None,
         latency_ms=short(latency.median_ms, 5) if latency else None,
         speedup=short(speedup_of(record, matrix.workloads[workload].latencies), 5),
+        further=_further(record, matrix.workloads[workload], timed_of(matrix)),
         search_seconds=short(ledger.search_seconds, 5) if ledger else None,
         total_seconds=short(seconds, 5),
         within_budget=within(record) if finished else None,

@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench.interface.record import Record
+from bench.interface.cell import BudgetKind
+from bench.interface.record import LatencyPair, Record
 from bench.report.figures.recorded import NOT_DRAWN
 from bench.report.health import sentence
 from bench.report.matrix import Matrix
@@ -39,9 +40,15 @@ class BudgetRow(NamedTuple):
 
     requested: float
     tolerance: float
+    kind: BudgetKind
+    """What the budget is a fraction of."""
     native_macs_ratio: float | None
+    native_params_ratio: float | None
     fitted_channels: int
     macs_ratio: float | None
+    params_ratio: float | None
+    search_macs_ratio: float | None
+    """The share of the MACs that the method was asked for."""
     note: str
 
 
@@ -86,8 +93,8 @@ class DetailsRow(NamedTuple):
     size: SizeRow | None = None
     phases: list[PhaseRow] | None = None
     device: int | None = None
-    latency_dense: int | None = None
-    latency_pruned: int | None = None
+    latencies: int | None = None
+    """Of the dense and the pruned network, at every combination of batch size and threads."""
     groups: int | None = None
     """Name and dense size of each channel group."""
     widths: list[int] | None = None
@@ -159,11 +166,17 @@ def _details_row(record: Record, shared: SharedValues, points: int) -> DetailsRo
     flag = sentence(record)
     if notes := [*[flag] * bool(flag), *record.notes]:
         fields["notes"] = shared.number("notes", notes)
-    if record.latency_dense and record.latency_pruned:
-        fields["latency_dense"] = shared.number("latency_dense", record.latency_dense.model_dump())
-        fields["latency_pruned"] = shared.number("latency_pruned", record.latency_pruned.model_dump())
+    if record.latencies:
+        fields["latencies"] = shared.number("latencies", [_pair(pair) for pair in record.latencies])
     fields |= _metrics(record, shared) | _budget(record) | _widths(record, shared) | _cost(record, shared)
     return DetailsRow(**fields)
+
+
+def _pair(pair: LatencyPair) -> dict[str, Any]:
+    return {
+        name: {"median_ms": short(f.median_ms, 5), "iqr_ms": short(f.iqr_ms, 5), "at": f"{f.conditions}, {f.device}"}
+        for name, f in (("dense", pair.dense), ("pruned", pair.pruned))
+    }
 
 
 def _configuration(plain: Mapping[str, Any], shared: SharedValues) -> dict[str, Any]:
@@ -191,9 +204,13 @@ def _budget(record: Record) -> dict[str, Any]:
         "budget": BudgetRow(
             requested=audit.requested,
             tolerance=audit.tolerance,
+            kind=audit.kind,
             native_macs_ratio=short(audit.native_macs_ratio),
+            native_params_ratio=short(audit.native_params_ratio),
             fitted_channels=audit.fitted_channels,
             macs_ratio=short(audit.macs_ratio),
+            params_ratio=short(audit.params_ratio),
+            search_macs_ratio=short(audit.search_macs_ratio),
             note=audit.note,
         ),
         "size": SizeRow(record.macs_dense, record.macs_pruned, record.params_dense, record.params_pruned),

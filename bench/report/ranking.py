@@ -160,7 +160,7 @@ def _test(
 def pareto(entries: Sequence[Entry]) -> list[Entry]:
     """The best ranked entry of each budget, where no smaller budget has a better one; smallest first.
 
-    Entries of one budget count as equal in MACs: inside the tolerance, fewer MACs are no merit.
+    Entries of one budget count as equal in what it counts: inside the tolerance, fewer MACs are no merit.
     """
     front: list[Entry] = []
     ranked = [e for e in entries if e.rank is not None]

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import RequestError
+from bench.interface.cell import BUDGET_KINDS, BUDGET_WORDS, BudgetKind
 
 BEGIN, END = "<!-- from a report: begin -->", "<!-- from a report: end -->"
-SHOWN = ("Budget", "Method", "n", "After pruning", "After recovery", "Δ", "MACs ↓ %", "Speedup", "Rank")
+SHOWN = ("Budget", "Method", "n", "After pruning", "After recovery", "Δ", "Speedup", "Rank")
+DROPPED: Mapping[BudgetKind, str] = {"macs": "MACs ↓ %", "params": "Params ↓ %"}
+"""The column of what a report's budgets count."""
 
 
 def excerpt(report: Path, base: Path) -> str:
@@ -27,12 +30,17 @@ def excerpt(report: Path, base: Path) -> str:
         raise RequestError(f"{report} holds no report with a main table (tables/main.md)")
     _, caption, *blocks = table.read_text(encoding="utf-8").split("\n\n")
     where = Path(os.path.relpath(report, base)).as_posix()
-    parts = [f"![{report.name}: metric against MACs]({where}/figures/metric_vs_macs.png)"]
+    folder = report / "figures"
+    drawn: list[BudgetKind] = [k for k in BUDGET_KINDS if (folder / f"metric_vs_{k}.png").is_file()] or ["macs"]
+    parts = [
+        f"![{report.name}: metric against {BUDGET_WORDS[kind]}]({where}/figures/metric_vs_{kind}.png)" for kind in drawn
+    ]
+    titles = [*SHOWN[:-2], *(DROPPED[kind] for kind in drawn), *SHOWN[-2:]]
     for block in blocks:
         if block.startswith("|"):
             rows = [line.strip("| \n").split(" | ") for line in block.strip().split("\n")]
             rows[1] = block.split("\n")[1].strip("|").split("|")  # the rule that says how columns are aligned
-            columns = [rows[0].index(title) for title in SHOWN if title in rows[0]]
+            columns = [rows[0].index(title) for title in titles if title in rows[0]]
             parts.append("\n".join("| " + " | ".join(row[i].strip() for i in columns) + " |" for row in rows))
         else:
             parts.append(block.strip().replace("## ", "**", 1) + "**" if block.startswith("## ") else block.strip())

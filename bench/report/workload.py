@@ -13,7 +13,7 @@ from bench.interface.cell import Cell
 from bench.interface.record import Record
 from bench.report.entry import metric_value, seed_of
 from bench.report.health import MAJORITY, no_better
-from bench.report.latency import DenseLatency, Machine, pooled
+from bench.report.latency import Conditions, DenseLatency, Machine, pooled, timings
 from bench.report.statistics import Sample
 
 
@@ -44,7 +44,11 @@ class WorkloadSummary:
     peak_memory_dense: int = 0
     """Bytes that a forward pass of the example batch needs beyond the weights."""
     latencies: dict[Machine, DenseLatency] = field(default_factory=dict)
-    """Of the dense network, by machine."""
+    """Of the dense network, by machine, batch size and threads."""
+    first_timed: tuple[Machine, ...] = ()
+    """Where and how cells were measured first, which is what speedups are stated at."""
+    conditions: tuple[Conditions, ...] = ()
+    """At what latencies were measured, the first combination first."""
     input_shape: tuple[int, ...] = ()
     references: dict[str, float] = field(default_factory=dict)
     """Baselines that need no network, by name."""
@@ -60,8 +64,15 @@ class WorkloadSummary:
 
     @property
     def latency(self) -> DenseLatency | None:
-        """Of the dense network, where all was measured on one machine; of several, each cell's own is in its record."""
-        return next(iter(self.latencies.values())) if len(self.latencies) == 1 else None
+        """Of the dense network at the first combination, where all was measured on one machine.
+
+        Of several, each cell's own is in its record.
+        """
+        return self.latencies.get(self.first_timed[0]) if len(self.first_timed) == 1 else None
+
+    def latencies_at(self, conditions: Conditions) -> list[DenseLatency]:
+        """Of the dense network at one combination, on each machine."""
+        return [latency for machine, latency in self.latencies.items() if machine.conditions == conditions]
 
     @property
     def dense(self) -> Sample:
@@ -100,6 +111,9 @@ def summarise(
             finished[name].append(record)
     for name, shared in found.items():
         shared.latencies = pooled(finished[name])
+        timed = [[machine for machine, _ in timings(record)] for record in finished[name]]
+        shared.first_timed = tuple(dict.fromkeys(machines[0] for machines in timed if machines))
+        shared.conditions = tuple(dict.fromkeys(machine.conditions for machines in timed for machine in machines))
         shared.digits = digits_for(shared.dense_by_seed.values())
     return found
 

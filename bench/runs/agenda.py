@@ -1,4 +1,4 @@
-"""What a matrix has left to run, and in which order. Imports no torch."""
+"""What a matrix has left to run. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.interface.cell import Cell
+from bench.runs.estimate import Estimator
 from bench.runs.job import Job
 from bench.tracking.states import DATA, TAG, WORKLOAD, RunState
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agenda:
-    """The jobs of an invocation, in stages: a stage begins when the one before it is through."""
+    """The jobs of an invocation, each after what it needs."""
 
     chosen: int
     """Cells that were asked for, recorded ones included."""
@@ -27,6 +28,10 @@ class Agenda:
     """Jobs whose results on record are to be deleted first."""
     made_with: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Fingerprints of the data that results on record were made with, by the identity of their workload."""
+    asked_for: tuple[Cell, ...] = ()
+    """All of those cells."""
+    states: Mapping[str, RunState] = field(default_factory=dict)
+    """What the tracking store knew of them and their dense networks, by id."""
 
     @property
     def stages(self) -> tuple[tuple[Job, ...], ...]:
@@ -35,6 +40,10 @@ class Agenda:
     @property
     def jobs(self) -> tuple[Job, ...]:
         return tuple(job for stage in self.stages for job in stage)
+
+    def estimator(self) -> Estimator:
+        """Estimates how long the jobs take, from what is recorded of the cells that were asked for."""
+        return Estimator(self.asked_for, self.states)
 
     @property
     def due(self) -> tuple[Cell, ...]:
@@ -75,6 +84,8 @@ def make_agenda(
             Job.of_cell(c) for c in due if c.id in again and c.id in states and states[c.id].status != "running"
         ),
         made_with=_made_with(states.values()),
+        asked_for=tuple(cells),
+        states=states,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import RequestError
 from bench.interface.cell import Cell
 from bench.interface.devices import require_device_name
+from bench.interface.loading import set_workers
 from bench.interface.record import Record
 from bench.report import read_records, suite_of
 from bench.runs.agenda import make_agenda
@@ -86,6 +87,7 @@ def run(
     tracking_uri: str | None = None,
     out: Path | str | None = None,
     retry_failed: bool = False,
+    workers: int | None = None,
     download: bool = False,
     wait: bool = False,
     quiet: bool = False,
@@ -108,6 +110,7 @@ def run(
         tracking_uri: MLflow store; by default MLFLOW_TRACKING_URI, else `mlflow.db` in the working folder.
         out: folder of the report; by default `reports/SUITE`, with what `set` changed added to the name.
         retry_failed: run failed cells again.
+        workers: processes that read streamed data for each job; by default as many as it has threads, eight at most.
         download: let missing data sets be fetched.
         wait: wait for cells that other processes run.
         quiet: show no progress on stderr.
@@ -118,11 +121,12 @@ def run(
     """
     changed, picked = _several(set), _several(only)
     require_device_name(device)
+    set_workers(workers)
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    resources = loaded.resources.changed(_several(resource))
-    settings = _settings(loaded, data, tracking_uri, device=device, resources=resources, download=download)
+    own = {"resources": loaded.resources.changed(_several(resource)), "workers": workers, "download": download}
+    settings = _settings(loaded, data, tracking_uri, device=device, **own)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)

@@ -21,6 +21,7 @@ from bench.interface.cell import (
     Ablation,
     Cell,
     Given,
+    LatencyPlan,
     PaperPlan,
     Protocol,
     Recipe,
@@ -51,7 +52,8 @@ def expand(suite: SuiteTable) -> list[Cell]:
         budgets, seeds = table.budgets or suite.budgets, table.seeds or suite.seeds
         for seed, budget, entry in itertools.product(seeds, budgets, entries):
             if entry.prunes or budget == budgets[0]:  # an unpruned network stands once a seed, whatever the budgets
-                cells += entry.cells(suite, workload, seed, budget if entry.prunes else 1.0)
+                plan = table.latency or suite.latency
+                cells += entry.cells(suite, workload, seed, budget if entry.prunes else 1.0, plan)
     cells += _ablations(suite, entries, cells)
     cells += _transfers(suite, workloads, cells, {entry.label: entry.name for entry in entries})
     _require_distinct(cells)
@@ -81,7 +83,9 @@ class _Entry:
     def prunes(self) -> bool:
         return prunes(self.kind)
 
-    def cells(self, suite: SuiteTable, workload: Workload, seed: int, budget: float) -> list[Cell]:
+    def cells(
+        self, suite: SuiteTable, workload: Workload, seed: int, budget: float, latency: LatencyPlan
+    ) -> list[Cell]:
         """One for each recovery."""
         return [
             Cell(
@@ -90,6 +94,7 @@ class _Entry:
                 base=self.adapter if self.adapter != self.label else None,
                 hyper=self.hyper,
                 budget=budget,
+                budget_kind=suite.budget_kind if suite.budget_kind != "macs" else None,
                 tolerance=suite.tolerance,
                 round_to=suite.round_to,
                 seed=seed,
@@ -99,6 +104,7 @@ class _Entry:
                 searches=self.kind.searches,
                 weight_share=weight_share(self.kind) if self.kind.searches else 1.0,
                 needs_dense=self.kind.needs_dense,
+                latency=latency if latency != LatencyPlan() else None,
                 tuning=self.tuning,
                 plan=_paper_plan(self.kind, workload, suite.paper_scale) if suite.protocol == "paper" else None,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,9 +28,9 @@ class Unrecorded(TrackedRun):
 
     def epoch(self, phase: str, epoch: int, row: Mapping[str, Any]) -> None: ...
 
-    def final(self, figures: Mapping[str, float]) -> None: ...
+    def final(self, values: Mapping[str, float | int | None]) -> None: ...
 
-    def folder(self, folder: Any, into: str | None = None) -> None: ...
+    def folder(self, path: Path, name: str | None = None) -> None: ...
 
 
 def follow(job: Job, settings: Settings, work: Callable[[ActiveJob], Result]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.errors import RequestError
 from bench.runs.agenda import Agenda
 from bench.runs.display import Busy, Display
 from bench.runs.executors.executor import make_executor
@@ -18,6 +19,7 @@ def carry_out(
     quiet: bool = False,
     verbose: bool = False,
     wait: bool = False,
+    time_limit: float | None = None,
 ) -> list[Outcome]:
     """Run what is due; nothing heavy is loaded where nothing is.
 
@@ -27,13 +29,15 @@ def carry_out(
         workers: how many run at a time.
         quiet: show nothing.
         verbose: a line for each epoch.
-        wait: as of `run_matrix`.
+        wait, time_limit: as of `run_matrix`.
 
     Raises:
         RequestError: something cannot be run as asked; nothing has been trained or recorded then.
     """
     if not agenda.due:
         return []
+    if executor == "slurm" and time_limit is not None:
+        raise RequestError("--time-limit is not allowed with --executor slurm, whose queue decides when a cell starts")
     place = make_executor(executor, workers)
     due = len(agenda.due)
     title = f"{settings.suite}: {agenda.chosen} cells, {agenda.chosen - due} recorded, {due} to run"
@@ -43,4 +47,4 @@ def carry_out(
     display = Display(
         title, jobs=len(agenda.jobs), epochs=agenda.epochs, quiet=quiet, verbose=verbose, before=busy.stop
     )
-    return run_matrix(agenda, settings, place, display, wait=wait)
+    return run_matrix(agenda, settings, place, display, wait=wait, time_limit=time_limit)

@@ -11,7 +11,7 @@ from bench.interface.cell import Cell, Workload, dense_id
 from bench.runs.resources import Resources
 
 Kind = Literal["cell", "dense"]
-Status = Literal["finished", "failed", "elsewhere"]
+Status = Literal["finished", "failed", "elsewhere", "unstarted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,8 @@ class Settings:
     """Whether missing data sets may be fetched."""
     threads: int = 0
     """Threads of a worker; 0 leaves torch's default."""
+    workers: int | None = None
+    """Processes that read streamed data for each job; None: as many as it has threads, eight at most."""
     max_retries: int = 3
     """How often a job is run again whose worker was lost."""
 
@@ -90,7 +92,8 @@ class Outcome:
     label: str
     kind: Kind
     status: Status
-    """`elsewhere`: another process was running the job already, and this one left it alone."""
+    """`elsewhere`: another process was running the job already, and this one left it alone. `unstarted`: the time limit
+    would have come before its end."""
     error: str = ""
     seconds: float = 0.0
     summary: str = ""

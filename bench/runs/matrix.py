@@ -1,4 +1,4 @@
-"""Runs a matrix: checks it first, then dense networks, cells, and the cells that take over what others found.
+"""Runs a matrix: checks it first, then runs its jobs, longest first, each once what it needs is there.
 
 cells = load_suite("demo").cells
 settings = Settings(suite="demo", tracking_uri="sqlite:///mlflow.db")
@@ -12,15 +12,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from bench.runs.agenda import Agenda
+from bench.runs.cores import require_cores
 from bench.runs.environment import environment_tags
 from bench.runs.events import Emit, ignore
 from bench.runs.executors.executor import Executor, run_jobs, started
 from bench.runs.executors.machines import OnMachines, require_common_store
 from bench.runs.job import Job, Outcome, Settings
+from bench.runs.limit import TimeLimit
+from bench.runs.order import alike
 from bench.runs.others import run_beside_others
 from bench.runs.preflight import preflight
 from bench.runs.resources import Resources
-from bench.runs.tracked import discard, open_tracker
+from bench.runs.tracked import discard, open_tracker, sweep
+from bench.training.device import resolve_device
 
 
 def run_matrix(
@@ -30,22 +34,32 @@ def run_matrix(
     display: AbstractContextManager[Emit] | None = None,
     *,
     wait: bool = False,
+    time_limit: float | None = None,
 ) -> list[Outcome]:
     """Run every job of the agenda under one MLflow run of the invocation; how each ended.
 
     Args:
         display: shows progress; entered once the matrix has been checked.
         wait: whether to wait for what other invocations are running, and to take over what those leave that die.
+        time_limit: seconds after which nothing is to be running any more: a job that would take longer is not started,
+            and has the outcome `unstarted`, or none where it waited for what another process had.
 
     Raises:
         RequestError: something cannot be run as asked; nothing has been trained or recorded then.
     """
+    estimator = agenda.estimator()
+    limit = TimeLimit(time_limit, lambda job: estimator.of(job).seconds) if time_limit is not None else None
     require_common_store(executor, settings)
-    # Where jobs run on other machines, those have the devices: this one tries the networks on what it has.
-    here = replace(settings, device="auto", resources=Resources()) if isinstance(executor, OnMachines) else settings
+    here = settings
+    if isinstance(executor, OnMachines):
+        # Those have the devices, and each cell looks for itself: this machine tries the networks on what it has.
+        here = replace(settings, device="auto", resources=Resources())
+    else:
+        require_cores(agenda.due, resolve_device(settings.device))
     preflight(agenda.due, here, agenda.made_with)
     tracker = open_tracker(settings.tracking_uri, settings.suite)
     discard(agenda.discarded, settings)
+    sweep(settings, agenda.states)
     parent = tracker.begin_invocation(f"{settings.suite}: {len(agenda.due)} cells", environment_tags())
     settings = replace(settings, parent_run=parent)
     status = "KILLED"
@@ -53,9 +67,21 @@ def run_matrix(
         with display or nullcontext(ignore) as emit, started(executor, settings, emit) as ordered:
 
             def run(jobs: Sequence[Job]) -> Iterator[Outcome]:
-                return run_jobs(executor, jobs, settings, ordered)
+                weigh = alike if executor.at_once == 1 else estimator.weight  # one at a time keep the suite's order
+                by_id = {job.id: job for job in jobs}
+                for outcome in run_jobs(executor, jobs, settings, ordered, weigh=weigh, limit=limit):
+                    if outcome.status == "finished":
+                        estimator.observe(by_id[outcome.id], outcome.seconds)
+                    yield outcome
 
-            outcomes = run_beside_others(agenda.stages, run, tracker, ordered, wait=wait)
+            outcomes = run_beside_others(
+                [agenda.jobs],
+                run,
+                tracker,
+                ordered,
+                wait=wait,
+                time_is_up=lambda: limit is not None and limit.left <= 0,
+            )
         status = "FINISHED"
     finally:
         tracker.end_invocation(parent, status)

@@ -20,7 +20,13 @@ PAUSE = 2.0
 
 
 def run_beside_others(
-    stages: Sequence[Sequence[Job]], run: Run, tracker: Tracker, emit: Emit, *, wait: bool = False
+    stages: Sequence[Sequence[Job]],
+    run: Run,
+    tracker: Tracker,
+    emit: Emit,
+    *,
+    wait: bool = False,
+    time_is_up: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
     """Run jobs stage by stage, each once among all invocations; how each ended, in their order.
 
@@ -28,9 +34,10 @@ def run_beside_others(
     process that dies has left is run here.
 
     Args:
-        run: runs some jobs and gives how each ended.
+        run: runs some jobs and gives how each ended; nothing of one that needs what turned out to be elsewhere.
         emit: is told what is waited for.
         wait: whether to wait for what others have and nothing here needs, too; else its outcome is `elsewhere`.
+        time_is_up: whether nothing can be started any more, so that there is nothing to wait for.
     """
     matrix = _Matrix([job for stage in stages for job in stage], tracker)
     for stage in stages:
@@ -43,7 +50,7 @@ def run_beside_others(
             matrix.run_free(list(matrix.held.values()), run)
             continue
         awaited = set(matrix.elsewhere) if wait else matrix.needed & set(matrix.elsewhere)
-        if not awaited:
+        if not awaited or time_is_up():
             break
         for identity in sorted(awaited - said):
             emit(Waiting(id=identity, label=matrix.label(identity), run=matrix.elsewhere[identity]))
@@ -86,10 +93,14 @@ class _Matrix:
             else:
                 self.held.pop(job.id, None)
                 free.append(job)
+        told: set[str] = set()
         for outcome in run(free):
+            told.add(outcome.id)
             self._ended[outcome.id] = outcome
             if outcome.status == "elsewhere":
                 self.elsewhere[outcome.id] = outcome.error
+        # What was not run waits for something that turned out to be elsewhere.
+        self.held |= {job.id: job for job in free if job.id not in told}
 
     def look(self) -> tuple[bool, list[Job]]:
         """Whether something that others had has ended; and the jobs that are left to us, since their process died."""

@@ -34,10 +34,10 @@ def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str,
     require_devices(settings)
     _require_work_folder(settings.work)
     graphs: dict[str, PruningGraph] = {}
-    tried: set[tuple[str, float, int, str]] = set()
+    tried: set[tuple[str, str, int, str]] = set()
     for cell in cells:
         name = cell.workload.name
-        place = (name, cell.budget, cell.round_to, json.dumps([cell.adapter, cell.hyper]))
+        place = (name, cell.budget_text, cell.round_to, json.dumps([cell.adapter, cell.hyper]))
         if place in tried:
             continue
         tried.add(place)
@@ -47,7 +47,8 @@ def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str,
             graphs[name] = usable_graph(loaded)
         fixed = left_whole(registry.make_method(cell.adapter, cell.hyper), graphs[name])
         try:
-            require_reachable(graphs[name], Budget(cell.budget, cell.tolerance), round_to=cell.round_to, fixed=fixed)
+            budget = Budget(cell.budget, cell.tolerance, cell.kind)
+            require_reachable(graphs[name], budget, round_to=cell.round_to, fixed=fixed)
         except RequestError as error:
             whole = f", method {cell.method}" if fixed else ""
             raise RequestError(f"workload {name}{whole}: {error}") from None

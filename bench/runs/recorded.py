@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.errors import RequestError
 from bench.interface.cell import Cell
 from bench.interface.record import Record, RecordError
-from bench.report import relabelled
+from bench.report.records import relabelled
 from bench.tracking.address import SERVERS, scheme
 from bench.tracking.quick_read import read_states
 from bench.tracking.states import RunState

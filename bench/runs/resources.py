@@ -19,7 +19,7 @@ _MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
 
 
 class Resources(Frozen):
-    """What each cell gets. Nothing given: what the executor does by itself."""
+    """What each cell is computed on; no part of any identity. Nothing given: what the executor does by itself."""
 
     devices_per_cell: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that train one network together, a device each."""
@@ -32,9 +32,9 @@ class Resources(Frozen):
     time: str | None = None
     """How long SLURM lets a cell run: `90m`, `8h`, `2d`, or as SLURM writes it, `HH:MM:SS` or `D-HH:MM:SS`."""
     partition: Word | None = None
-    """SLURM's."""
+    """SLURM's partition."""
     account: Word | None = None
-    """SLURM's."""
+    """SLURM's account."""
 
     @field_validator("memory")
     @classmethod

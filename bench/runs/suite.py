@@ -189,7 +189,11 @@ def _override(table: dict[str, Any], text: str) -> None:
     if not equals or not key:
         raise RequestError(f"--set {text!r} is not allowed; use KEY=VALUE, for instance budgets=[0.5]")
     *parents, last = key.split(".")
-    value = _as_list(raw) if last in _LISTS or (last == "recovery" and "," in raw) else _as_value(raw)
+    value = (
+        _as_list(raw)
+        if last in _LISTS or parents[-1:] == ["latency"] or (last == "recovery" and "," in raw)
+        else _as_value(raw)
+    )
     if key in ("budgets", "seeds"):
         return _set_for_all(table, key, value)
     node: Any = table

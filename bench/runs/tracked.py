@@ -27,7 +27,7 @@ from bench.runs.isolation import interrupts_told_apart, process_kept
 from bench.runs.job import Job, Outcome, Settings
 from bench.runs.place import where
 from bench.tracking.mlflow_store import AlreadyRunning, TrackedRun, Tracker
-from bench.tracking.states import DATA, WHERE, WORKLOAD
+from bench.tracking.states import DATA, WHERE, WORKLOAD, RunState
 from bench.training.parallel import PeerLostError
 
 logger = logging.getLogger("prunebench")
@@ -179,6 +179,19 @@ def discard(jobs: Iterable[Job], settings: Settings) -> None:
     for job in jobs:
         tracker.discard(job.id)
         shutil.rmtree(work_folder(job, settings), ignore_errors=True)
+
+
+def sweep(settings: Settings, states: Mapping[str, RunState]) -> None:
+    """Remove the work folders of jobs that have finished: a process that was killed after its record left them.
+
+    Args:
+        states: what the tracking store knows, by id.
+    """
+    folder = settings.work / settings.suite
+    for left in folder.iterdir() if folder.is_dir() else ():
+        state = states.get(left.name)
+        if state is not None and state.status == "finished":
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def failure_record(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bench.errors import RequestError
 from bench.interface import registry
 from bench.interface.cell import Workload
+from bench.interface.loading import set_workers
 from bench.interface.own_network import source_of
 from bench.interface.task import Splits, Task
 from bench.runs.job import Settings
@@ -80,6 +81,7 @@ def load_workload(workload: Workload, settings: Settings) -> LoadedWorkload:
         RequestError: an option, a data set or a device that cannot be had.
     """
     require_same_code(workload)
+    set_workers(min(8, settings.threads) if settings.workers is None and settings.threads else settings.workers)
     task = registry.make_task(workload.task, task_options(workload))
     data = load_data(workload, settings.data_root, download=settings.download)
     return LoadedWorkload(workload, task, data, resolve_device(settings.device), task.example(data.info))

@@ -1,4 +1,6 @@
-"""Budgets: from scores, widths or masks to a `Pruning` whose MACs are inside the tolerance, on both sides.
+"""Budgets: from scores, widths or masks to a `Pruning` whose MACs, or parameters, are inside the tolerance.
+
+The tolerance is two-sided. Both costs are closed forms of the widths, exact to the operation and to the weight.
 
 A method's own decision is taken as it is, and then changed by as few channels as the budget needs. What the method
 gave and how many channels were changed is kept beside the result.
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import RequestError
+from bench.interface.cell import BudgetKind
 from bench.interface.method import Budget, Found
 from bench.lazy import torch
 from bench.search.bisection import nearest
@@ -40,10 +43,21 @@ class Fitted:
     """Predicted by the cost model; `check` measures it."""
     within: bool
     note: str = ""
+    native_params_ratio: float | None = None
+    """Parameters of the native widths, as a fraction of the dense network's."""
+    params_ratio: float | None = None
+    """Of the pruning. Neither is there in what earlier releases left behind."""
+
+    def ratio(self, kind: BudgetKind) -> float:
+        """MACs or parameters of the pruning over the dense network's, as the cost model predicts them."""
+        if kind == "macs":
+            return self.macs_ratio
+        assert self.params_ratio is not None  # whoever fits to parameters writes them down
+        return self.params_ratio
 
 
 def fit(graph: PruningGraph, found: Found, budget: Budget, *, round_to: int = 1) -> Fitted:
-    """Change what a method found by as little as brings the MACs inside the budget's tolerance.
+    """Change what a method found by as little as brings its MACs, or parameters, inside the budget's tolerance.
 
     Args:
         round_to: keep widths at multiples of this many channels (a group's full width is always allowed).
@@ -57,12 +71,12 @@ def fit(graph: PruningGraph, found: Found, budget: Budget, *, round_to: int = 1)
     for name in found.fixed:
         graph.group(name)
     require_reachable(graph, budget, round_to=round_to, fixed=found.fixed)
-    lattice = _Lattice(graph, found.drop_blocks, round_to, found.fixed)
+    lattice = _Lattice(graph, found.drop_blocks, round_to, found.fixed, budget.kind)
     rankings = {g.name: _ranking(g, found) for g in graph.groups}
     native = _native_widths(lattice, found, rankings, budget)
     widths = _repair(lattice, lattice.snap(native), budget)
-    macs = lattice.macs(widths)
-    within, ratio = budget.holds(macs, lattice.dense), macs / lattice.dense
+    cost = lattice.cost(widths)
+    within, ratio = budget.holds(cost, lattice.dense), cost / lattice.dense
     note = "" if within else (
         f"no change of up to three groups' widths comes closer than {ratio:.4f} to the budget {budget.ratio:g} ± "
         f"{budget.tolerance:g}: the widths that are allowed here are too coarse"
@@ -73,19 +87,39 @@ def fit(graph: PruningGraph, found: Found, budget: Budget, *, round_to: int = 1)
         ),
         widths=widths,
         native_widths=native,
-        native_macs_ratio=lattice.macs(native) / lattice.dense,
+        native_macs_ratio=lattice.share(native, "macs"),
+        native_params_ratio=lattice.share(native, "params"),
         fitted_channels=sum(abs(widths[name] - native[name]) for name in widths),
-        macs_ratio=ratio,
+        macs_ratio=lattice.share(widths, "macs"),
+        params_ratio=lattice.share(widths, "params"),
         within=within,
         note=note,
     )
 
 
-def reachable(graph: PruningGraph, *, round_to: int = 1, fixed: Set[str] = frozenset()) -> tuple[float, float]:
-    """Smallest and largest MACs ratio that removing channels can give while the groups `fixed` stay whole."""
-    lattice = _Lattice(graph, (), round_to, fixed)
+def search_budget(graph: PruningGraph, budget: Budget, *, round_to: int = 1) -> Budget:
+    """The budget of MACs that a method is handed, since methods count MACs.
+
+    For a budget of parameters it is what the proportionally thinner network of that many parameters keeps of the MACs:
+    every such budget that can be reached has one, and a method that treats all groups alike lands on both.
+    """
+    if budget.kind == "macs":
+        return budget
+    lattice = _Lattice(graph, (), round_to, kind=budget.kind)
+    return Budget(lattice.share(_uniform(lattice, budget), "macs"), budget.tolerance)
+
+
+def reachable(
+    graph: PruningGraph, *, round_to: int = 1, fixed: Set[str] = frozenset(), kind: BudgetKind = "macs"
+) -> tuple[float, float]:
+    """Smallest and largest ratio that removing channels can give while the groups `fixed` stay whole.
+
+    Args:
+        kind: of MACs or of parameters.
+    """
+    lattice = _Lattice(graph, (), round_to, fixed, kind)
     smallest = {name: allowed[0] for name, allowed in lattice.allowed.items()}
-    return lattice.macs(smallest) / lattice.dense, 1.0
+    return lattice.cost(smallest) / lattice.dense, 1.0
 
 
 def require_reachable(graph: PruningGraph, budget: Budget, *, round_to: int = 1, fixed: Set[str] = frozenset()) -> None:
@@ -94,22 +128,31 @@ def require_reachable(graph: PruningGraph, budget: Budget, *, round_to: int = 1,
     Raises:
         RequestError: with the range that can be reached.
     """
-    low, high = reachable(graph, round_to=round_to, fixed=fixed)
+    low, high = reachable(graph, round_to=round_to, fixed=fixed, kind=budget.kind)
     if budget.ratio < low:
         rounding = f" with widths rounded to {round_to}" if round_to > 1 else ""
         whole = f" where {len(fixed)} of {len(graph.groups)} groups stay whole" if fixed else ""
         raise RequestError(
             f"budget {budget.ratio:g} cannot be reached by removing channels{rounding}{whole}: this network goes from "
-            f"{math.ceil(low * 1e4) / 1e4:g} to {high:g} of its MACs"
+            f"{math.ceil(low * 1e4) / 1e4:g} to {high:g} of its {budget.unit}"
         )
 
 
-def check(pruned: nn.Module, example: Tensor, budget: Budget, dense_macs: int) -> tuple[float, bool]:
-    """(MACs ratio, inside the tolerance?), measured on the physically pruned network."""
-    from bench.structure.measure import count_macs
+def counted(model: nn.Module, example: Tensor, kind: BudgetKind) -> int:
+    """MACs on the example, or parameters, counted on the network itself."""
+    from bench.structure.measure import count_macs, count_params
 
-    macs = count_macs(pruned, example)
-    return macs / dense_macs, budget.holds(macs, dense_macs)
+    return count_macs(model, example) if kind == "macs" else count_params(model)
+
+
+def check(pruned: nn.Module, example: Tensor, budget: Budget, dense: int) -> tuple[float, bool]:
+    """(ratio, inside the tolerance?), measured on the physically pruned network.
+
+    Args:
+        dense: MACs, or parameters where the budget is one of those, of the dense network.
+    """
+    cost = counted(pruned, example, budget.kind)
+    return cost / dense, budget.holds(cost, dense)
 
 
 @dataclass
@@ -120,13 +163,14 @@ class _Lattice:
     drop_blocks: tuple[str, ...]
     round_to: int
     fixed: Set[str] = frozenset()
+    kind: BudgetKind = "macs"
     allowed: dict[str, list[int]] = field(init=False)
     bundle: dict[str, int] = field(init=False)
     step: dict[str, int] = field(init=False)
     dense: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.dense = int(self.graph.macs())
+        self.dense = self._count({}, None, self.kind)
         self.bundle = {g.name: g.bundle for g in self.graph.groups}
         self.step = {g.name: math.lcm(g.bundle, self.round_to) for g in self.graph.groups}
         self.allowed = {
@@ -135,12 +179,24 @@ class _Lattice:
         }
         self._known: dict[tuple[int, ...], int] = {}
 
-    def macs(self, widths: Mapping[str, int]) -> int:
+    def cost(self, widths: Mapping[str, int]) -> int:
+        """MACs or parameters of the network of these widths, without the removed blocks."""
         key = tuple(widths[name] for name in self.allowed)
         if key not in self._known:
-            blocks = dict.fromkeys(self.drop_blocks, 0)
-            self._known[key] = int(self.graph.macs(dict(widths), blocks or None))
+            self._known[key] = self._count(widths, self._absent, self.kind)
         return self._known[key]
+
+    def share(self, widths: Mapping[str, int], kind: BudgetKind) -> float:
+        """The same of either kind, as a fraction of the dense network's."""
+        return self._count(widths, self._absent, kind) / self._count({}, None, kind)
+
+    @property
+    def _absent(self) -> Mapping[str, int] | None:
+        return dict.fromkeys(self.drop_blocks, 0) or None
+
+    def _count(self, widths: Mapping[str, int], blocks: Mapping[str, int] | None, kind: BudgetKind) -> int:
+        count = self.graph.macs if kind == "macs" else self.graph.params
+        return int(count(dict(widths), blocks))
 
     def snap(self, widths: Mapping[str, int]) -> dict[str, int]:
         """The nearest allowed widths."""
@@ -168,13 +224,13 @@ def _native_widths(
 
 
 def _uniform(lattice: _Lattice, budget: Budget) -> dict[str, int]:
-    """The proportional widths nearest to the budget: MACs never fall when the proportion grows."""
+    """The proportional widths nearest to the budget: no cost falls when the proportion grows."""
     sizes = {name: allowed[-1] for name, allowed in lattice.allowed.items()}
 
     def at(ratio: float) -> dict[str, int]:
         return lattice.snap({name: max(1, round(ratio * size)) for name, size in sizes.items()})
 
-    return at(nearest(lambda ratio: lattice.macs(at(ratio)), budget.ratio * lattice.dense, 0.0, 1.0))
+    return at(nearest(lambda ratio: lattice.cost(at(ratio)), budget.ratio * lattice.dense, 0.0, 1.0))
 
 
 def _by_threshold(
@@ -195,18 +251,18 @@ def _by_threshold(
             widths[name] -= lattice.bundle[name]
         return widths
 
-    return without(nearest(lambda count: lattice.macs(without(count)), budget.ratio * lattice.dense, 0, len(units)))
+    return without(nearest(lambda count: lattice.cost(without(count)), budget.ratio * lattice.dense, 0, len(units)))
 
 
 def _repair(lattice: _Lattice, start: dict[str, int], budget: Budget) -> dict[str, int]:
-    """Add or remove as few channels as bring the MACs inside the tolerance."""
+    """Add or remove as few channels as bring the cost inside the tolerance."""
     widths = dict(start)
     target = budget.ratio * lattice.dense
     # No group pays for all the others: each may change in proportion to the miss, and by one step more.
-    share = abs(1 - math.sqrt(target / max(lattice.macs(widths), 1)))
-    while not budget.holds(lattice.macs(widths), lattice.dense):
-        macs = lattice.macs(widths)
-        direction = 1 if macs < target else -1
+    share = abs(1 - math.sqrt(target / max(lattice.cost(widths), 1)))
+    while not budget.holds(lattice.cost(widths), lattice.dense):
+        cost = lattice.cost(widths)
+        direction = 1 if cost < target else -1
         options: list[tuple[int, dict[str, int]]] = []
         for name, width in widths.items():
             moved = lattice.moved(name, width, direction)
@@ -215,13 +271,13 @@ def _repair(lattice: _Lattice, start: dict[str, int], budget: Budget) -> dict[st
             if abs(moved - start[name]) > max(lattice.step[name], math.ceil(share * start[name])):
                 continue
             changed = {**widths, name: moved}
-            gain = abs(lattice.macs(changed) - macs)
+            gain = abs(lattice.cost(changed) - cost)
             if gain:
                 options.append((gain, changed))
-        inside = [option for option in options if budget.holds(lattice.macs(option[1]), lattice.dense)]
+        inside = [option for option in options if budget.holds(lattice.cost(option[1]), lattice.dense)]
         if inside:
-            return min(inside, key=lambda option: abs(lattice.macs(option[1]) - target))[1]
-        short = [option for option in options if option[0] < abs(target - macs)]
+            return min(inside, key=lambda option: abs(lattice.cost(option[1]) - target))[1]
+        short = [option for option in options if option[0] < abs(target - cost)]
         if short:
             widths = max(short, key=lambda option: option[0])[1]
             continue
@@ -237,12 +293,12 @@ def _combine(lattice: _Lattice, widths: dict[str, int], start: dict[str, int], b
 
     Where no state lies inside, the nearest one that was seen is returned.
     """
-    target, base = budget.ratio * lattice.dense, lattice.macs(widths)
-    moves: list[tuple[str, int, int]] = []  # (group, new width, MACs gained)
+    target, base = budget.ratio * lattice.dense, lattice.cost(widths)
+    moves: list[tuple[str, int, int]] = []  # (group, new width, cost gained)
     for name, width in widths.items():
         for steps in (-3, -2, -1, 1, 2, 3):
             moved = lattice.moved(name, width, steps)
-            if moved is not None and (gain := lattice.macs({**widths, name: moved}) - base):
+            if moved is not None and (gain := lattice.cost({**widths, name: moved}) - base):
                 moves.append((name, moved, gain))
     if not moves:
         return widths
@@ -256,15 +312,15 @@ def _combine(lattice: _Lattice, widths: dict[str, int], start: dict[str, int], b
         if len(set(names)) < len(names):
             return False
         state = {**widths, **{moves[i][0]: moves[i][1] for i in chosen}}
-        if abs(lattice.macs(state) - target) < abs(lattice.macs(best) - target):
+        if abs(lattice.cost(state) - target) < abs(lattice.cost(best) - target):
             best = state
-        return budget.holds(lattice.macs(state), lattice.dense)
+        return budget.holds(lattice.cost(state), lattice.dense)
 
     def changed(chosen: tuple[int, ...]) -> int:
         return sum(abs(moves[i][1] - widths[moves[i][0]]) for i in chosen)
 
     # Gains add up, but for the product of two changes in one layer: pairs are gathered within twice the tolerance,
-    # and the MACs of each are then counted exactly.
+    # and the cost of each is then counted exactly.
     singles = [(i,) for i in range(len(moves))]
     first, second = np.nonzero(np.abs(gains[:, None] + gains[None] - need) < 2 * slack)
     pairs = [(int(i), int(j)) for i, j in zip(first, second, strict=True) if i < j]

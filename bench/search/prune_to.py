@@ -10,10 +10,10 @@ import torch
 
 from bench.errors import RequestError
 from bench.interface import registry
-from bench.interface.cell import Recipe
+from bench.interface.cell import BudgetKind, Recipe
 from bench.interface.method import Budget, Context, left_whole, prunes
 from bench.interface.task import TrainVal
-from bench.search.fit import fit, require_reachable
+from bench.search.fit import fit, require_reachable, search_budget
 from bench.structure.graph import PruningGraph
 from bench.structure.surgery import prune
 
@@ -32,16 +32,18 @@ def prune_to(
     tolerance: float = 0.005,
     round_to: int = 1,
     seed: int = 0,
+    budget_kind: BudgetKind = "macs",
 ) -> nn.Module:
-    """A smaller copy of `model` that keeps the fraction `budget` of its multiply-adds; `model` is untouched.
+    """A smaller copy of `model` that keeps the fraction `budget` of its multiply-adds, or parameters; `model` stays.
 
     Weights are those of `model`, cut: train the result before it is used. `save_pruned` and `load_pruned` store it.
 
     Args:
         model: any network whose forward takes one tensor.
         example: one input batch of one sample, e.g. [1, 3, 32, 32].
-        budget: kept multiply-adds as a fraction of the network's, above 0 and up to 1; met within `tolerance` on both
-            sides, as counted on the result.
+        budget: what is kept as a fraction of the network's, above 0 and up to 1; met within `tolerance` on both sides,
+            as counted on the result.
+        budget_kind: `macs`, multiply-adds on the example, or `params`.
         method: a method or control that decides by the weights alone, such as l1, fpgm or group-l2. One that trains or
             looks at data runs in a suite.
         hyper: the method's fields that differ from their defaults.
@@ -52,7 +54,7 @@ def prune_to(
     Raises:
         RequestError: an unknown method or field, a method that needs data, or a budget that cannot be met.
     """
-    wanted, kind = Budget(budget, tolerance), registry.method_class(method)
+    wanted, kind = Budget(budget, tolerance, budget_kind), registry.method_class(method)
     if kind.searches:
         raise RequestError(f"method {method!r} trains while it searches, which prune_to cannot: run it in a suite")
     if not prunes(kind):
@@ -68,7 +70,8 @@ def prune_to(
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     ctx = Context(TrainVal(nothing, nothing), device, seed, 0, Recipe(), nothing)
     with torch.random.fork_rng(devices=[]):
-        found = adapter.search(copy.deepcopy(model), graph, nothing, wanted, ctx)
+        asked = search_budget(graph, wanted, round_to=round_to)
+        found = adapter.search(copy.deepcopy(model), graph, nothing, asked, ctx)
     fitted = fit(graph, found, wanted, round_to=round_to)
     if not fitted.within:
         raise RequestError(f"budget {budget:g} is missed: {fitted.note}")

@@ -80,7 +80,8 @@ def transferred(
     def at(share: float) -> dict[str, int]:
         return {**fixed, **{g.name: width_of(g, share) for g in rest}}
 
-    share = nearest(lambda share: graph.macs(at(share), absent), budget.ratio * graph.macs(), 0.0, 1.0)
+    cost = graph.macs if budget.kind == "macs" else graph.params
+    share = nearest(lambda share: cost(at(share), absent), budget.ratio * cost(), 0.0, 1.0)
     others = f"; the other {len(rest)} keep {share:.2f} of their channels" if rest else ""
     note = f"{len(fixed)} of {len(graph.groups)} channel groups took their widths from there{others}"
     return Found(scores=graph.channel_scores(model), widths=at(share), drop_blocks=here), note

@@ -68,7 +68,7 @@ class Latency:
     iqr_ms: float
     """Interquartile range over the runs."""
     threads: int
-    """CPU threads that were used."""
+    """CPU threads that were used; 0 on a GPU, where they mean nothing."""
     device: str
     runs: int
 
@@ -110,7 +110,8 @@ def compare_latencies(
     found = []
     for own in times:
         low, _, high = statistics.quantiles(own, n=4)
-        found.append(Latency(statistics.median(own), high - low, threads, _name(example.device), len(own)))
+        used = 0 if example.device.type == "cuda" else threads
+        found.append(Latency(statistics.median(own), high - low, used, _name(example.device), len(own)))
     return found
 
 

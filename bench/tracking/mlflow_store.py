@@ -26,8 +26,8 @@ from bench.tracking.address import SERVERS, absolute, redacted, scheme, server_a
 from bench.tracking.connect import StoreError, connect, gone, retry, sentences
 from bench.tracking.database import relocate
 from bench.tracking.liveness import is_dead, process_start
-from bench.tracking.places import MODEL, RECORD, artifact_root, current_folder, local_folder
-from bench.tracking.states import FINAL, LOST, PARENT_TAG, TAG, RunState, best_of, run_state
+from bench.tracking.places import MODEL, RECORD, artifact_root, current_folder, local_folder, seal_of_record
+from bench.tracking.states import LOST, PARENT_TAG, SEAL, TAG, RunState, best_of, run_state
 
 CLAIM = TAG + "claim"
 """Tag of a run whose process has asked for a cell, and then has it."""
@@ -105,8 +105,8 @@ class Tracker:
     def _state(self, run: Run) -> RunState | None:
         info = run.info
         folder = current_folder(info.artifact_uri or "", info.run_id, self._root) if self._root else None
-        times, final = (info.start_time, info.end_time), run.data.metrics.get(FINAL)
-        return run_state(info.run_id, info.status, times, run.data.tags, folder, final)
+        times = (info.start_time, info.end_time)
+        return run_state(info.run_id, info.status, times, run.data.tags, folder, run.data.metrics)
 
     def best(self) -> dict[str, RunState]:
         """One run for each cell and dense network that is known: all are read, so ask once and not in a loop."""
@@ -363,6 +363,8 @@ class TrackedRun:
 
     def _end(self, record_json: str, status: str) -> None:
         retry(lambda: self._client.log_text(self.run_id, record_json, "record.json"))
+        if sealed := seal_of_record(record_json):
+            retry(lambda: self._client.set_tag(self.run_id, SEAL, sealed))
         retry(lambda: self._client.set_terminated(self.run_id, status))
 
 

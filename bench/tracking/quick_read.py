@@ -8,12 +8,15 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from bench.tracking.address import SERVERS, scheme, sqlite_path
 from bench.tracking.places import artifact_root, current_folder
 from bench.tracking.rest import ask_server
 from bench.tracking.sqlite_file import connected, require_database
-from bench.tracking.states import FINAL, TAG, RunState, best_of, run_state
+from bench.tracking.states import FINAL, SECONDS, TAG, RunState, best_of, run_state
+
+T = TypeVar("T")
 
 
 def read_states(uri: str, experiment: str) -> dict[str, RunState]:
@@ -37,27 +40,48 @@ def read_states(uri: str, experiment: str) -> dict[str, RunState]:
 def _from_sqlite(path: Path, experiment: str) -> list[RunState]:
     if not path.exists():
         return []
-    query = """
-        SELECT r.run_uuid, r.status, r.start_time, r.end_time, r.artifact_uri, m.value, t.key, t.value
-        FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
-        JOIN tags t ON t.run_uuid = r.run_uuid
-        LEFT JOIN latest_metrics m ON m.run_uuid = r.run_uuid AND m.key = ? AND NOT m.is_nan
-        WHERE e.name = ? AND r.lifecycle_stage = 'active' AND substr(t.key, 1, ?) = ?
-    """
     require_database(path)
     with connected(path) as database:
-        rows = database.execute(query, (FINAL, experiment, len(TAG), TAG)).fetchall()
-    facts: dict[str, tuple[str, tuple[int | None, int | None], str, float | None]] = {}
-    tags: dict[str, dict[str, str]] = {}
-    for run_id, status, started, ended, artifacts, final, key, value in rows:
-        facts[run_id] = status, (started, ended), artifacts or "", final
-        tags.setdefault(run_id, {})[key] = value
+        runs = database.execute(_RUNS, (experiment,)).fetchall()
+        tags = _by_run(database.execute(_TAGS, (experiment, TAG, _AFTER_TAG)))
+        metrics = _by_run(database.execute(_METRICS, (FINAL, *SECONDS, experiment)))
     root = artifact_root(path, experiment)
     found = (
-        run_state(run_id, status, times, tags[run_id], current_folder(artifacts, run_id, root), final)
-        for run_id, (status, times, artifacts, final) in facts.items()
+        run_state(
+            run_id,
+            status,
+            (started, ended),
+            tags.get(run_id, {}),
+            current_folder(artifacts or "", run_id, root),
+            metrics.get(run_id, {}),
+        )
+        for run_id, status, started, ended, artifacts in runs
     )
     return [state for state in found if state is not None]
+
+
+_AFTER_TAG = TAG[:-1] + chr(ord(TAG[-1]) + 1)
+"""The first text that comes after all that begin with `TAG`."""
+_OF_SUITE = """
+    JOIN experiments e ON e.experiment_id = r.experiment_id WHERE e.name = ? AND r.lifecycle_stage = 'active'
+"""
+_RUNS = f"SELECT r.run_uuid, r.status, r.start_time, r.end_time, r.artifact_uri FROM runs r {_OF_SUITE}"
+_TAGS = f"""
+    SELECT t.run_uuid, t.key, t.value FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid {_OF_SUITE}
+    AND t.key >= ? AND t.key < ?
+"""
+_METRICS = f"""
+    SELECT m.run_uuid, m.key, m.value FROM runs r JOIN latest_metrics m ON m.run_uuid = r.run_uuid
+    AND NOT m.is_nan AND m.key IN ({", ".join("?" * (1 + len(SECONDS)))}) {_OF_SUITE}
+"""
+"""Three questions for a suite of any number of runs; SQLite's indices are by key, and then by run."""
+
+
+def _by_run(rows: Iterable[tuple[str, str, T]]) -> dict[str, dict[str, T]]:
+    found: dict[str, dict[str, T]] = {}
+    for run_id, key, value in rows:
+        found.setdefault(run_id, {})[key] = value
+    return found
 
 
 def _from_server(uri: str, experiment: str) -> Iterator[RunState]:
@@ -73,9 +97,9 @@ def _from_server(uri: str, experiment: str) -> Iterator[RunState]:
         for run in found.get("runs", []):
             tags = {t["key"]: t["value"] for t in run["data"].get("tags", [])}
             info = run["info"]
-            final = next((m["value"] for m in run["data"].get("metrics", []) if m["key"] == FINAL), None)
+            metrics = {m["key"]: m["value"] for m in run["data"].get("metrics", [])}
             times = int(info.get("start_time", 0)), int(info.get("end_time", 0))
-            state = run_state(info["run_id"], info["status"], times, tags, final=final)
+            state = run_state(info["run_id"], info["status"], times, tags, metrics=metrics)
             if state is not None:
                 yield state
         page = found.get("next_page_token", "")

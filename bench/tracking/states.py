@@ -18,6 +18,8 @@ SOURCE = "source"
 """Tag with the hash of the source of a cell's method."""
 LOST = TAG + "lost"
 """Tag of a run on a server whose record was found to be gone, with the reason."""
+SEAL = TAG + "record"
+"""Tag with the seal of a run's record (`bench.tracking.places`)."""
 PARENT_TAG = "mlflow.parentRunId"
 """MLflow's own tag for the run that a run belongs to."""
 
@@ -39,6 +41,9 @@ class RunState:
     tags: Mapping[str, str] = field(default_factory=dict)
     final: float | None = None
     """The metric that the cell ended with, where it is recorded."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """What training took, where it is recorded: `dense`, `search` and `recovery` of a cell as a whole, and
+    `dense_epoch`, the last epoch of a dense network."""
     problem: str = ""
     """Why it is lost."""
 
@@ -50,6 +55,13 @@ class RunState:
 
 FINAL = "final_metric"
 """MLflow's name of the metric that a cell ends with."""
+SECONDS: Mapping[str, str] = {
+    "dense_seconds": "dense",
+    "search_seconds": "search",
+    "recovery_seconds": "recovery",
+    "dense.seconds": "dense_epoch",
+}
+"""MLflow's names of what training took, and those of `RunState.seconds`."""
 _STATUS = {"FINISHED": "finished", "FAILED": "failed", "RUNNING": "running", "KILLED": "failed"}
 
 
@@ -59,13 +71,14 @@ def run_state(
     times: tuple[int | None, int | None],
     tags: Mapping[str, str],
     folder: Path | None = None,
-    final: float | None = None,
+    metrics: Mapping[str, float] = {},
 ) -> RunState | None:
     """The state of a tracked run; None for a run that is not the suite's.
 
     Args:
         times: of its start and its end, in milliseconds since 1970.
         folder: of its artifacts, where they are on this machine: without its record, a run is lost.
+        metrics: the last value of each that is known, by MLflow's names.
 
     Raises:
         RequestError: its record is of a later release.
@@ -74,7 +87,7 @@ def run_state(
         return None
     kind, ended, problem = tags[TAG + "kind"], _STATUS.get(status, "running"), ""
     if kind != "invocation" and ended != "running":
-        problem = tags.get(LOST, "") or (loss(folder, kind, ended) if folder is not None else "")
+        problem = tags.get(LOST, "") or (loss(folder, kind, ended, tags.get(SEAL, "")) if folder is not None else "")
     return RunState(
         run_id=run_id,
         cell_id=tags.get(TAG + "cell_id", ""),
@@ -83,7 +96,8 @@ def run_state(
         started=times[0] or 0,
         ended=times[1] or 0,
         tags=dict(tags),
-        final=final,
+        final=metrics.get(FINAL),
+        seconds={name: metrics[key] for key, name in SECONDS.items() if key in metrics},
         problem=problem,
     )
 

@@ -330,7 +330,7 @@ class _Training:
 
 def _penalised(loss: Tensor, search: Search) -> Tensor:
     """The loss of the architecture's step. Gradients are added up over processes, and each has the whole penalty."""
-    return loss if search.penalty is None else loss + search.penalty() / parallel.size()
+    return loss if search.penalty is None else loss + search.penalty().to(loss) / parallel.size()
 
 
 def _set_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:

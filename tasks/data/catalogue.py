@@ -17,7 +17,7 @@ class DataSet:
     about: str
     """One line for `prunebench list datasets`."""
     reader: str = ""
-    """The function that reads it, "module:function"; loaded when it is called."""
+    """The function that reads it into memory, "module:function"; loaded when it is called."""
     size: tuple[int, int] = (0, 0)
     """Height and width of its images where a suite names none."""
     fixed_size: bool = False
@@ -29,6 +29,8 @@ class DataSet:
     """How an image of any size becomes one of the network's, in words."""
     folders: tuple[str, ...] = ()
     """Names of the folder that it is looked for in, below the data folder."""
+    crop: str = ""
+    """How its training images are cut where they are streamed, as in `tasks.data.streamed`; empty: they never are."""
 
     def read(self, *args: Any, **kwargs: Any) -> Any:
         """Call the reader."""

@@ -52,10 +52,16 @@ def read_image(source: Source) -> np.ndarray:
         DataError: the file is missing, empty, no image or cut short; it holds several images or more than `PIXEL_LIMIT`
             pixels, or values that are not 8 or 16 bits a channel.
     """
-    image = _open(source, _refuse_depth)
+    image = _open(source, _refuse_depth, _upright)
     if image.mode.startswith("I"):
         return _to_uint8(np.asarray(image), source)[..., None]
     return _converted(image, "L", source)[..., None] if image.mode in _GREY else _converted(image, "RGB", source)
+
+
+def read_size(source: Source) -> tuple[int, int]:
+    """Height and width of an image once it is upright, by its header: nothing is decoded. Raises as `read_image`, but
+    for what a header does not tell."""
+    return _open(source, _refuse_depth, _size)
 
 
 def read_rgb(source: Source) -> np.ndarray:
@@ -75,7 +81,7 @@ def read_labels(source: Source) -> np.ndarray:
         DataError: the file is missing, empty, no image or cut short, is compressed with losses (labels at the borders
             of things would be mixed), or has several channels (colours are not labels).
     """
-    image = _open(source, _refuse_altered)
+    image = _open(source, _refuse_altered, _upright)
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
         raise DataError(
             f"{source} is a mask of mode {image.mode}; one channel of label values is needed (grey or palette)"
@@ -96,9 +102,9 @@ def _to_uint8(pixels: np.ndarray, source: Source) -> np.ndarray:
     return ((values * 255 + 32767) // 65535).astype(np.uint8)
 
 
-def _open(source: Source, refuse: Callable[[Any, Source], None]) -> Any:
-    """The loaded, upright image. `refuse` looks at its header."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+def _open(source: Source, refuse: Callable[[Any, Source], None], take: Callable[[Any], Read]) -> Read:
+    """What is taken of the opened image, whose header `refuse` has looked at."""
+    from PIL import Image, UnidentifiedImageError
 
     # Pillow's own limit is another one, and half of it only warns.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -107,11 +113,7 @@ def _open(source: Source, refuse: Callable[[Any, Source], None]) -> Any:
         with _stream(source) as stream, Image.open(stream) as image:
             _refuse_size(image, source)
             refuse(image, source)
-            image.load()
-            # Transparency of a palette, entry by entry, has no meaning without it.
-            image.info.pop("transparency", None)
-            turned = image.getexif().get(_ORIENTATION, 1) != 1
-            return ImageOps.exif_transpose(image) if turned else image
+            return take(image)
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -122,6 +124,22 @@ def _open(source: Source, refuse: Callable[[Any, Source], None]) -> Any:
         raise DataError(f"{source} is not a readable image ({reason})") from error
     except Exception as error:  # on damaged files the decoders raise errors of any kind
         raise DataError(f"{source} is not a readable image ({first_line(error)})") from error
+
+
+def _upright(image: Any) -> Any:
+    """The loaded image, turned as its EXIF data says."""
+    from PIL import ImageOps
+
+    image.load()
+    # Transparency of a palette, entry by entry, has no meaning without it.
+    image.info.pop("transparency", None)
+    turned = image.getexif().get(_ORIENTATION, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def _size(image: Any) -> tuple[int, int]:
+    on_its_side = image.getexif().get(_ORIENTATION, 1) >= 5
+    return (image.width, image.height) if on_its_side else (image.height, image.width)
 
 
 def _converted(image: Any, mode: str, source: Source) -> np.ndarray:

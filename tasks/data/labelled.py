@@ -54,9 +54,14 @@ def digits(name: str, root: Path | None, size: int, *, download: bool) -> ReadSe
 
 def image_folder(name: str, root: Path | None, size: int, *, download: bool) -> ReadSet:
     """`read_image_folder` for the catalogue; `name` is "imagefolder:PATH"."""
-    folder, margin = (root or Path()) / name.removeprefix("imagefolder:"), size // 14
+    folder, margin = (root or Path()) / name.removeprefix("imagefolder:"), margin_of(size)
     data = read_image_folder(folder, size, margin)
     return ReadSet(data, margin=margin, flip=True, padded=True)
+
+
+def margin_of(size: int) -> int:
+    """Pixels on each side by which a folder's images are resized larger than they are shown."""
+    return size // 14
 
 
 def read_digits(size: int) -> Labelled:
@@ -87,25 +92,35 @@ def read_image_folder(folder: Path, size: int, margin: int) -> Labelled:
     if not folder.is_dir():
         raise DataError(f"image folder {folder} does not exist; needed: {_LAYOUT} below it")
     test_name = "test" if (folder / "test").is_dir() else "val"
-    classes = _class_names(folder / "train")
-    others = _class_names(folder / test_name)
-    if others != classes:
-        pairs = (("train", classes, others), (test_name, others, classes))
-        only = {part: [name for name in own if name not in other] for part, own, other in pairs}
-        differ = " and ".join(f"{', '.join(names)} only in {part}" for part, names in only.items() if names)
-        raise DataError(f"the parts of {folder} hold different classes: {differ}; both need the same class folders")
+    classes = same_classes(folder, "train", test_name)
     files = {part: _listed(folder / part, classes) for part in ("train", test_name)}
     need = sum(map(len, files.values())) * 3 * (size + 2 * margin) ** 2
     if need > MEMORY_LIMIT:
         raise DataError(
             f"{folder} would take {need / 2**30:.1f} GiB decoded at {size} pixels, more than the "
-            f"{MEMORY_LIMIT / 2**30:.0f} GiB that is held in memory; lower image_size"
+            f"{MEMORY_LIMIT / 2**30:.0f} GiB that is held in memory; lower image_size, or leave out stream = false"
         )
     train, test = (_decode_all(files[part], size + 2 * margin) for part in ("train", test_name))
     return Labelled(*train[:2], *test[:2], train[2], test[2], classes=classes)
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
+def same_classes(folder: Path, train: str, test: str) -> tuple[str, ...]:
+    """The classes of both parts, which are folders below `folder`.
+
+    Raises:
+        DataError: a part is missing or has fewer than two class folders, or they differ.
+    """
+    classes, others = class_names(folder / train), class_names(folder / test)
+    if others != classes:
+        pairs = ((train, classes, others), (test, others, classes))
+        only = {part: [name for name in own if name not in other] for part, own, other in pairs}
+        differ = " and ".join(f"{', '.join(names)} only in {part}" for part, names in only.items() if names)
+        raise DataError(f"the parts of {folder} hold different classes: {differ}; both need the same class folders")
+    return classes
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The class folders of a part, at least two, by name."""
     names = tuple(path.name for path in folders_in(folder, _LAYOUT))
     if len(names) < 2:
         raise DataError(f"{folder} has {len(names)} class folders; at least two are needed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.errors import DataError
@@ -66,10 +68,17 @@ def images_by_name(folder: Path, needed: str) -> dict[str, Path]:
 
 def images_below(folder: Path, needed: str) -> list[Path]:
     """The images in `folder` and the folders below it, links followed, by path; passes over and raises as above."""
-    images = sorted(_walk(folder, needed, ()))
-    if not images:
+    return [Path(path) for path, _ in sized_images_below(folder, needed)]
+
+
+def sized_images_below(folder: Path, needed: str) -> Iterator[tuple[str, int]]:
+    """(path, bytes) of each of `images_below`, without a list of all: for folders of any size. Raises as it does."""
+    none = True
+    for entry in _walk(folder, needed, ()):
+        none = False
+        yield entry.path, entry.stat().st_size
+    if none:
         raise _without_images(folder, _entries(folder, needed), needed)
-    return images
 
 
 def folders_in(folder: Path, needed: str) -> list[Path]:
@@ -81,45 +90,52 @@ def folders_in(folder: Path, needed: str) -> list[Path]:
     return [path for path in _entries(folder, needed) if path.is_dir()]
 
 
-def is_image(path: Path) -> bool:
+def is_image(path: Path, named: object = None) -> bool:
     """Whether a file is to be read, by its suffix.
+
+    Args:
+        named: what the message calls it, where that is not its path.
 
     Raises:
         DataError: it is an image of a kind that is not read.
     """
     suffix = path.suffix.lower()
     if suffix in OTHER_IMAGES:
-        raise DataError(f"{path} is an image of a kind that is not read; allowed: {', '.join(IMAGE_SUFFIXES)}")
+        raise DataError(f"{named or path} is an image of a kind that is not read; allowed: {', '.join(IMAGE_SUFFIXES)}")
     return suffix in IMAGE_SUFFIXES
 
 
 def _entries(folder: Path, needed: str) -> list[Path]:
     """What is in a folder and not hidden, by name."""
+    return [Path(entry.path) for entry in _shown(folder, needed)]
+
+
+def _shown(folder: Path, needed: str) -> list[os.DirEntry[str]]:
     if not folder.is_dir():
         kind = "is not a folder" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {kind}; needed: {needed}")
     try:
-        entries = sorted(folder.iterdir())
+        with os.scandir(folder) as found:
+            every = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({error.strerror or error}); needed: {needed}") from error
-    shown = [path for path in entries if not path.name.startswith(".") and path.name.lower() not in _HIDDEN]
-    for path in shown:
-        if not path.exists():
-            raise DataError(f"{path} is a link that leads nowhere; mend it or take it away")
+    shown = [entry for entry in every if not entry.name.startswith(".") and entry.name.lower() not in _HIDDEN]
+    for entry in shown:
+        if entry.is_symlink() and not Path(entry.path).exists():
+            raise DataError(f"{entry.path} is a link that leads nowhere; mend it or take it away")
     return shown
 
 
-def _walk(folder: Path, needed: str, above: tuple[Path, ...]) -> list[Path]:
+def _walk(folder: Path, needed: str, above: tuple[Path, ...]) -> Iterator[os.DirEntry[str]]:
+    """The images below a folder in order of their paths, part by part."""
     place = folder.resolve()
     if place in above:
         raise DataError(f"{folder} is a link to a folder that holds it; take it away")
-    found: list[Path] = []
-    for path in _entries(folder, needed):
-        if path.is_dir():
-            found += _walk(path, needed, (*above, place))
-        elif path.is_file() and is_image(path):
-            found.append(path)
-    return found
+    for entry in _shown(folder, needed):
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), needed, (*above, place))
+        elif entry.is_file() and is_image(Path(entry.name), Path(entry.path)):
+            yield entry
 
 
 def _without_images(folder: Path, entries: list[Path], needed: str) -> DataError:

@@ -64,25 +64,12 @@ class MaskedSplit:
         random = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
         n = len(self)
         order = torch.randperm(n, generator=random)
-        draws = torch.rand(4, n, generator=random)
-        side = 1 - draws[0] * (1 - 1 / self.zoom)  # of the rectangle, as a share of the image's
-        shift = (2 * draws[1:3] - 1) * (1 - side)  # of its centre, in units of half an image
-        sign = torch.where(draws[3] < 0.5, -1.0, 1.0) if self.flip else torch.ones(n)
-        order, side, shift, sign = (t.to(device) for t in (order, side, shift, sign))
+        where = draw_views(torch.rand(4, n, generator=random), self.zoom, flip=self.flip)
+        order, where = order.to(device), where.to(device)
         for start in range(0, n - batch_size + 1, batch_size):
             part = slice(start, start + batch_size)
-            x, y = self._take(order[part])
-            if self.zoom == 1:
-                mirrored = (sign[part] < 0)[:, None, None]
-                yield torch.where(mirrored[:, None], x.flip(3), x), torch.where(mirrored, y.flip(2), y)
-                continue
-            zeros = torch.zeros_like(side[part])
-            rows = (sign[part] * side[part], zeros, shift[0, part], zeros, side[part], shift[1, part])
-            grid = F.affine_grid(torch.stack(rows, 1).reshape(-1, 2, 3), list(x.shape), align_corners=False)
-            x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-            # Every float32 holds a label exactly; nearest mixes none.
-            y = F.grid_sample(y[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
-            yield x.contiguous(memory_format=torch.channels_last), y[:, 0].long()
+            x, y = take_views(*self._take(order[part]), where[:, part], whole=self.zoom == 1)
+            yield x.contiguous(memory_format=torch.channels_last), y
 
     def ordered(self, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         self._move(device)
@@ -101,3 +88,31 @@ class MaskedSplit:
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """The images and masks as stored."""
         return self.images.cpu().numpy(), self.masks.cpu().numpy()
+
+
+def draw_views(draws: Tensor, zoom: float, *, flip: bool) -> Tensor:
+    """What is seen of n images, from `draws` [4, n] in [0, 1): rows of the result [4, n] are the rectangle's side as a
+    share of the image's, the shift of its centre across and down in units of half an image, and −1 where mirrored."""
+    side = 1 - draws[0] * (1 - 1 / zoom)
+    shift = (2 * draws[1:3] - 1) * (1 - side)
+    sign = torch.where(draws[3] < 0.5, -1.0, 1.0) if flip else torch.ones_like(side)
+    return torch.cat([side[None], shift, sign[None]])
+
+
+def take_views(x: Tensor, y: Tensor, views: Tensor, *, whole: bool) -> tuple[Tensor, Tensor]:
+    """Images [n, C, H, W] and masks int64 [n, H, W] as `draw_views` says, of the same size.
+
+    Args:
+        whole: no side is smaller than 1; then nothing is interpolated.
+    """
+    side, across, down, sign = views
+    if whole:
+        mirrored = (sign < 0)[:, None, None]
+        return torch.where(mirrored[:, None], x.flip(3), x), torch.where(mirrored, y.flip(2), y)
+    zeros = torch.zeros_like(side)
+    rows = (sign * side, zeros, across, zeros, side, down)
+    grid = F.affine_grid(torch.stack(rows, 1).reshape(-1, 2, 3), list(x.shape), align_corners=False)
+    x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    # Every float32 holds a label exactly; nearest mixes none.
+    y = F.grid_sample(y[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
+    return x, y[:, 0].long()

@@ -11,7 +11,7 @@ import torch
 from bench.errors import DataError
 from tasks.data import bicubic, photographs
 from tasks.data.content import digest
-from tasks.data.decode import MEMORY_LIMIT, as_rgb, in_parallel, read_image, read_rgb
+from tasks.data.decode import MEMORY_LIMIT, as_rgb, in_parallel, read_image, read_rgb, read_size
 from tasks.data.listing import data_folder, images_by_name
 from tasks.data.luma import WINDOW
 from tasks.data.patches import Photo
@@ -42,23 +42,42 @@ def read_folder(files: Sequence[Path], scale: int, patch: int) -> list[Photo]:
     Raises:
         DataError: a file is unreadable or smaller than a patch, or all would not fit in memory.
     """
-    side = scale * patch
     sizes = [0] * len(files)
 
     def read(index: int) -> Photo:
         image = read_rgb(files[index])
-        if min(image.shape[:2]) < side:
-            height, width = image.shape[:2]
-            raise DataError(
-                f"{files[index]} is {height}×{width}, smaller than the {side}×{side} crop of patch = {patch} at "
-                f"×{scale}; lower patch or take the file away"
-            )
+        _require_patch(files[index], image.shape[:2], scale, patch)
         sizes[index] = image.size
         if sum(sizes) > MEMORY_LIMIT / 2:  # once here, once in the table that patches are taken from
             raise _too_much(files[0].parent, "lower train_size")
         return make_photo(files[index].name, image, scale)
 
     return in_parallel(read, range(len(files)))
+
+
+def decoded_bytes(files: Sequence[Path], scale: int, patch: int) -> int:
+    """Bytes of these photographs once decoded, by their headers.
+
+    Raises:
+        DataError: a file is unreadable or smaller than a patch.
+    """
+
+    def read(path: Path) -> int:
+        size = read_size(path)
+        _require_patch(path, size, scale, patch)
+        return 3 * size[0] * size[1]
+
+    return sum(in_parallel(read, files))
+
+
+def _require_patch(path: Path, size: Sequence[int], scale: int, patch: int) -> None:
+    height, width = size
+    side = scale * patch
+    if min(size) < side:
+        raise DataError(
+            f"{path} is {height}×{width}, smaller than the {side}×{side} crop of patch = {patch} at ×{scale}; lower "
+            "patch or take the file away"
+        )
 
 
 def _too_much(folder: Path, remedy: str) -> DataError:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from bench.errors import DataError
 from tasks.data.content import digest, refuse_leaks
-from tasks.data.decode import MEMORY_LIMIT, in_parallel, read_labels, read_rgb
+from tasks.data.decode import MEMORY_LIMIT, Source, in_parallel, read_labels, read_rgb
 from tasks.data.listing import data_folder, images_by_name, list_images
 from tasks.data.masked import VOID
 from tasks.data.scattered import Arrays
@@ -164,23 +165,11 @@ def read_pairs(files: Files, parts: Mapping[str, Pairs], height: int, width: int
             f"the images would take {need / 2**30:.1f} GiB at {height}×{width}, more than the "
             f"{MEMORY_LIMIT / 2**30:.0f} GiB that is held in memory; lower image_size"
         )
-    table = np.full(2**16, -1, np.int64)
-    for value, index in files.labels.items():
-        table[value] = index
-    known = ", ".join(str(v) for v in sorted(files.labels))
+    labels = tuple(files.labels.items())
 
     def read(pair: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray, bytes]:
-        image, mask = read_rgb(pair[0]), read_labels(pair[1])
-        if mask.shape != image.shape[:2]:
-            raise DataError(
-                f"{pair[1]} is {mask.shape[0]}×{mask.shape[1]}, its image {pair[0]} is "
-                f"{image.shape[0]}×{image.shape[1]}; a mask must have its image's size"
-            )
-        if mask.min() < 0 or mask.max() >= len(table) or (table[mask] < 0).any():
-            strange = sorted(set(np.unique(mask).tolist()) - set(files.labels))
-            raise DataError(f"{pair[1]} holds the unknown label {strange[0]}; known: {known}")
-        indices = table[mask].astype(np.uint8)
-        fitted = _fit(image, height, width, nearest=False), _fit(indices, height, width, nearest=True)
+        image, indices = read_pair(*pair, labels)
+        fitted = fit(image, height, width, nearest=False), fit(indices, height, width, nearest=True)
         return *fitted, digest(image)
 
     decoded = {part: in_parallel(read, pairs) for part, pairs in parts.items()}
@@ -201,6 +190,37 @@ def read_pairs(files: Files, parts: Mapping[str, Pairs], height: int, width: int
     return arrays, sum(keeps.count(False) for keeps in own.values())
 
 
+def read_pair(image: Source, mask: Source, labels: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray]:
+    """An image, uint8 [H, W, 3], and its mask as class indices and VOID, uint8 [H, W].
+
+    Args:
+        labels: (value in the mask, class index or VOID) of each label.
+
+    Raises:
+        DataError: a file is unreadable, or the mask has another size than its image or a label that is not known.
+    """
+    pixels, values, table = read_rgb(image), read_labels(mask), _table(labels)
+    if values.shape != pixels.shape[:2]:
+        raise DataError(
+            f"{mask} is {values.shape[0]}×{values.shape[1]}, its image {image} is "
+            f"{pixels.shape[0]}×{pixels.shape[1]}; a mask must have its image's size"
+        )
+    if values.min() < 0 or values.max() >= len(table) or (table[values] < 0).any():
+        strange = sorted(set(np.unique(values).tolist()) - dict(labels).keys())
+        known = ", ".join(str(value) for value in sorted(dict(labels)))
+        raise DataError(f"{mask} holds the unknown label {strange[0]}; known: {known}")
+    return pixels, table[values].astype(np.uint8)
+
+
+@lru_cache(maxsize=4)
+def _table(labels: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """Class index of each label value, −1 of those that are not known."""
+    table = np.full(2**16, -1, np.int64)
+    for value, index in labels:
+        table[value] = index
+    return table
+
+
 def _first_seen(contents: Mapping[str, Sequence[bytes]], part: str) -> list[bool]:
     """Which samples of `part` are in no part before it, of test, validation and training in this order."""
     order = ("test", "val", "train")
@@ -208,7 +228,8 @@ def _first_seen(contents: Mapping[str, Sequence[bytes]], part: str) -> list[bool
     return [content not in before for content in contents[part]]
 
 
-def _fit(pixels: np.ndarray, height: int, width: int, *, nearest: bool) -> np.ndarray:
+def fit(pixels: np.ndarray, height: int, width: int, *, nearest: bool) -> np.ndarray:
+    """Resized to cover H × W, the centre kept."""
     from PIL import Image, ImageOps
 
     method = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR

@@ -276,7 +276,7 @@ def test_no_run_falls_off_a_cliff(ratio: float, seed: int) -> None:
 
 
 def test_a_unet_falls_off_no_cliff() -> None:
-    bench = searching.segmentation()
+    bench = searching.small_unet()
     ctx, steps = traced(bench.context(16))
     _, fitted = bench.search(GDP(), 0.5, ctx)
     assert fitted.native_macs_ratio == pytest.approx(0.5, rel=0.02)

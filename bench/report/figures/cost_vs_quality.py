@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.report.entry import Entry
 from bench.report.figures.axes import draw_unpruned, unpruned_lines
 from bench.report.figures.drawing import Drawing
-from bench.report.figures.panels import SECONDARY_PAGES, beyond, panels, scatter, usable_groups
+from bench.report.figures.panels import SECONDARY_PAGES, PanelKey, beyond, panels, scatter, usable_groups
 from bench.report.matrix import Matrix
 from bench.report.workload import WorkloadSummary
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def cost_vs_quality(matrix: Matrix) -> Iterator[Drawing]:
     """One panel a workload; logarithmic where costs differ much."""
 
-    def draw(axis: Axes, entries: list[Entry], workload: WorkloadSummary) -> None:
+    def draw(axis: Axes, entries: list[Entry], workload: WorkloadSummary, key: PanelKey) -> None:
         draw_unpruned(axis, unpruned_lines(workload))
-        scatter(axis, matrix, entries, workload, "total_seconds")
+        scatter(axis, matrix, entries, workload, lambda e: e.total_seconds)
         seconds = [e.total_seconds.mean for e in entries if e.total_seconds.mean]
         if seconds and max(seconds) > 8 * min(seconds):
             axis.set_xscale("log")

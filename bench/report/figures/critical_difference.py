@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,19 @@ def critical_difference(matrix: Matrix) -> Iterator[Drawing]:
         if test is None:
             continue
         yield Drawing(
-            "critical_difference" if summary.protocol == "matched" else f"critical_difference_{summary.protocol}",
+            "critical_difference"
+            if summary.protocol == "matched"
+            else f"critical_difference_{_file(summary.protocol)}",
             f"Mean ranks, protocol {summary.protocol}",
             f"Mean ranks over {test.blocks} workloads (1 is best); bars join methods that the Nemenyi test at 5 % does "
             f"not tell apart. Friedman test: p = {test.friedman_p:.2g}. Controls in italics.",
             _diagram(test, summary.controls),
         )
+
+
+def _file(protocol: str) -> str:
+    """A protocol's label as part of a file's name."""
+    return re.sub(r"\W+", "_", protocol).strip("_")
 
 
 def _diagram(test: RankTest, controls: set[str]) -> Figure:

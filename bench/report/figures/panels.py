@@ -12,6 +12,7 @@ from bench.report.figures import style
 from bench.report.figures.axes import UnprunedLine, metric_label, metric_limits, unpruned_handles, unpruned_lines
 from bench.report.figures.drawing import numbered
 from bench.report.matrix import Matrix
+from bench.report.statistics import Sample
 from bench.report.workload import WorkloadSummary
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ FEWEST_FOR_A_BAND = 3
 """Seeds. An interval of two is nine standard deviations wide: bands of several methods would cover the panel."""
 OFF_BUDGET_COLOUR = "#b00020"
 
-DrawPanel = Callable[["Axes", list[Entry], WorkloadSummary], None]
+PanelKey = tuple[str, ...]
+"""The workload and the protocol of a panel, and what else tells it from others, which its title then has."""
+DrawPanel = Callable[["Axes", list[Entry], WorkloadSummary, PanelKey], None]
 
 
 def method_styles(matrix: Matrix) -> dict[str, style.MethodStyle]:
@@ -60,7 +63,7 @@ def panels(
     matrix: Matrix,
     name: str,
     draw: DrawPanel,
-    groups: Mapping[tuple[str, str], list[Entry]],
+    groups: Mapping[Any, list[Entry]],
     *,
     pages: int,
     unpruned_as_lines: bool = False,
@@ -68,6 +71,7 @@ def panels(
     """Small multiples: one panel a workload and protocol, a shared legend below.
 
     Args:
+        groups: the entries of each panel, by its `PanelKey`.
         unpruned_as_lines: whether `draw` shows networks that are not pruned as lines; the legend then does so too.
     """
     keys = list(groups)
@@ -80,9 +84,11 @@ def panels(
         width = PANEL_WIDTH * columns
         figure = style.new_figure(*(SINGLE_PANEL if len(shown) == 1 else (width, PANEL_HEIGHT * rows)))
         axes = figure.subplots(rows, columns, squeeze=False)
-        for axis, (workload, protocol) in zip(axes.flat, shown, strict=False):
-            draw(axis, groups[(workload, protocol)], matrix.workloads[workload])
-            axis.set_title(style.label(workload + (f" · {protocol}" if several_protocols(matrix) else ""), 38))
+        for axis, key in zip(axes.flat, shown, strict=False):
+            workload, protocol, *further = key
+            draw(axis, groups[key], matrix.workloads[workload], key)
+            named = [workload, *[protocol] * several_protocols(matrix), *further]
+            axis.set_title(style.label(" · ".join(named), 38))
         for axis in list(axes.flat)[len(shown) :]:
             axis.set_axis_off()
         entries = [entry for key in shown for entry in groups[key]]
@@ -165,7 +171,7 @@ def scatter(
     matrix: Matrix,
     entries: Sequence[Entry],
     workload: WorkloadSummary,
-    x: str,
+    x: Callable[[Entry], Sample],
     *,
     x_bars: bool = False,
     bands: bool = False,
@@ -174,7 +180,7 @@ def scatter(
     """Means with 95 % intervals, joined by method; an entry off its budget is a cross.
 
     Args:
-        x: attribute of `Entry` that stands on the x-axis.
+        x: what of an entry stands on the x-axis.
         x_bars: draw the intervals along x as well.
         bands: draw the intervals of a method as a band along its line, not as bars.
         lines: networks that are not pruned and must be inside the panel; the dense one by default.
@@ -189,10 +195,10 @@ def scatter(
     axis.set_ylabel(metric_label(workload))
 
 
-def _points(entries: Sequence[Entry], x: str) -> list[_Point]:
+def _points(entries: Sequence[Entry], x: Callable[[Entry], Sample]) -> list[_Point]:
     found = []
     for entry in entries:
-        across, final = getattr(entry, x), entry.final
+        across, final = x(entry), entry.final
         if across.mean is not None and final.mean is not None:
             missed = bool(entry.budget_misses)
             found.append(_Point(across.mean, final.mean, across.interval, final.interval, final.n, missed))

@@ -2,7 +2,7 @@
 "use strict";
 {
   const { DASH, isAbsent, el, fixed, signed, lookUp, entryHref, cellHref } = prunebench.base;
-  const { detailsOf, runs, thumbnails } = prunebench.data;
+  const { detailsOf, runs, thumbnails, units, latencyTitle } = prunebench.data;
   const { cellWidths } = prunebench.widths;
 
   const MAX_CURVES = 12;
@@ -62,7 +62,7 @@
     return [
       el("h2", {}, `${entry.label} on ${workload.name}`),
       facts([
-        ["Budget", String(entry.budget)],
+        ["Budget", entry.budgetText],
         ["Protocol", entry.protocol],
         ["Recovery", entry.recovery],
         ["Settings other than the defaults", entry.settings || null],
@@ -74,7 +74,9 @@
         ["95 % interval over test samples", interval(entry.over_samples, digits, ", for these networks alone")],
       ]),
       table(
-        ["Cell", "Seed", "Status", "Dense", "After pruning", "After recovery", "Δ", "MACs %", "Latency ms", "Total s"],
+        [
+          "Cell", "Seed", "Status", "Dense", "After pruning", "After recovery", "Δ", "MACs %", latencyTitle, "Total s",
+        ],
         entry.cells.map(cellRow),
       ),
     ];
@@ -145,10 +147,12 @@
   function budgetFacts(cell, { budget, size }) {
     if (!budget) return [];
     const missed = cell.within_budget === false;
-    const measured = fixed(budget.macs_ratio, 4) + (missed ? ", off budget" : ", within tolerance");
+    const unit = units[budget.kind];
+    const measured = fixed(budget[budget.kind + "_ratio"], 4) + (missed ? ", off budget" : ", within tolerance");
     return [heading("Budget"), facts([
-      ["Asked for", `${budget.requested} ± ${budget.tolerance} of the dense MACs`],
-      ["Method's own", fixed(budget.native_macs_ratio, 4)],
+      ["Asked for", `${budget.requested} ± ${budget.tolerance} of the dense ${unit}`],
+      ["Asked of the method", budget.kind === "macs" ? null : `${fixed(budget.search_macs_ratio, 4)} of the dense MACs`],
+      ["Method's own", fixed(budget["native_" + budget.kind + "_ratio"], 4)],
       ["Channels changed by the fit", String(budget.fitted_channels)],
       ["Measured", el("span", { class: missed ? "alarm" : "" }, measured)],
       ["Note", budget.note],
@@ -180,11 +184,11 @@
     )];
   }
 
-  function latencyFacts({ latency_dense, latency_pruned }) {
-    if (!latency_dense) return [];
-    const line = ({ median_ms, iqr_ms, batch_size, threads, device }) =>
-      `${fixed(median_ms, 3)} ms (IQR ${fixed(iqr_ms, 3)}), batch ${batch_size}, ${threads} threads, ${device}`;
-    return [facts([["Latency, dense", line(latency_dense)], ["Latency, pruned", line(latency_pruned)]])];
+  function latencyFacts({ latencies }) {
+    if (!latencies) return [];
+    const line = ({ median_ms, iqr_ms, at }) => `${fixed(median_ms, 3)} ms (IQR ${fixed(iqr_ms, 3)}), ${at}`;
+    return [facts(latencies.flatMap(({ dense, pruned }) =>
+      [["Latency, dense", line(dense)], ["Latency, pruned", line(pruned)]]))];
   }
 
   const widthsFigure = (details) => details.widths ? [heading("Widths"), cellWidths(details)] : [];

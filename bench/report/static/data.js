@@ -24,6 +24,8 @@
     if (!entry.main && !entry.ablation && entry.recovery) differs.push(entry.recovery);
     if (entry.searched_on) differs.push("from " + entry.searched_on);
     const name = entry.method.name + (entry.ablation ? " " + entry.ablation : "");
+    /** `0.5 of the MACs` */
+    entry.budgetText = `${entry.budget} of the ${data.units[entry.budget_kind]}`;
     entry.label = name + (differs.length ? ` (${differs.join(", ")})` : "");
   }
 
@@ -35,7 +37,21 @@
     cell.workload = cell.entry.workload.name;
     cell.method = cell.entry.label;
     cell.budget = cell.entry.budget;
+    for (const [place, [latency, speedup]] of (cell.further ?? []).entries()) {
+      cell["latency_ms_" + place] = latency;
+      cell["speedup_" + place] = speedup;
+    }
   }
+
+  /** Costs that were measured, by name, with the batch size and the threads that they were measured at. */
+  const timedCosts = data.timed.length < 2
+    ? { latency_ms: "measured latency, ms", speedup: "measured speedup, ×" }
+    : Object.fromEntries(data.timed.flatMap((at, place) => [
+      ["latency_ms_" + place, "measured latency, ms"],
+      ["speedup_" + place, "measured speedup, ×"],
+    ].map(([name, text]) => [name, `${text} (${at})`])));
+  if (data.timed.length === 1) for (const name of Object.keys(timedCosts)) timedCosts[name] += ` (${data.timed[0]})`;
+  const latencyTitle = "Latency ms" + (data.timed_first ? ` (${data.timed_first})` : "");
 
   const cellById = new Map(cells.map((cell) => [cell.id, cell]));
 
@@ -76,6 +92,7 @@
 
   prunebench.data = {
     methods, workloads, entries, cells, cellById, detailsOf, summarise,
-    runs: data.runs, thumbnails: data.thumbnails,
+    runs: data.runs, thumbnails: data.thumbnails, units: data.units,
+    timedCosts, latencyTitle,
   };
 }

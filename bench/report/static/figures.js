@@ -1,15 +1,14 @@
 // The legend, and a figure for each workload: the metric against a cost, a point an entry.
 "use strict";
 {
-  const { byId, el, fixed, signed, plusMinus, clip, entryHref, cellHref } = prunebench.base;
-  const { methods, entries } = prunebench.data;
+  const { byId, el, isAbsent, fixed, signed, plusMinus, clip, entryHref, cellHref } = prunebench.base;
+  const { methods, entries, timedCosts } = prunebench.data;
   const { selection } = prunebench.filters;
 
   const COSTS = {
     macs_percent: "MACs, % of dense",
-    params_drop: "parameters removed, %",
-    latency_ms: "measured latency, ms",
-    speedup: "measured speedup, ×",
+    params_percent: "parameters, % of dense",
+    ...timedCosts,
     total_seconds: "dense + search + recovery, s",
     search_seconds: "search, s",
   };
@@ -38,8 +37,13 @@
   const colourOf = (method) => `var(--method-${method.index})`;
   const entryColour = (entry) => colourOf(entry.method);
 
+  /** The cost that an entry's budget is a fraction of. */
+  const costOfBudget = (entry) => entry.budget_kind + "_percent";
+
   function buildControls() {
     for (const [value, text] of Object.entries(COSTS)) byId("x").append(el("option", { value }, text));
+    // Where all budgets count parameters, those stand across at first.
+    if (entries.every((entry) => entry.budget_kind === "params")) byId("x").value = costOfBudget(entries[0]);
     for (const [value, text] of Object.entries(METRICS)) byId("y").append(el("option", { value }, text));
     for (const id of ["x", "y", "intervals", "seeds"]) byId(id).addEventListener("change", drawPanels);
   }
@@ -168,7 +172,7 @@
     const metric = plusMinus(row[y], entry.workload.digits, y === "delta" ? signed : fixed);
     return [
       entry.label,
-      `budget ${entry.budget}, n = ${n}`,
+      `budget ${entry.budgetText}, n = ${n}`,
       `${METRICS[y]} ${metric}`,
       `${COSTS[x]} ${fixed(row[x].mean, 2)}`,
     ].join("\n");
@@ -191,7 +195,7 @@
     }
     if (seeds) {
       const cells = rows.flatMap((row) => row.cells)
-        .filter((cell) => cell.status === "finished" && cell[x] !== null && cell[y] !== null);
+        .filter((cell) => cell.status === "finished" && !isAbsent(cell[x]) && !isAbsent(cell[y]));
       const cellFill = (cell) => entryColour(cell.entry);
       marks.push(Plot.dot(cells, { x, y, r: 1.6, fill: cellFill, fillOpacity: 0.6, href: cellHref }));
     }
@@ -211,10 +215,10 @@
   /** Of a network that is not pruned, which stands beside the dense one. */
   const isWhole = (row) => !row.entry.prunes;
 
-  /** Whether all pruned networks of a panel have one budget, so that MACs across would draw no curve. */
+  /** Whether all pruned networks of a panel have one budget, so that what it counts would draw no curve across. */
   function hasOneBudget(group, { x }) {
     const pruned = group.filter((row) => !isWhole(row));
-    return x === "macs_percent" && pruned.length > 0 && new Set(pruned.map((row) => row.entry.budget)).size === 1;
+    return pruned.length > 0 && x === costOfBudget(pruned[0].entry) && new Set(pruned.map((row) => row.entry.budget)).size === 1;
   }
 
   /** Methods down the side, the best mean first and controls below; the metric across. */
@@ -289,7 +293,7 @@
         Plot.tip(points, Plot.pointer({ ...dot, fontSize: 12, title: (point) => pointTip(point, axes) })),
       ],
     });
-    const title = `${workload.name}, ${rows[0].entry.budget} of the MACs` + (axes.protocols ? " · " + protocol : "");
+    const title = `${workload.name}, ${rows[0].entry.budgetText}` + (axes.protocols ? " · " + protocol : "");
     return el("figure", { "data-workload": workload.name }, el("figcaption", { title }, title), svg);
   }
 
@@ -299,8 +303,9 @@
   function panel(group, axes) {
     if (hasOneBudget(group, axes)) return dotPanel(group, axes);
     const { workload, protocol } = group[0].entry;
-    // Across MACs, networks that are not pruned are lines: as points at 100 % they would take up half of the panel.
-    const isLine = (row) => axes.x === "macs_percent" && isWhole(row) && group.some((other) => !isWhole(other));
+    // Across what budgets count, networks that are not pruned are lines: as points at 100 % they would take up half of
+    // the panel.
+    const isLine = (row) => axes.x === costOfBudget(row.entry) && isWhole(row) && group.some((other) => !isWhole(other));
     const rows = group.filter((row) => !isLine(row));
     const points = panelPoints(rows, axes);
     const dense = denseReference(workload, axes);

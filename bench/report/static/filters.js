@@ -2,7 +2,7 @@
 "use strict";
 {
   const { byId, el } = prunebench.base;
-  const { methods, entries, cells, summarise } = prunebench.data;
+  const { methods, entries, cells, summarise, timedCosts } = prunebench.data;
 
   const methodIndex = new Map(methods.map((method) => [method.name, method.index]));
   const alphabetically = (a, b) => a < b ? -1 : 1;
@@ -22,8 +22,8 @@
   const chosen = new Map(DIMENSIONS.map(({ name }) => [name, new Set()]));
 
   const FIGURES = [
-    "dense", "pruned", "final", "delta", "macs_percent", "params_drop", "latency_ms", "speedup", "search_seconds",
-    "total_seconds",
+    "dense", "pruned", "final", "delta", "macs_percent", "params_percent", "latency_ms", "speedup", "search_seconds",
+    "total_seconds", ...Object.keys(timedCosts),
   ];
 
   /** The cells that pass the filters, and a row for each of their entries. `select` alone changes it. */
@@ -69,7 +69,7 @@
       whole: shown.length === entry.cells.length,
       misses: finished.filter((cell) => cell.within_budget === false).length,
     };
-    for (const name of FIGURES) row[name] = summarise(finished.map((cell) => cell[name]));
+    for (const name of FIGURES) row[name] = summarise(finished.map((cell) => cell[name] ?? null));
     return row;
   }
 

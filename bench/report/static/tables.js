@@ -2,7 +2,7 @@
 "use strict";
 {
   const { DASH, byId, isAbsent, el, fixed, signed, plusMinus, entryHref, cellHref } = prunebench.base;
-  const { workloads, cells } = prunebench.data;
+  const { workloads, cells, latencyTitle } = prunebench.data;
   const { selection } = prunebench.filters;
 
   const ROW_HEIGHT = 28;
@@ -85,12 +85,14 @@
     return row.entry.verdict === "best" && row.whole && row.entry.main ? el("b", {}, text) : text;
   };
 
-  const macsDrop = (row) => row.macs_percent.mean === null ? null : 100 - row.macs_percent.mean;
+  const drop = (name) => (row) => row[name].mean === null ? null : 100 - row[name].mean;
 
   function comparisonColumns() {
     const sample = (title, name, contentOf) => numberColumn(title, name, contentOf, (row) => row[name].mean);
     const mean = (title, name, digits, width) =>
       numberColumn(title, name, (row) => fixed(row[name].mean, digits), (row) => row[name].mean, { width });
+    const dropped = (title, name, width) =>
+      numberColumn(title, name, (row) => fixed(drop(name)(row), 1), drop(name), { width });
     return [
       textColumn("Workload", "workload", (row) => row.entry.workload.name, {
         maxWidth: 190,
@@ -110,8 +112,8 @@
       sample("After recovery", "final", markedContent("final")),
       sample("Δ", "delta", markedContent("delta", signed)),
       { title: "Rank", field: "rank", sorter: by((row) => row.entry.rank), formatter: show(rankContent) },
-      numberColumn("MACs ↓ %", "macs_percent", (row) => fixed(macsDrop(row), 1), macsDrop, { width: 72 }),
-      mean("Params ↓ %", "params_drop", 1, 82),
+      dropped("MACs ↓ %", "macs_percent", 72),
+      dropped("Params ↓ %", "params_percent", 82),
       mean("Speedup", "speedup", 2, 86),
       mean("Search s", "search_seconds", 0, 74),
       mean("Total s", "total_seconds", 0, 70),
@@ -150,7 +152,8 @@
       figure("After recovery", "final", digits),
       figure("Δ", "delta", digits, signed),
       figure("MACs %", "macs_percent", () => 2),
-      figure("Latency ms", "latency_ms", () => 2),
+      figure("Params %", "params_percent", () => 2),
+      figure(latencyTitle, "latency_ms", () => 2),
       figure("Total s", "total_seconds", () => 0),
       { title: "Error", field: "error", headerFilter: "input", minWidth: 160 },
     ];

@@ -1,11 +1,11 @@
-"""The budget audit: whether the comparison was at matched MACs at all."""
+"""The budget audit: whether the comparison was at matched MACs, or parameters, at all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from bench.report.entry import Entry, tolerance_of, within
+from bench.report.entry import Entry, kept_of, tolerance_of, within
 from bench.report.matrix import Matrix, by_table
 from bench.report.tables.data import Num, Table, Text, numbers, words
 from bench.report.tables.shared import (
@@ -16,6 +16,7 @@ from bench.report.tables.shared import (
     budget_value,
     count,
     entry_section,
+    kinds_text,
     mean,
     method_text,
     place_fields,
@@ -27,7 +28,7 @@ MAX_NOTES = 20
 
 
 def budget_table(matrix: Matrix) -> Table | None:
-    """MACs as requested, as the method left them (native), and as measured after the fit."""
+    """What was requested, what the method left (native), and what was measured after the fit."""
     sections, raw = [], []
     audited = [entry for entry in matrix.entries if entry.records and entry.prunes]
     for (name, protocol), entries in by_table(audited).items():
@@ -35,9 +36,14 @@ def budget_table(matrix: Matrix) -> Table | None:
         sections.append(entry_section(title, _columns(entries), entries, ruled=True, notes=_miss_notes(entries)))
         raw += map(_fields, entries)
     caption = (
-        "Fractions of the dense network's MACs: asked for, as the method itself left it (native), and as measured on "
-        "the pruned network after the fit changed the given number of channels."
+        f"Fractions of the dense network's {kinds_text(matrix)}: asked for, as the method itself left it (native), and "
+        "as measured on the pruned network after the fit changed the given number of channels."
     )
+    if any(entry.budget_kind != "macs" for entry in audited):
+        caption += (
+            " Methods count MACs: under a budget of parameters each was asked for the share of the MACs that the "
+            "proportionally thinner network of that many parameters has, and the fit did the rest."
+        )
     return Table("budget_audit", "Budget audit", caption, sections, raw) if sections else None
 
 
@@ -49,7 +55,7 @@ def _columns(entries: Sequence[Entry]) -> list[Shown[Entry]]:
         (numbers("Tolerance"), lambda e: Num(tolerance_of(e.records[0]), digits=4)),
         (numbers("Native"), lambda e: spread(e.native_ratio, 4)),
         (numbers("Channels changed"), lambda e: mean(e.fitted, 1)),
-        (numbers("Measured"), lambda e: spread(e.macs_ratio, 4)),
+        (numbers("Measured"), lambda e: spread(e.kept_ratio, 4)),
         (numbers("Worst gap"), lambda e: Num(_worst_gap(e), digits=4, signed=True)),
         (words("Within"), _verdict),
     ]
@@ -57,6 +63,7 @@ def _columns(entries: Sequence[Entry]) -> list[Shown[Entry]]:
 
 def _fields(entry: Entry) -> dict[str, Any]:
     return place_fields(entry) | {
+        "budget_kind": entry.budget_kind,
         "ablation": entry.ablation,
         "recovery": entry.recovery,
         "source": entry.searched_on,
@@ -64,7 +71,7 @@ def _fields(entry: Entry) -> dict[str, Any]:
         "tolerance": tolerance_of(entry.records[0]),
         "native_ratio_mean": entry.native_ratio.mean,
         "fitted_channels_mean": entry.fitted.mean,
-        "measured_ratio_mean": entry.macs_ratio.mean,
+        "measured_ratio_mean": entry.kept_ratio.mean,
         "worst_gap": _worst_gap(entry),
         "within": len(entry.records) - entry.budget_misses,
         "missed": entry.budget_misses,
@@ -79,7 +86,7 @@ def _label(entry: Entry, entries: Sequence[Entry]) -> str:
 
 
 def _worst_gap(entry: Entry) -> float | None:
-    gaps = [r.macs_pruned / r.macs_dense - entry.budget for r in entry.records if r.macs_dense]
+    gaps = [kept - entry.budget for r in entry.records if (kept := kept_of(r)) is not None]
     return max(gaps, key=abs, default=None)
 
 

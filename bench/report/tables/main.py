@@ -24,6 +24,7 @@ from bench.report.tables.shared import (
     columns_of,
     count,
     entry_id,
+    kinds_text,
     mean,
     method_text,
     metric_title,
@@ -72,16 +73,20 @@ def main_table(matrix: Matrix) -> Table | None:
         ordered = sorted(entries, key=lambda e: e.prunes)
         sections.append(_section(section_title(name, protocol), ordered, workload))
         raw += [main_fields(entry, workload) | _rival_fields(matrix, entry) for entry in ordered]
-    caption = f"Test-split figures at matched MACs budgets. {held_equal(matrix)}{MARKS}"
+    caption = f"Test-split figures at matched {kinds_text(matrix, short=True)} budgets. {held_equal(matrix)}{MARKS}"
     return Table("main", "Main comparison", caption, sections, raw)
 
 
 def held_equal(matrix: Matrix) -> str:
-    """What was held equal beside the MACs, in sentences; a space follows."""
+    """What was held equal beside the MACs or parameters, in sentences; a space follows."""
     cells = [*matrix.configs.values(), *matrix.missing]
     matched = {cell.match for cell in cells if cell.protocol == "matched"}
     scales = {cell.plan.scale for cell in cells if cell.plan is not None}
     parts = [EQUAL[match] for match in ("samples", "steps") if match in matched]
+    if any(cell.kind == "params" for cell in cells):
+        parts.insert(
+            0, "Where the protocol says equal parameters, budgets are fractions of the dense network's parameters."
+        )
     if any(cell.protocol == "paper" for cell in cells):
         parts.append("Under protocol paper each method has its own recipe and epochs, and nothing else is held equal.")
     parts += [f"All published epochs are multiplied by {scale:g} (paper_scale)." for scale in sorted(scales - {1.0})]
@@ -99,8 +104,17 @@ def _section(title: str, entries: Sequence[Entry], workload: WorkloadSummary) ->
     rows += [
         Row(values_of(shown, entry), entry_id(entry), entry.budget if entry.prunes else "unpruned") for entry in entries
     ]
-    notes = [about(workload), *_settings_note(entries), *_code_notes(entries)]
+    notes = [about(workload), *_latency_note(workload), *_settings_note(entries), *_code_notes(entries)]
     return Section(title, columns_of(shown), rows, notes)
+
+
+def _latency_note(workload: WorkloadSummary) -> list[str]:
+    """At which of several combinations of batch size and threads speedups are stated."""
+    if len(workload.conditions) < 2:
+        return []
+    first = " or ".join(dict.fromkeys(machine.conditions.words for machine in workload.first_timed))
+    others = "; ".join(c.words for c in workload.conditions if c not in {m.conditions for m in workload.first_timed})
+    return [f"Speedups here are those at {first}; the table by latency also has {others}."] if others else []
 
 
 def _settings_note(entries: Sequence[Entry]) -> list[str]:
@@ -159,7 +173,7 @@ def about(workload: WorkloadSummary) -> str:
     ]
     if workload.protect:
         parts.append(f"protected {', '.join(workload.protect)}")
-    parts += [latency.words for latency in workload.latencies.values()]
+    parts += [workload.latencies[machine].words for machine in sorted(workload.first_timed)]
     if workload.epochs:
         parts.append("epochs " + ", ".join(f"{key} {value}" for key, value in workload.epochs.items()))
     for name, value in sorted(workload.references.items()):
@@ -206,6 +220,7 @@ def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
         "model": entry.model,
         "protocol": entry.protocol,
         "budget": entry.budget,
+        "budget_kind": entry.budget_kind,
         "method": entry.method,
         "control": entry.control,
         "settings": entry.settings,
@@ -231,6 +246,7 @@ def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
         "macs_pruned_mean": entry.macs.mean,
         "macs_drop_percent": entry.macs_drop.mean,
         "params_drop_percent": entry.params_drop.mean,
+        "latency_conditions": " | ".join(dict.fromkeys(machine.conditions.words for machine in workload.first_timed)),
         "latency_ms_mean": entry.latency.mean,
         "latency_ms_std": entry.latency.std,
         "dense_latency_ms_median": latency.median if latency else None,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from bench.interface.cell import BUDGET_WORDS
 from bench.report.entry import Entry
+from bench.report.matrix import Matrix
 from bench.report.statistics import Sample
 from bench.report.tables.data import DASH, Column, Num, Row, Section, Text, Value, numbers, words
 from bench.report.workload import WorkloadSummary
@@ -64,6 +66,16 @@ def place_fields(entry: Entry) -> dict[str, Any]:
 def budget_value(entry: Entry) -> Num:
     # 0.5 is shown as 0.50, and 0.125 whole.
     return Num(entry.budget, digits=max(2, len(f"{entry.budget:g}".partition(".")[2])))
+
+
+def kinds_text(matrix: Matrix, *, joined: str = " or ", short: bool = False) -> str:
+    """What the budgets of a report count: `MACs`, `parameters`, or both where sections differ in it."""
+    kinds = {cell.kind for cell in (*matrix.configs.values(), *matrix.missing)} or {"macs"}
+    words = [word for kind, word in BUDGET_WORDS.items() if kind in kinds]
+    if short:  # in front of a noun
+        words = [word.removesuffix("s") if word != "MACs" else word for word in words]
+    several = " (the section's protocol says which)" if len(words) > 1 and not short else ""
+    return joined.join(words) + several
 
 
 def method_text(entry: Entry, label: str = "") -> Text:

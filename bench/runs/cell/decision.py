@@ -13,12 +13,13 @@ from torch import nn
 
 from bench.errors import CellError
 from bench.interface import registry
+from bench.interface.cell import Cell
 from bench.interface.method import Budget, Context, Found
 from bench.interface.record import Record
 from bench.runs.cell.inputs import FOUND, CellInputs
 from bench.runs.isolation import process_kept
 from bench.runs.tracked import ActiveJob
-from bench.search.fit import Fitted, fit
+from bench.search.fit import Fitted, fit, search_budget
 from bench.search.transfer import transferred
 from bench.structure.groups import Pruning
 from bench.structure.state import load_state
@@ -37,6 +38,8 @@ class Decision:
     """At full width: the dense network, or the searched one where the method trains weights."""
     fitted: Fitted
     search_seconds: float
+    search_macs_ratio: float
+    """The fraction of the MACs that the method was asked for."""
 
 
 def decide(inputs: CellInputs, active: ActiveJob) -> Decision:
@@ -61,13 +64,14 @@ def _decision(inputs: CellInputs, state: Mapping[str, Any]) -> Decision:
         load_state(network, state["weights"])
     fitted = Fitted(pruning=Pruning.from_dict(state["pruning"]), **state["fitted"])
     inputs.log.restore(state["log"])
-    return Decision(network, fitted, float(state["seconds"]))
+    asked = search_budget(inputs.graph, budget_of(inputs.cell), round_to=inputs.cell.round_to)
+    return Decision(network, fitted, float(state["seconds"]), asked.ratio)
 
 
 def _search(inputs: CellInputs, active: ActiveJob) -> dict[str, Any]:
     """The decision as tensors and plain values."""
     cell, log = inputs.cell, inputs.log
-    budget = Budget(cell.budget, cell.tolerance)
+    budget = budget_of(cell)
     ctx = search_context(
         inputs.loaded.task,
         inputs.loaded.data.visible,
@@ -109,8 +113,19 @@ def _found(inputs: CellInputs, budget: Budget, ctx: Context, tracker: Tracker) -
         ctx.note(f"transfer from {origin.config.label}: {how}")
         return found
     method = registry.make_method(cell.adapter, cell.hyper)
+    asked = search_budget(graph, budget, round_to=cell.round_to)
+    if asked is not budget:
+        ctx.note(
+            f"{cell.method} was asked for {asked.ratio:.4f} of the MACs, which the proportionally thinner network with "
+            f"{cell.budget_text} has; the budget fit then met the budget of {budget.unit}"
+        )
     with process_kept(lambda text: ctx.note(f"{cell.method}: {text}")):
-        return method.search(copy.deepcopy(dense), graph, inputs.loaded.task, budget, ctx)
+        return method.search(copy.deepcopy(dense), graph, inputs.loaded.task, asked, ctx)
+
+
+def budget_of(cell: Cell) -> Budget:
+    """The budget that the cell's network must meet."""
+    return Budget(cell.budget, cell.tolerance, cell.kind)
 
 
 def recorded_cell(cell_id: str, tracker: Tracker) -> Record:

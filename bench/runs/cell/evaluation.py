@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
-from bench.interface.record import LatencyFigures, Outcomes
+from bench.interface.cell import LatencyPlan
+from bench.interface.record import LatencyFigures, LatencyPair, Outcomes
 from bench.interface.task import Split
 from bench.runs.cell.decision import recorded_cell
 from bench.runs.cell.inputs import CellInputs
@@ -43,6 +44,7 @@ class Evaluation:
     """Of baselines that need no network."""
     latency_dense: LatencyFigures
     latency_pruned: LatencyFigures
+    further_latencies: list[LatencyPair]
     peak_memory_dense: int
     """Bytes."""
     peak_memory_pruned: int
@@ -67,18 +69,16 @@ def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path, track
     # In the same memory layout, which is worth a tenth of the time.
     pair = (to_device(dense, device), to_device(networks.final, device))
     example = loaded.example.to(device)
-    with quiet() as alone:
-        latencies = compare_latencies(pair, example, min_seconds=0.2)
-    if not alone:
-        inputs.log.note("latency was measured while other cells ran beside: they could not be made to hold still")
+    first, *further = _latencies(inputs, pair, example)
     memory = [peak_memory(model, example) for model in pair]
     return Evaluation(
         pruned_metrics=pruned_metrics,
         final_metrics=final_metrics,
         outcomes=outcomes,
         reference_metrics=references,
-        latency_dense=_figures(latencies[0]),
-        latency_pruned=_figures(latencies[1]),
+        latency_dense=first.dense,
+        latency_pruned=first.pruned,
+        further_latencies=further,
         peak_memory_dense=memory[0],
         peak_memory_pruned=memory[1],
         pictures=drawn,
@@ -103,11 +103,34 @@ def _with_outcomes(inputs: CellInputs, network: nn.Module, test: Split) -> tuple
     return sampled(network, test, device, recipe)
 
 
-def _figures(latency: Latency) -> LatencyFigures:
+def _latencies(inputs: CellInputs, pair: tuple[nn.Module, nn.Module], example: Tensor) -> list[LatencyPair]:
+    """The dense and the pruned network at every combination that the cell asks for.
+
+    Others hold still for one combination at a time: none waits for longer than its patience.
+    """
+    plan, log = inputs.cell.latency or LatencyPlan(), inputs.log
+    combinations = plan.combinations
+    if example.device.type == "cuda" and plan.threads:
+        combinations = tuple((batch, None) for batch in plan.batch)
+        log.note("latency.threads does not apply on a GPU: latencies were measured at each batch size alone")
+    found: list[LatencyPair] = []
+    disturbed = False
+    for batch, threads in combinations:
+        repeated = example.repeat(batch, *(1 for _ in example.shape[1:]))
+        with quiet() as alone:
+            dense, pruned = compare_latencies(pair, repeated, min_seconds=0.2, threads=threads)
+        found.append(LatencyPair(dense=_figures(dense, batch), pruned=_figures(pruned, batch)))
+        disturbed |= not alone
+    if disturbed:
+        log.note("latency was measured while other cells ran beside: they could not be made to hold still")
+    return found
+
+
+def _figures(latency: Latency, batch: int) -> LatencyFigures:
     return LatencyFigures(
         median_ms=latency.median_ms,
         iqr_ms=latency.iqr_ms,
-        batch_size=1,
+        batch_size=batch,
         threads=latency.threads,
         device=latency.device,
     )

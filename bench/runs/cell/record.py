@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.interface.cell import BudgetKind
 from bench.interface.log import TrainingLog
 from bench.interface.record import METHOD_SOURCE, Audit, GroupWidth, Ledger, PhaseCost, Record
 from bench.interface.source import source_hash
@@ -14,17 +16,17 @@ from bench.runs.cell.evaluation import PICTURES, Evaluation, PrunedNetworks
 from bench.runs.cell.inputs import CellInputs
 from bench.runs.environment import environment
 from bench.runs.tracked import ActiveJob, now
-from bench.structure.measure import count_params
 from bench.training.device import resolve_precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrunedMacs:
-    """Multiply-adds of one input sample, counted on the networks themselves."""
+class MeasuredCost:
+    """Multiply-adds of one input sample, and parameters, counted on the networks themselves."""
 
-    dense: int
-    pruned: int
+    dense: Mapping[BudgetKind, int]
+    pruned: Mapping[BudgetKind, int]
     ratio: float
+    """Of what the budget counts."""
     within: bool
     """Whether the ratio lies inside the budget's tolerance."""
 
@@ -34,7 +36,7 @@ class CellResults:
     """What the stages of a cell came to."""
 
     decision: Decision
-    macs: PrunedMacs
+    cost: MeasuredCost
     networks: PrunedNetworks
     evaluation: Evaluation
 
@@ -42,7 +44,7 @@ class CellResults:
 def make_record(inputs: CellInputs, results: CellResults, active: ActiveJob) -> Record:
     """The record of a cell that finished."""
     cell, task, device = inputs.cell, inputs.loaded.task, inputs.loaded.device
-    decision, macs = results.decision, results.macs
+    decision, cost = results.decision, results.cost
     return Record(
         suite=active.settings.suite,
         cell_id=cell.id,
@@ -53,11 +55,11 @@ def make_record(inputs: CellInputs, results: CellResults, active: ActiveJob) -> 
         higher_is_better=task.higher_is_better,
         metric_unit=task.unit,
         dense_metrics=inputs.dense.metrics,
-        macs_dense=macs.dense,
-        macs_pruned=macs.pruned,
-        params_dense=count_params(inputs.dense.model),
-        params_pruned=count_params(results.networks.final),
-        audit=_audit(inputs, decision, macs),
+        macs_dense=cost.dense["macs"],
+        macs_pruned=cost.pruned["macs"],
+        params_dense=cost.dense["params"],
+        params_pruned=cost.pruned["params"],
+        audit=_audit(inputs, decision, cost),
         ledger=_ledger(inputs, decision),
         environment=environment(str(device), resolve_precision(cell.recovery_recipe, device))
         | {METHOD_SOURCE: source_hash(cell.adapter)}
@@ -76,15 +78,19 @@ def _devices(count: int) -> dict[str, str]:
     return {"devices": str(count)} if count > 1 else {}
 
 
-def _audit(inputs: CellInputs, decision: Decision, macs: PrunedMacs) -> Audit:
-    fitted = decision.fitted
+def _audit(inputs: CellInputs, decision: Decision, cost: MeasuredCost) -> Audit:
+    fitted, cell = decision.fitted, inputs.cell
     return Audit(
-        requested=inputs.cell.budget,
-        tolerance=inputs.cell.tolerance,
+        requested=cell.budget,
+        tolerance=cell.tolerance,
+        kind=cell.kind,
         native_macs_ratio=fitted.native_macs_ratio,
+        native_params_ratio=fitted.native_params_ratio,
+        search_macs_ratio=decision.search_macs_ratio,
         fitted_channels=fitted.fitted_channels,
-        macs_ratio=macs.ratio,
-        within=macs.within,
+        macs_ratio=cost.pruned["macs"] / cost.dense["macs"],
+        params_ratio=cost.pruned["params"] / cost.dense["params"],
+        within=cost.within,
         note=fitted.note,
     )
 

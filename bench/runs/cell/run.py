@@ -10,17 +10,17 @@ from pathlib import Path
 from torch import nn
 
 from bench.errors import CellError
-from bench.interface.method import Budget
+from bench.interface.cell import BUDGET_KINDS, BUDGET_WORDS, BudgetKind
 from bench.interface.record import Record
-from bench.runs.cell.decision import Decision, decide
+from bench.runs.cell.decision import Decision, budget_of, decide
 from bench.runs.cell.evaluation import PICTURES, PrunedNetworks, evaluate
 from bench.runs.cell.inputs import RECOVERY, CellInputs, cell_inputs
-from bench.runs.cell.record import CellResults, PrunedMacs, make_record
+from bench.runs.cell.record import CellResults, MeasuredCost, make_record
+from bench.runs.cores import require_cores
 from bench.runs.pictures import save_widths
 from bench.runs.tracked import ActiveJob, Result
-from bench.search.fit import check
+from bench.search.fit import check, counted
 from bench.structure.files import save_pruned
-from bench.structure.measure import count_macs
 from bench.structure.surgery import prune
 from bench.training import parallel
 from bench.training.evaluate import recalibrate
@@ -34,36 +34,43 @@ def run_cell(active: ActiveJob) -> Result:
         CellError: the cell cannot be finished.
     """
     inputs = cell_inputs(active)
+    require_cores([inputs.cell], inputs.loaded.device)
     active.stage("search")
     decision = decide(inputs, active)
     pruned = prune(decision.network, inputs.graph, decision.fitted.pruning)
-    macs = checked_macs(inputs, decision, pruned)
+    cost = checked_cost(inputs, decision, pruned)
     active.stage("recovery")
     networks = _recover(inputs, decision, pruned, active)
     if not parallel.goes_on():
         return Result(summary="", record="")
     active.stage("test")
     evaluation = evaluate(inputs, networks, active.folder / PICTURES, active.tracker)
-    results = CellResults(decision=decision, macs=macs, networks=networks, evaluation=evaluation)
+    results = CellResults(decision=decision, cost=cost, networks=networks, evaluation=evaluation)
     record = make_record(inputs, results, active)
     _store(record, results, active)
     metric = f"{record.metric_name} {record.final_metrics[record.metric_name]:.2f}{record.metric_unit}"
-    summary = f"{metric} at {record.macs_pruned / record.macs_dense:.4f} of the MACs"
+    summary = f"{metric} at {cost.ratio:.4f} of the {BUDGET_WORDS[inputs.cell.kind]}"
     return Result(summary=summary, record=record.model_dump_json())
 
 
-def checked_macs(inputs: CellInputs, decision: Decision, pruned: nn.Module) -> PrunedMacs:
-    """Count the MACs of the pruned network, which the cost model must have predicted to the operation."""
-    cell, example = inputs.cell, inputs.loaded.example
-    dense, counted = count_macs(inputs.dense.model, example), count_macs(pruned, example)
-    predicted = round(decision.fitted.macs_ratio * dense)
-    if counted != predicted:
-        raise CellError(
-            f"the pruned network has {counted} MACs where the cost model says {predicted}: the structural engine is "
-            f"wrong about {cell.workload.model}"
-        )
-    ratio, within = check(pruned, example, Budget(cell.budget, cell.tolerance), dense)
-    return PrunedMacs(dense=dense, pruned=counted, ratio=ratio, within=within)
+def checked_cost(inputs: CellInputs, decision: Decision, pruned: nn.Module) -> MeasuredCost:
+    """Count MACs and parameters of the pruned network, which the cost model must have predicted, and hold the budget.
+
+    Raises:
+        CellError: MACs, or parameters under a budget of those, are not what the cost model says.
+    """
+    cell, example, dense_network = inputs.cell, inputs.loaded.example, inputs.dense.model
+    dense: dict[BudgetKind, int] = {k: counted(dense_network, example, k) for k in BUDGET_KINDS}
+    found: dict[BudgetKind, int] = {k: counted(pruned, example, k) for k in BUDGET_KINDS}
+    for kind in dict.fromkeys(("macs", cell.kind)):
+        predicted = round(decision.fitted.ratio(kind) * dense[kind])
+        if found[kind] != predicted:
+            raise CellError(
+                f"the pruned network has {found[kind]} {BUDGET_WORDS[kind]} where the cost model says {predicted}: the "
+                f"structural engine is wrong about {cell.workload.model}"
+            )
+    ratio, within = check(pruned, example, budget_of(cell), dense[cell.kind])
+    return MeasuredCost(dense=dense, pruned=found, ratio=ratio, within=within)
 
 
 def _recover(inputs: CellInputs, decision: Decision, pruned: nn.Module, active: ActiveJob) -> PrunedNetworks:

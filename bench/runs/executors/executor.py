@@ -6,11 +6,9 @@ folder and name it in `EXECUTORS`.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from itertools import chain
 from typing import Protocol
 
 from bench.errors import RequestError, unknown
@@ -20,6 +18,8 @@ from bench.runs.executors.ray_cluster import RayCluster
 from bench.runs.executors.slurm_cluster import SlurmCluster
 from bench.runs.executors.worker_processes import WorkerProcesses
 from bench.runs.job import Job, Outcome, Settings
+from bench.runs.limit import TimeLimit
+from bench.runs.order import Order, Weigh, alike
 
 
 class Executor(Protocol):
@@ -93,38 +93,66 @@ def started(executor: Executor, settings: Settings, emit: Emit) -> Iterator[Emit
         executor.stop()
 
 
-def run_jobs(executor: Executor, jobs: Sequence[Job], settings: Settings, emit: Emit) -> Iterator[Outcome]:
-    """Run jobs on an executor that was started; their outcomes, as they end.
+def run_jobs(
+    executor: Executor,
+    jobs: Sequence[Job],
+    settings: Settings,
+    emit: Emit,
+    *,
+    weigh: Weigh = alike,
+    limit: TimeLimit | None = None,
+) -> Iterator[Outcome]:
+    """Run jobs on an executor that was started, those that others need before those; their outcomes, as they end.
 
     The run of a job whose worker was lost is closed as failed, with the reason; the job is run again after the others,
-    from its last checkpoint, up to `settings.max_retries` times. Every job has one `Ended` event.
+    from its last checkpoint, up to `settings.max_retries` times. Every job that was submitted has one `Ended` event.
+    A job has no outcome where one that it needs is being run elsewhere.
+
+    Args:
+        weigh: what jobs are ordered by (`Order`).
+        limit: which jobs may be started; one that may not, and what waits for it, has the outcome `unstarted`.
     """
     from bench.runs.tracked import record_loss  # loads torch
 
-    due = list(jobs)
-    for retries_left in range(settings.max_retries, -1, -1):
-        alone = executor.retries_alone and retries_left < settings.max_retries
-        batches, lost = [[job] for job in due] if alone else [due], list[Job]()
-        for job, end in chain.from_iterable(_ends(executor, batch) for batch in batches):
+    order, lost = Order(jobs, weigh), dict[str, int]()
+    while order.go_on(one=executor.retries_alone):
+        for job, end in _ends(executor, order, limit):
             outcome = end
             if not isinstance(outcome, Outcome):
+                retries_left = settings.max_retries - lost.get(job.id, 0)
                 outcome = record_loss(job, settings, executor.reason(outcome), again=retries_left > 0)
                 if outcome.status == "failed" and retries_left:
-                    lost.append(job)
+                    lost[job.id] = lost.get(job.id, 0) + 1
+                    order.lost(job)
                     continue
+            if outcome.status == "unstarted":
+                yield from (Outcome.of(other, "unstarted") for other in (job, *order.drop_after(job)))
+                continue
+            if outcome.status == "elsewhere":
+                order.drop_after(job)
+            else:
+                order.ended(job)
             emit(Ended(id=job.id, outcome=outcome))
             yield outcome
-        due = lost
 
 
-def _ends(executor: Executor, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome | Exception]]:
-    """Each job with its outcome, or with the exception that says that its worker was lost."""
-    waiting, running = deque(jobs), dict[Future[Outcome], Job]()
-    while waiting or running:
-        room = len(waiting) if executor.at_once is None else executor.at_once - len(running)
-        batch = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+def _ends(executor: Executor, order: Order, limit: TimeLimit | None) -> Iterator[tuple[Job, Outcome | Exception]]:
+    """Each job that can be run with its outcome, or with the exception that says that its worker was lost."""
+    running = dict[Future[Outcome], Job]()
+    while True:
+        batch: list[Job] = []
+        while executor.at_once is None or len(running) + len(batch) < executor.at_once:
+            job = order.take()
+            if job is None:
+                break
+            if limit is None or limit.allows(job):
+                batch.append(job)
+            else:
+                yield job, Outcome.of(job, "unstarted")
         if batch:
             running |= dict(zip(executor.submit(batch), batch, strict=True))
+        if not running:
+            return
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in ended:
             job = running.pop(future)

@@ -46,7 +46,7 @@ REFUSED = {
     ),
     "unknown field": (
         ["run", "demo", "--set", "budget=[0.5]"],
-        "unknown field 'budget'; did you mean 'budgets'? allowed: ",
+        "unknown field 'budget'; did you mean 'budgets' or 'budget_kind'? allowed: ",
     ),
     "budget 0": (["run", "demo", "--set", "budgets=[0]"], "budgets.0 = 0 is not allowed"),
     "budget 1.2": (["run", "demo", "--set", "budgets=[1.2]"], "budgets.0 = 1.2 is not allowed"),

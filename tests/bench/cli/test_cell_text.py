@@ -64,10 +64,10 @@ def test_a_cell_that_finished() -> None:
     ]
     for line in (
         "accuracy   dense 90.00%, after pruning 50.00%, after recovery 88.50%",
-        "budget     requested 0.5 ± 0.005, method's own 0.6000, 3 channels fitted, measured 0.5000",
+        "budget     requested 0.5 ± 0.005 of the MACs, method's own 0.6000, 3 channels fitted, measured 0.5000",
         "MACs       2,000,000 -> 1,000,000 at 1×1×16×16",
         "epochs     12 dense + 4 search + 5 recovery",
-        "latency    2.00 -> 1.00 ms (batch 1, 1 threads, x86)",
+        "latency    2.00 -> 1.00 ms (batch 1, 1 thread, x86)",
         "widths     conv1 8/16",
         "removed    layer2.0",
         "left whole fc: the output",

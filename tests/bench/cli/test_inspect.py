@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.settings import document
 from bench.interface import registry
 from bench.runs.suite import load_suite
 from bench.tracking.mlflow_store import Tracker
@@ -133,8 +132,3 @@ def test_every_field_is_listed_with_its_default_range_and_meaning(
     assert re.search(r"^  dataset +required +text$", out, re.MULTILINE)
     assert call(monkeypatch, "list", "suites", "--verbose") == 2
     assert "--verbose is not allowed for 'suites'" in capsys.readouterr().err
-
-
-def test_the_docs_have_the_settings_as_the_classes_state_them() -> None:
-    root = Path(__file__).resolve().parents[3]
-    assert (root / "docs" / "settings.md").read_text("utf-8") == document(), "python -m bench.cli.settings makes it"

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.report.statistics import Sample, average_ranks, holm, paired_p, rank_test
+from bench.report.statistics import (
+    Sample,
+    average_ranks,
+    friedman_p,
+    holm,
+    paired_p,
+    rank_test,
+    studentized_range_quantile,
+)
 
 
 def test_sample_of_three_by_hand():
@@ -58,6 +66,21 @@ def test_what_cannot_be_tested_has_no_p():
 def test_ranks_share_places():
     assert average_ranks([90.0, 95.0, 95.0, 80.0], higher_is_better=True) == [3.0, 1.5, 1.5, 4.0]
     assert average_ranks([0.1, 0.3, 0.2], higher_is_better=False) == [1.0, 3.0, 2.0]
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=4, max_size=4), min_size=3, max_size=8))
+def test_friedman_agrees_with_scipy(values: list[list[int]]):
+    ranks = [average_ranks(row, higher_is_better=False) for row in values]
+    if all(len(set(row)) == 1 for row in values):
+        assert friedman_p(ranks) == 1.0
+    else:
+        expected = stats.friedmanchisquare(*zip(*values, strict=True)).pvalue
+        assert friedman_p(ranks) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("methods", [2, 3, 5, 10, 30])
+def test_the_studentized_range_agrees_with_scipy(methods: int):
+    assert studentized_range_quantile(methods) == pytest.approx(stats.studentized_range.isf(0.05, methods, math.inf))
 
 
 def test_critical_difference_of_demsar_2006():

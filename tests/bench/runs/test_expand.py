@@ -107,7 +107,7 @@ def test_defaults_are_part_of_the_configuration() -> None:
     cell = suite_from_table(table(controls=[]), "t").cells[0]
     assert cell.hyper == {"scope": "layer"}
     options = {"image_size": 0, "train_size": 0, "val_fraction": 0.1, "pretrained": False}
-    assert cell.workload.options == {**options, "model_args": None, "normalise": None}
+    assert cell.workload.options == {**options, "model_args": None, "normalise": None, "stream": None}
     assert cell.workload.identity()["options"] == options
     assert cell.workload.train.lr == 0.1
 
@@ -140,7 +140,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (table(methods=["dias"]), "unknown method 'dias'; did you mean 'dais'? available: "),
     (table(methods=["l1", "l1"]), "methods lists 'l1' twice"),
     (table(methods=[], controls=[]), "nothing to run"),
-    (table(budget=[0.5]), "unknown field 'budget'; did you mean 'budgets'? allowed: budgets, "),
+    (
+        table(budget=[0.5]),
+        "unknown field 'budget'; did you mean 'budgets' or 'budget_kind'? allowed: budget_kind, budgets, ",
+    ),
     (table(protocol="fair"), "protocol = 'fair' is not allowed"),
     (table(name="../x"), "name = '../x' is not allowed"),
     (table(method={"l1": {"scop": 1}}), "has no field 'scop'; did you mean 'scope'? available: scope"),

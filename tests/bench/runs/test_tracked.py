@@ -13,7 +13,7 @@ import pytest
 from bench.runs.events import Event, Started
 from bench.runs.job import Job, Settings
 from bench.runs.suite import load_suite
-from bench.runs.tracked import ActiveJob, Result, record_loss, run_tracked, work_folder
+from bench.runs.tracked import ActiveJob, Result, record_loss, run_tracked, sweep, work_folder
 from bench.tracking.mlflow_store import Tracker
 from bench.tracking.states import TAG
 
@@ -166,3 +166,15 @@ def test_an_interrupt_from_the_keyboard_ends_the_run_itself(tracker: Tracker, se
     state = tracker.find(CELL.id)
     assert state is not None and state.status == "running"  # taken up again by the next run, since this one is gone
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_is_left_of_recorded_jobs_is_removed_and_of_others_kept(tracker: Tracker, settings: Settings) -> None:
+    failed = Job.of_cell(load_suite("demo").cells[1])
+    tracker.claim(CELL.id, kind="cell", label="c", parent_run=settings.parent_run).finish("{}")
+    tracker.claim(failed.id, kind="cell", label="c", parent_run=settings.parent_run).fail("{}")
+    folders = [work_folder(job, settings) for job in (CELL, failed, DENSE)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "recovery.pt").write_text("a checkpoint")
+    sweep(settings, tracker.best())
+    assert [folder.is_dir() for folder in folders] == [False, True, True]

@@ -29,6 +29,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
+from bench.structure.tensors import WITHOUT_FLOAT64
+
 CUDA = torch.device("cuda")
 
 
@@ -101,7 +103,9 @@ class Pretended(TorchDispatchMode):
         for made, value in zip(tree_flatten(output)[0], tree_flatten(real)[0], strict=True):
             if isinstance(made, FakeTensor):
                 self.twins[made] = value
-                self.on_gpu += made.device.type == "cuda"
+                self.on_gpu += made.device.type != "cpu"
+                if made.device.type in WITHOUT_FLOAT64 and made.dtype == torch.float64:
+                    raise TypeError(f"{func}: {made.device.type} has no float64")
         return output
 
     def _like(self, real: Any, given: Any) -> Any:

@@ -14,7 +14,7 @@ from bench.interface import registry
 from bench.interface.cell import Cell
 from bench.runs.cell.decision import decide
 from bench.runs.cell.inputs import FOUND, SEARCH, CellInputs
-from bench.runs.cell.run import checked_macs
+from bench.runs.cell.run import checked_cost
 from bench.runs.dense import DenseNetwork
 from bench.runs.events import ignore
 from bench.runs.job import Job, Settings
@@ -98,7 +98,7 @@ def test_a_cost_model_that_is_wrong_fails_the_cell(prepared: Any) -> None:
     inputs, active = prepared(cell_of("l1"))
     decision = decide(inputs, active)
     pruned = prune(decision.network, inputs.graph, decision.fitted.pruning)
-    macs = checked_macs(inputs, decision, pruned)
-    assert macs.within and macs.pruned / macs.dense == macs.ratio
+    cost = checked_cost(inputs, decision, pruned)
+    assert cost.within and cost.pruned["macs"] / cost.dense["macs"] == cost.ratio
     with pytest.raises(CellError, match="the structural engine is wrong about resnet8"):
-        checked_macs(inputs, decision, inputs.dense.model)
+        checked_cost(inputs, decision, inputs.dense.model)

@@ -42,5 +42,6 @@ def test_two_processes_end_where_one_does(
     assert len(names) > 20
     for name in names:
         assert torch.equal(first[name], second[name]), name
-        rounding = 1e-5 if alone[name].dtype == torch.float32 else 1e-8
+        # Some searches hold their architecture in float32, and DAIS's weights follow it closely.
+        rounding = 1e-5 if alone[name].dtype == torch.float32 or case == "dais" else 1e-8
         torch.testing.assert_close(first[name], alone[name], rtol=rounding, atol=rounding, msg=f"{name}: {{}}".format)

@@ -12,7 +12,7 @@ from torch import nn
 
 from bench.interface import registry
 from bench.interface.cell import Recipe
-from bench.interface.method import Budget
+from bench.interface.method import Budget, Method
 from bench.interface.task import Splits
 from bench.search.fit import fit
 from bench.structure.graph import PruningGraph
@@ -89,12 +89,28 @@ def test_every_stage_of_a_method(name: str, how: str, request: pytest.FixtureReq
         WITHOUT_FLOAT64.add("cuda")  # as on Apple's GPUs
     budget = Budget(0.6, 0.1) if getattr(method, "prunes", True) else Budget(1.0)
     with pretended_cuda() as pretended:
-        ctx = search_context(TASK, data.visible, RECIPE, epochs=1, seed=0, device=CUDA, blind=how == "blind")
-        found = method.search(pretended.adopted(dense), graph, TASK, budget, ctx)
-        fitted = fit(graph, found, budget)
-        pruned = prune(found.model if found.model is not None else pretended.adopted(dense), graph, fitted.pruning)
-        recalibrate(pruned, data.train, CUDA, seed=0, recipe=RECIPE)
-        train(pruned, TASK, data.train, RECIPE, Phase("recovery", 1, 0, CUDA))
-        figures = TASK.evaluate(pruned, data.val, CUDA, RECIPE)
-        assert {p.device.type for p in pruned.parameters()} == {"cuda"}
-        assert 0 <= figures["accuracy"] <= 100 and pretended.on_gpu > 500
+        model = pretended.adopted(dense)
+        _every_stage(method, model, graph, budget, data, blind=how == "blind")
+        assert pretended.on_gpu > 500
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", registry.method_names())
+def test_every_stage_of_a_method_on_a_gpu(name: str) -> None:
+    method, (dense, graph), data = registry.make_method(name, {}), traced(), fresh_data()
+    budget = Budget(0.6, 0.1) if getattr(method, "prunes", True) else Budget(1.0)
+    _every_stage(method, copy.deepcopy(dense), graph, budget, data, blind=False)
+
+
+def _every_stage(
+    method: Method, model: nn.Module, graph: PruningGraph, budget: Budget, data: Splits, *, blind: bool
+) -> None:
+    ctx = search_context(TASK, data.visible, RECIPE, epochs=1, seed=0, device=CUDA, blind=blind)
+    found = method.search(copy.deepcopy(model), graph, TASK, budget, ctx)
+    fitted = fit(graph, found, budget)
+    pruned = prune(model if found.model is None else found.model, graph, fitted.pruning)
+    recalibrate(pruned, data.train, CUDA, seed=0, recipe=RECIPE)
+    train(pruned, TASK, data.train, RECIPE, Phase("recovery", 1, 0, CUDA))
+    figures = TASK.evaluate(pruned, data.val, CUDA, RECIPE)
+    assert {p.device.type for p in pruned.parameters()} == {"cuda"}
+    assert 0 <= figures["accuracy"] <= 100

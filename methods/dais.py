@@ -178,7 +178,7 @@ class IndicatorSearch:
         R_flops = flops_loss(self.E(I), self.F, method.flops_band)
         R_symmetry = symmetry_loss([part.mean() for _, part in self.by_group(I)], self.stages)
         weighted = method.sparsity_weight * R_sparsity + method.symmetry_weight * R_symmetry
-        return weighted + self.balance.penalty(R_flops, method.flops_weight)
+        return weighted + self.balance.penalty(R_flops, method.flops_weight).to(weighted)
 
     @no_grad
     def after(self, progress: float) -> None:
@@ -195,12 +195,12 @@ class IndicatorSearch:
         I = self.I()
         return {
             "expected_macs_ratio": float(self.E(I)) / self.dense,
-            "nonzero_macs_ratio": float(self.E((I > 0.5).double())) / self.dense,
+            "nonzero_macs_ratio": float(self.E((I > 0.5).float())) / self.dense,
             "temperature": self.T,
             "lambda": self.method.flops_weight,
             "decided": decided(I),
-            "off": float((I <= 0.5).double().mean()),
-            "exact_zeros": float((I == 0).double().mean()),
+            "off": float((I <= 0.5).cpu().double().mean()),
+            "exact_zeros": float((I == 0).cpu().double().mean()),
         }
 
     @no_grad
@@ -250,7 +250,7 @@ def same_stage(names: Sequence[str], sizes: Sequence[int]) -> list[list[int]]:
 
 def decided(I: Tensor) -> float:
     """Share of indicators within 0.05 of 0 or 1."""
-    return float(((I <= 0.05) | (I >= 0.95)).double().mean())
+    return float(((I <= 0.05) | (I >= 0.95)).cpu().double().mean())
 
 
 @no_grad

@@ -90,7 +90,7 @@ class GDP:
 
         start = self.initial(graph, model, ranks(graph, channel_ranking(self.order, graph, model, task, ctx)))
         steps = search_steps(ctx, bilevel=False)
-        search = Polarization(self, model, graph, budget, start=start, steps=steps, device=ctx.device)
+        search = Polarization(self, model.to(ctx.device), graph, budget, start=start, steps=steps, device=ctx.device)
         # (3) and (4) follow one batch.
         ctx.train(model, Search.of(search, bilevel=False))
         groups, blocks = search.absorb()
@@ -253,8 +253,8 @@ class Polarization:
             "nonzero_macs_ratio": self.cost.nonzero(self.phi) / self.cost.dense,
             "epsilon": self.epsilon,
             "lambda": self.eta_lambda * self.steps / self.method.rate,
-            "decided": float(((g <= 0.05) | (g >= 0.95)).double().mean()),
-            "exact_zeros": float((g == 0).double().mean()),
+            "decided": float(((g <= 0.05) | (g >= 0.95)).cpu().double().mean()),
+            "exact_zeros": float((g == 0).cpu().double().mean()),
         }
 
     @no_grad

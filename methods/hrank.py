@@ -97,6 +97,11 @@ def mean_ranks(maps: Tensor) -> Tensor:
 
     What has no height and width counts as one row.
     """
+    from bench.structure.tensors import WITHOUT_FLOAT64
+
     rows = maps.shape[2] if maps.ndim > 3 else 1
     planes = maps.reshape(*maps.shape[:2], rows, -1)
-    return torch.linalg.matrix_rank(planes.float()).double().mean(0)
+    planes = planes.float()
+    if planes.device.type in WITHOUT_FLOAT64:  # in which ranks take their tolerance
+        planes = planes.cpu()
+    return torch.linalg.matrix_rank(planes).cpu().double().mean(0)

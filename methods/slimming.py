@@ -134,4 +134,4 @@ class Scales:
 
 def rms(values: Tensor) -> float:
     """Root mean square."""
-    return float(values.detach().double().square().mean().sqrt())
+    return float(values.detach().cpu().double().square().mean().sqrt())

@@ -460,7 +460,7 @@ def scores(matrix: Tensor, classes: tuple[str, ...]) -> dict[str, float]:
     classes that are present in the truth or in the prediction (as scikit-learn's macro `jaccard_score`), and absent
     ones have no `iou.…` entry. `pixel_accuracy` is the share of right pixels.
     """
-    counts = matrix.double()
+    counts = matrix.cpu().double()
     right = counts.diagonal()
     union = counts.sum(0) + counts.sum(1) - right
     present = union > 0

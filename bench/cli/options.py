@@ -38,14 +38,21 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Where to write; by default reports/SUITE, with what --set changed added to the name."),
 ]
+MaxRetries = Annotated[int, typer.Option(min=0, help="How often a cell is run again whose worker was lost.")]
+Resource = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="What each cell gets, e.g. gpus=0.5, devices_per_cell=2 or partition=long."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 __all__ = [
     "CellId",
     "Data",
     "Json",
+    "MaxRetries",
     "Only",
     "Out",
+    "Resource",
     "Seeds",
     "Set",
     "SuiteName",

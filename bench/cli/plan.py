@@ -24,7 +24,7 @@ from bench.runs.job import Job
 from bench.runs.suite import load_suite, select
 from bench.tracking.liveness import is_dead
 from bench.tracking.quick_read import read_others, read_states
-from bench.tracking.states import RunState
+from bench.tracking.states import TAG, WHERE, RunState
 
 if TYPE_CHECKING:
     from bench.report.power import Spread
@@ -202,6 +202,12 @@ class _Plan:
             if plan is not None
         ]
 
+    def running(self) -> list[tuple[str, str]]:
+        """(cell, search or dense network, the devices and machine that it is on) of what runs now."""
+        jobs = [*self.dense, *self.searches, *map(Job.of_cell, self.cells)]
+        now = [job for job in jobs if self.status(job.id) == "running"]
+        return [(job.label, self.states[job.id].tags.get(TAG + WHERE, "")) for job in now]
+
     def summary(self) -> str:
         counts = self.counts
         words = ", ".join(f"{counts[s]} {s}" for s in (*_WORD.values(), "stopped") if counts[s])
@@ -214,6 +220,7 @@ class _Plan:
             f"{self.epochs_left} epochs to train"
         ]
         lines += filter(None, [self.shared()])
+        lines += [f"running: {label}{f' on {where}' * bool(where)}" for label, where in self.running()]
         if stopped:
             lines.append(
                 f"stopped, since the process that ran it has ended: {', '.join(stopped)}; prunebench run goes on from "
@@ -265,6 +272,7 @@ class _Plan:
         return {
             "cell_id": c.id,
             "status": self.status(c.id),
+            "where": self.states[c.id].tags.get(TAG + WHERE) if c.id in self.states else None,
             "workload": c.workload.name,
             "task": c.workload.task,
             "dataset": c.workload.dataset,

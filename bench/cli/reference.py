@@ -21,6 +21,7 @@ from bench.cli.settings import plain_text, table
 from bench.interface import registry
 from bench.interface.cell import Epochs, LatencyPlan, Recipe, Tuning
 from bench.interface.fields import interval, meanings_of
+from bench.runs.resources import Resources
 from bench.runs.suite_table import SuiteTable, SweepTable, TransferTable, WorkloadTable
 
 SUITE_SECTIONS: Mapping[type[BaseModel], str] = {
@@ -32,6 +33,7 @@ SUITE_SECTIONS: Mapping[type[BaseModel], str] = {
     LatencyPlan: "latency",
     Tuning: "tuning",
     SweepTable: "[sweep]",
+    Resources: "[resources]",
 }
 """The models behind a suite file, in the order of the page."""
 AFTER: Mapping[type[BaseModel], str] = {
@@ -43,6 +45,7 @@ AFTER: Mapping[type[BaseModel], str] = {
     "[methods.md](methods.md#recovery-transfer-and-the-dense-network-trained-longer).",
     SweepTable: "Every combination of the values is a method of its own in tables "
     "([adapters.md](adapters.md#fields-variants-sweeps)).",
+    Resources: "`--resource KEY=VALUE` goes before it. What comes of it where is in [scale.md](scale.md#devices).",
 }
 """What follows a section's table."""
 METHOD = """## `[method.NAME]`

@@ -9,8 +9,9 @@ import typer
 
 from bench.cli.forecast import forecast
 from bench.cli.lines import name_lost, summary
-from bench.cli.options import Data, Only, Out, Seeds, Set, SuiteName, Uri, store_address
-from bench.errors import RequestError, unknown
+from bench.cli.options import Data, MaxRetries, Only, Out, Resource, Seeds, Set, SuiteName, Uri, store_address
+from bench.errors import RequestError
+from bench.interface.devices import DEVICES, require_device_name
 from bench.interface.loading import set_workers
 from bench.runs.agenda import Agenda, make_agenda
 from bench.runs.changed import searches_of, warnings_of, with_dependents
@@ -18,7 +19,7 @@ from bench.runs.display import Busy
 from bench.runs.executors.executor import EXECUTORS, make_executor
 from bench.runs.folders import report_folder
 from bench.runs.invocation import carry_out
-from bench.runs.job import DEVICES, Outcome, Settings
+from bench.runs.job import Outcome, Settings
 from bench.runs.limit import seconds_of
 from bench.runs.recorded import checked_states
 from bench.runs.reporting import write_suite_report
@@ -49,7 +50,6 @@ Within = Annotated[
 ]
 
 
-MaxRetries = Annotated[int, typer.Option(min=0, help="How often a cell is run again whose worker was lost.")]
 CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="Minutes between uploads of an unfinished job's checkpoint; 0: after each epoch.")
 ]
@@ -63,6 +63,7 @@ def run(
     jobs: Annotated[int, typer.Option(help="Cells to run at a time.")] = 1,
     executor: Annotated[str, typer.Option(help=f"Where they run: {', '.join(EXECUTORS)}.")] = "local",
     device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
+    resource: Resource = None,
     data: Data = None,
     tracking_uri: Uri = None,
     out: Out = None,
@@ -95,6 +96,7 @@ def run(
         tracking_uri=store_address(tracking_uri),
         data_root=data,
         device=device,
+        resources=loaded.resources.changed(resource or ()),
         workers=workers,
         download=download,
         max_retries=max_retries,
@@ -132,8 +134,7 @@ def _again(chosen: Sequence[Cell], cells: Sequence[Cell]) -> set[str]:
 def _require_sense(device: str, workers: int | None, *, rerun: bool, picked: bool) -> None:
     """Refuse a device that is none, a count of workers that is not allowed, and discarding everything."""
     set_workers(workers)
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
+    require_device_name(device)
     if rerun and not picked:
         raise RequestError("--rerun needs --only KEY=VALUE, which says of which cells the results are discarded")
 

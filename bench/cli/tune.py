@@ -13,6 +13,7 @@ from bench.cli.options import Data, Out, Set, SuiteName, Uri, store_address
 from bench.cli.settings import plain_text
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Cell
+from bench.interface.devices import DEVICES, require_device_name
 from bench.interface.record import Record
 from bench.runs.agenda import make_agenda
 from bench.runs.display import Busy
@@ -37,7 +38,7 @@ def tune_methods(
         int | None, typer.Option(min=0, help="With which seed; without it with one that the suite does not have.")
     ] = None,
     set_: Set = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help=f"{', '.join(DEVICES)}.")] = "auto",
     data: Data = None,
     tracking_uri: Uri = None,
     out: Out = None,
@@ -47,13 +48,16 @@ def tune_methods(
     Trials are recorded as cells of suite NAME-tune, and the same command goes on where it stopped. It prints what to
     write into the suite, with the cost, which the suite's ledger then shows.
     """
+    require_device_name(device)
     loaded = load_suite(suite, set_ or ())
     chosen = [_cell(loaded, name.strip(), workload, budget, seed) for name in methods.split(",")]
     spaces = [space_of(cell.adapter, field or ()) for cell in chosen]
     name = f"{loaded.name}-tune"
     folder = out or Path("reports") / name
     require_writable(folder)
-    settings = Settings(suite=name, tracking_uri=store_address(tracking_uri), data_root=data, device=device)
+    settings = Settings(
+        suite=name, tracking_uri=store_address(tracking_uri), data_root=data, device=device, resources=loaded.resources
+    )
     found: list[tuple[Cell, Tuned]] = []
     for cell, space in zip(chosen, spaces, strict=True):
         typer.echo(f"{cell.method}: {trials} trials of {', '.join(space)} on {cell.workload.name}", err=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bench.errors import RequestError, unknown
+from bench.errors import RequestError
 from bench.interface.cell import Cell
+from bench.interface.devices import require_device_name
 from bench.interface.loading import set_workers
 from bench.interface.record import Record
 from bench.report import read_records, suite_of
@@ -17,10 +18,10 @@ from bench.runs.agenda import make_agenda
 from bench.runs.display import Busy
 from bench.runs.folders import report_folder
 from bench.runs.invocation import carry_out
-from bench.runs.job import DEVICES, Settings
+from bench.runs.job import Settings
 from bench.runs.recorded import checked_states, without_record
 from bench.runs.reporting import Reported, write_suite_report
-from bench.runs.suite import load_suite, select
+from bench.runs.suite import Suite, load_suite, select
 from bench.tracking.address import store_address
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def run(
     jobs: int = 1,
     executor: str = "local",
     device: str = "auto",
+    resource: str | Sequence[str] = (),
     data: Path | str | None = None,
     tracking_uri: str | None = None,
     out: Path | str | None = None,
@@ -103,7 +105,8 @@ def run(
         seeds: use seeds 0 … n − 1.
         jobs: cells to run at a time.
         executor: `local`, `ray` or `slurm`.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        resource: `KEY=VALUE`, e.g. "devices_per_cell=2": what each cell is computed on, in place of the suite's.
         data: folder of data sets; by default PRUNEBENCH_DATA of the environment.
         tracking_uri: MLflow store; by default MLFLOW_TRACKING_URI, else `mlflow.db` in the working folder.
         out: folder of the report; by default `reports/SUITE`, with what `set` changed added to the name.
@@ -119,13 +122,13 @@ def run(
             is recorded: see `Result.failed`.
     """
     changed, picked = _several(set), _several(only)
-    _require_allowed(device, workers)
+    require_device_name(device)
+    set_workers(workers)
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    settings = Settings(suite=loaded.name, tracking_uri=uri, data_root=_data_root(data), device=device)
-    settings = replace(settings, workers=workers, download=download, checkpoint_every=checkpoint_every)
+    own = {"resources": loaded.resources.changed(_several(resource)), "workers": workers, "download": download}
+    settings = _settings(loaded, data, tracking_uri, device=device, checkpoint_every=checkpoint_every, **own)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)
@@ -134,16 +137,11 @@ def run(
     return _result(loaded.name, reported, chosen)
 
 
-def _data_root(given: Path | str | None) -> Path | None:
-    place = given or os.environ.get("PRUNEBENCH_DATA")
-    return Path(place) if place else None
-
-
-def _require_allowed(device: str, workers: int | None) -> None:
-    """Refuse a device that is none, and a count of workers that is not allowed."""
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
-    set_workers(workers)
+def _settings(loaded: Suite, data: Path | str | None, tracking_uri: str | None, **own: Any) -> Settings:
+    """The settings of a run, with what the environment says where nothing is given."""
+    place = data or os.environ.get("PRUNEBENCH_DATA")
+    uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+    return Settings(suite=loaded.name, tracking_uri=uri, data_root=Path(place) if place else None, **own)
 
 
 def _result(suite: str, reported: Reported, chosen: Sequence[Cell]) -> Result:

@@ -16,7 +16,7 @@ from torch import nn
 from bench.errors import CellError
 from bench.interface.cell import Cell
 from bench.interface.log import TrainingLog
-from bench.runs.shared import taken_stage
+from bench.runs.shared import agreed_taken, taken_stage
 from bench.runs.stored import facts_of, sealed, stored_folder
 from bench.runs.tracked import ActiveJob, Result
 from bench.runs.workload import load_workload
@@ -24,6 +24,7 @@ from bench.structure.measure import count_macs
 from bench.structure.state import load_state
 from bench.tracking.mlflow_store import Tracker
 from bench.tracking.places import MODEL
+from bench.training import parallel
 from bench.training.checkpoint import restore
 from bench.training.loop import Phase, train
 
@@ -60,13 +61,16 @@ def train_dense(active: ActiveJob, note: str = "") -> Result:
     task, data = loaded.task, loaded.data
     active.made_with(data.fingerprint)
     run.parameters({"workload": workload.identity(), "seed": seed, "kind": "dense"})
-    if (taken := taken_stage(active, data.fingerprint, "model", note)) is not None:
+    taken = agreed_taken(lambda: taken_stage(active, data.fingerprint, "model", note))
+    if taken is not None:
         return taken
     (model, notes), log = loaded.initial_network(seed), TrainingLog()
     checkpoint = active.folder / "train.pt"
     run.rows(restore(checkpoint, lambda state: list(state["log"]["rows"]), log) or [])
     phase = Phase("dense", workload.epochs.dense, seed, loaded.device, checkpoint)
     train(model, task, data.train, workload.train, phase, val=data.val, log=log, observer=active.observer)
+    if not parallel.goes_on():
+        return Result(summary="", record="")
     metrics = task.evaluate(model, data.test(), loaded.device, workload.train)
     require_finite(metrics, task.metric)
     run.final({f"final.{k}": v for k, v in metrics.items()} | {"macs": count_macs(model, loaded.example)})

@@ -23,6 +23,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from bench.runs.events import Ended, EpochEnded, Event, StageReached, Started, StepTaken, Waiting
+from bench.runs.place import is_plain
 
 
 class Elapsed(TimeElapsedColumn):
@@ -132,12 +133,13 @@ class Display:
     def __call__(self, event: Event) -> None:
         task = self.tasks.get(event.id)
         match event:
-            case Started(id=job, label=label):
+            case Started(id=job, label=label, where=where):
                 self.labels[job] = label
+                shown = label if is_plain(where) else f"{label} ({where})"
                 if not self.live:
-                    self.say(f"start  {label}")
+                    self.say(f"start  {shown}")
                 elif task is None:  # a job whose worker was lost starts twice
-                    self.tasks[job] = self.progress.add_task(label, total=None, note="")
+                    self.tasks[job] = self.progress.add_task(shown, total=None, note="")
             case StepTaken(phase=phase, step=step, steps=steps, loss=loss) if task is not None:
                 self.progress.update(task, total=steps, completed=step, note=f"{phase}, loss {loss:.4f}")
             case StageReached(stage=stage) if task is not None:
@@ -168,7 +170,8 @@ class Display:
         elif outcome.status == "elsewhere":
             self.say(f"left   {outcome.label}: another process is running it ({outcome.error})")
         else:
-            self.say(f"done   {outcome.label}: {outcome.summary} ({outcome.seconds:.1f} s){self._time_left()}")
+            place = "" if is_plain(outcome.where) else f" on {outcome.where}"
+            self.say(f"done   {outcome.label}: {outcome.summary} ({outcome.seconds:.1f} s{place}){self._time_left()}")
 
     def _time_left(self) -> str:
         if not self.epochs or self.live:

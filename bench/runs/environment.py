@@ -42,7 +42,11 @@ def processor() -> str:
 
 
 def environment(device: str, precision: str) -> dict[str, str]:
-    """Versions, commit, machine, and how numbers were computed."""
+    """Versions, commit, machine, and how numbers were computed.
+
+    Args:
+        device: `cpu`, `mps`, `cuda` or `cuda:N`; of others the processor is named.
+    """
     import torch
 
     packages = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "mlflow", "numpy")
@@ -56,7 +60,8 @@ def environment(device: str, precision: str) -> dict[str, str]:
     found["processor"] = processor()
     found["cores"] = str(os.cpu_count())
     found["threads"] = str(torch.get_num_threads())
-    found["device"] = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    on_gpu = device.startswith("cuda") and torch.cuda.is_available()
+    found["device"] = torch.cuda.get_device_name(device) if on_gpu else "mps" if device == "mps" else "cpu"
     found["precision"] = precision
     return found
 

@@ -15,6 +15,8 @@ class Started:
 
     id: str
     label: str
+    where: str = ""
+    """The devices that it runs on and their machine."""
 
 
 @dataclass(frozen=True, kw_only=True)

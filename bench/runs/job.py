@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bench.errors import RequestError
 from bench.interface.cell import Cell, Workload, dense_id
 from bench.interface.stages import search_id, searched_cell
+from bench.runs.resources import Resources
 
 Kind = Literal["cell", "dense", "search"]
-DEVICES = ("auto", "cpu", "cuda")
 Status = Literal["finished", "failed", "elsewhere", "unstarted"]
 
 
@@ -30,7 +30,9 @@ class Settings:
     """MLflow run of the invocation."""
     data_root: Path | None = None
     device: str = "auto"
-    """`auto`, `cpu` or `cuda`."""
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+    resources: Resources = field(default_factory=Resources)
+    """What each cell is computed on."""
     work: Path = field(default_factory=lambda: Path(os.environ.get("PRUNEBENCH_WORK", ".prunebench")))
     """Folder for the checkpoints of unfinished jobs."""
     download: bool = False
@@ -130,10 +132,10 @@ class Outcome:
     error: str = ""
     seconds: float = 0.0
     summary: str = ""
+    where: str = ""
+    """The devices that it ran on and their machine."""
 
     @classmethod
-    def of(cls, job: Job, status: Status, *, error: str = "", seconds: float = 0.0, summary: str = "") -> Outcome:
+    def of(cls, job: Job, status: Status, **facts: Any) -> Outcome:
         """The outcome of this job."""
-        return cls(
-            id=job.id, label=job.label, kind=job.kind, status=status, error=error, seconds=seconds, summary=summary
-        )
+        return cls(id=job.id, label=job.label, kind=job.kind, status=status, **facts)

@@ -23,6 +23,7 @@ from bench.runs.limit import TimeLimit
 from bench.runs.order import alike
 from bench.runs.others import run_beside_others
 from bench.runs.preflight import preflight
+from bench.runs.resources import Resources
 from bench.runs.tracked import discard, open_tracker, sweep
 from bench.tracking.connect import StoreError
 from bench.training.device import resolve_device
@@ -51,9 +52,13 @@ def run_matrix(
     estimator = agenda.estimator()
     limit = TimeLimit(time_limit, lambda job: estimator.of(job).seconds) if time_limit is not None else None
     require_common_store(executor, settings)
-    if not isinstance(executor, OnMachines):  # on other machines each cell looks for itself, before it trains
+    here = settings
+    if isinstance(executor, OnMachines):
+        # Those have the devices, and each cell looks for itself: this machine tries the networks on what it has.
+        here = replace(settings, device="auto", resources=Resources())
+    else:
         require_cores(agenda.due, resolve_device(settings.device))
-    preflight(agenda.due, settings, agenda.made_with)
+    preflight(agenda.due, here, agenda.made_with)
     tracker = open_tracker(settings.tracking_uri, settings.suite)
     discard(agenda.discarded, settings)
     sweep(settings, agenda.states)

@@ -13,6 +13,7 @@ from bench.interface.method import Budget, left_whole
 from bench.runs.folders import can_be_written, nearest_existing
 from bench.runs.job import Settings
 from bench.runs.network import usable_graph
+from bench.runs.place import require_devices
 from bench.runs.workload import LoadedWorkload, load_workload
 from bench.search.fit import require_reachable
 from bench.search.transfer import matching
@@ -30,6 +31,7 @@ def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str,
         RequestError: the first problem, in a sentence.
     """
     resolve_device(settings.device)
+    require_devices(settings)
     _require_work_folder(settings.work)
     graphs: dict[str, PruningGraph] = {}
     tried: set[tuple[str, str, int, str]] = set()

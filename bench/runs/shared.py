@@ -5,7 +5,7 @@ An id has no suite in it. A result is copied, so that each suite's experiment is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bench.errors import RequestError
 from bench.runs.stored import DamagedStageError, facts_of, resealed, stored_folder
@@ -13,6 +13,7 @@ from bench.runs.tracked import ActiveJob, Result, open_tracker
 from bench.tracking.elsewhere import finished_elsewhere
 from bench.tracking.mlflow_store import Tracker
 from bench.tracking.states import DATA, SOURCE, TAG, RunState
+from bench.training import parallel
 
 
 def taken_stage(active: ActiveJob, fingerprint: str, name: str, note: str = "") -> Result | None:
@@ -36,6 +37,17 @@ def taken_stage(active: ActiveJob, fingerprint: str, name: str, note: str = "") 
         facts["label"] = active.job.label
         return Result(summary=taken_summary(str(facts.get("summary", "")), tracker), record=resealed(facts))
     return None
+
+
+def agreed_taken(find: Callable[[], Result | None]) -> Result | None:
+    """What the first of the processes of a job takes from elsewhere; in the others an empty result where it does.
+
+    Args:
+        find: gives what there is to take; called in the first process alone.
+    """
+    taken = find() if parallel.first() else None
+    there = parallel.agreed(taken is not None)
+    return Result(summary="", record="") if there and taken is None else taken
 
 
 def found_elsewhere(

@@ -13,14 +13,15 @@ from typing import Any
 
 from bench.errors import CellError
 from bench.interface.cell import digest
-from bench.runs.events import Ended, Waiting
-from bench.runs.job import Job
-from bench.runs.tracked import ActiveJob, Result, run_tracked
+from bench.runs.events import Emit, Ended, Waiting
+from bench.runs.job import Job, Outcome, Settings
+from bench.runs.tracked import ActiveJob, Result, open_tracker, run_tracked
 from bench.tracking.connect import StoreError, gone
 from bench.tracking.liveness import Watch, why_dead
 from bench.tracking.mlflow_store import Tracker
 from bench.tracking.places import RECORD
 from bench.tracking.states import RunState
+from bench.training import parallel
 
 logger = logging.getLogger("prunebench")
 
@@ -117,18 +118,38 @@ def make_again(
     Args:
         active: the job that needs the stage.
         work: makes it; gets a note for its record.
+
+    Raises:
+        DamagedStageError: several processes run the job, of which none can make another one amid its work.
+    """
+    if parallel.size() > 1:
+        raise damage  # those of several processes are looked through before the processes are started
+
+    def run(note: str) -> Outcome:
+        return run_tracked(job, active.settings, active.emit, lambda inner: work(inner, note))
+
+    made_again(job, active.settings, active.emit, damage, run)
+
+
+def made_again(
+    job: Job, settings: Settings, emit: Emit, damage: DamagedStageError, run: Callable[[str], Outcome]
+) -> None:
+    """As `make_again`, for whoever runs jobs in another way.
+
+    Args:
+        run: runs the job; gets the note.
     """
     note = f"an earlier result was damaged and made again: {damage.reason}"
     logger.warning("%s: %s", job.label, note)
-    tracker = active.tracker
+    tracker = open_tracker(settings.tracking_uri, settings.suite)
     tracker.lose(damage.state, damage.reason)
     watch = Watch()
     while True:
-        outcome = run_tracked(job, active.settings, active.emit, lambda inner: work(inner, note))
-        active.emit(Ended(id=job.id, outcome=outcome))
+        outcome = run(note)
+        emit(Ended(id=job.id, outcome=outcome))
         if outcome.status != "elsewhere":
             return
-        active.emit(Waiting(id=job.id, label=job.label, run=outcome.error))
+        emit(Waiting(id=job.id, label=job.label, run=outcome.error))
         if not _taken_from_the_dead(tracker, job.id, watch):
             return
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pydantic
 from bench.errors import RequestError, did_you_mean, unknown
 from bench.interface.cell import Cell
 from bench.runs.expand import expand
+from bench.runs.resources import Resources
 from bench.runs.suite_table import SuiteTable, explained
 
 _SHIPPED = files("bench.runs") / "suites"
@@ -27,6 +28,8 @@ class Suite:
     name: str
     description: str
     cells: tuple[Cell, ...]
+    resources: Resources = field(default_factory=Resources)
+    """What each cell is computed on, where an invocation says nothing else."""
 
 
 def shipped() -> dict[str, str]:
@@ -70,7 +73,12 @@ def suite_from_table(table: Mapping[str, Any], where: str) -> Suite:
     """
     try:
         parsed = SuiteTable.model_validate(table)
-        return Suite(name=parsed.name, description=parsed.description, cells=tuple(expand(parsed)))
+        return Suite(
+            name=parsed.name,
+            description=parsed.description,
+            cells=tuple(expand(parsed)),
+            resources=parsed.resources,
+        )
     except pydantic.ValidationError as error:
         raise RequestError(f"{where}: {explained(error, SuiteTable, table)}") from None
     except RequestError as error:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from bench.errors import choices
 from bench.interface.cell import BudgetKind, Epochs, LatencyPlan, Match, Protocol, Recovery
 from bench.interface.own_network import is_own, short_name
+from bench.runs.resources import Resources
 
 Budgets = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(min_length=1)]
@@ -111,6 +112,8 @@ class SuiteTable(_Strict):
     """`[method.NAME]`: hyper-parameters, `recovery`, and for a variant its adapter as `base`."""
     sweep: SweepTable = SweepTable()
     """`[sweep.method.NAME]`: fields with several values each."""
+    resources: Resources = Resources()
+    """GPUs, cores, memory and time of each cell, and how many devices train it together."""
 
     @field_validator("budget_kind", mode="before")
     @classmethod
@@ -171,5 +174,5 @@ def _problem(first: Any, place: str, model: type[BaseModel]) -> str:
 
 
 def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    parts: Mapping[str, type[BaseModel]] = {"epochs": Epochs, "latency": LatencyPlan}
+    parts: Mapping[str, type[BaseModel]] = {"epochs": Epochs, "latency": LatencyPlan, "resources": Resources}
     return list(next((parts[part] for part in map(str, place) if part in parts), model).model_fields)

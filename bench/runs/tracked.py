@@ -11,7 +11,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -26,12 +26,14 @@ from bench.runs.environment import environment, environment_tags
 from bench.runs.events import Emit, EpochEnded, StageReached, Started, StepTaken
 from bench.runs.isolation import interrupts_told_apart, process_kept
 from bench.runs.job import Job, Outcome, Settings
+from bench.runs.place import where
 from bench.runs.reasons import DiskFullError, disk_full, full_disk_told, is_disk_full, reason_of_failure
 from bench.tracking.connect import StoreAwayError, StoreError
 from bench.tracking.mlflow_store import AlreadyRunning, LeaseLostError, TrackedRun, Tracker
-from bench.tracking.states import DATA, WORKLOAD, RunState
+from bench.tracking.states import DATA, WHERE, WORKLOAD, RunState
 from bench.tracking.uploads import fetch, uploaded
 from bench.training.checkpoint import epochs_in
+from bench.training.parallel import PeerLostError
 
 logger = logging.getLogger("prunebench")
 
@@ -114,6 +116,7 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
     The caller emits the end of the job. Where another process has taken the run over meanwhile, nothing is recorded.
 
     Raises:
+        PeerLostError: another process that trains the same network is gone; the run is left to whoever runs it again.
         KeyboardInterrupt: Ctrl-C was pressed; one that `work` raises by itself is a failure like any other.
         RequestError: the store is away for good, or a disk is full: nothing can be recorded.
     """
@@ -128,8 +131,10 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
             run = _claim(job, settings)
         except AlreadyRunning as other:
             return Outcome.of(job, "elsewhere", error=str(other))
-        emit(Started(id=job.id, label=job.label))
+        place = where(settings)
         try:
+            run.tags({WHERE: place})
+            emit(Started(id=job.id, label=job.label, where=place))
             outcome = _run_claimed(job, settings, emit, work, run)
         except LeaseLostError as lost:
             return Outcome.of(job, "elsewhere", error=str(lost))
@@ -137,7 +142,7 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
             run.let_go()
     if outcome.status == "finished":
         _clear(job, settings, run)
-    return outcome
+    return replace(outcome, where=place)
 
 
 def _run_claimed(
@@ -164,7 +169,7 @@ def _run_claimed(
             raise
         except BaseException as error:
             # An adapter may leave by sys.exit or KeyboardInterrupt as well: that is the failure of this job alone.
-            if isinstance(error, KeyboardInterrupt) and interrupted():
+            if isinstance(error, PeerLostError) or (isinstance(error, KeyboardInterrupt) and interrupted()):
                 raise
             run.check()  # what fails in a job that was taken over is no news
             if is_disk_full(error):

@@ -61,4 +61,6 @@ class Balance:
 
 
 def _length(parts: Sequence[Tensor]) -> float:
-    return float(torch.stack([part.double().square().sum() for part in parts]).sum().sqrt())
+    from bench.structure.tensors import precise
+
+    return float(torch.stack([precise(part).square().sum() for part in parts]).sum().sqrt())

@@ -40,12 +40,15 @@ class ExpectedMacs:
             widths: by group name, (probabilities [K], widths [K]); groups that are not named are whole.
             blocks: the probability that a block is there, by name; 1 for those that are not named.
         """
-        mean = {name: (p.double() * n).sum() for name, (p, n) in widths.items()}
+        from bench.structure.tensors import precise
+
+        exact = {name: (precise(p), n) for name, (p, n) in widths.items()}
+        mean = {name: (p * n.to(p.device)).sum() for name, (p, n) in exact.items()}
         total = self.graph.macs(mean, blocks)
         for name in self.squared:
-            if name in widths:
-                p, n = widths[name]
-                variance = (p.double() * (n - mean[name]) ** 2).sum()
+            if name in exact:
+                p, n = exact[name]
+                variance = (p * (n.to(p.device) - mean[name]) ** 2).sum()
                 bundle = self.graph.group(name).bundle
                 total = total + self._curvature(name, bundle, blocks) * variance / (2 * bundle**2)
         return total

@@ -26,6 +26,7 @@ from bench.structure.groups import Block, ChannelGroup, Member, Structure
 from bench.structure.layers import require_rule
 from bench.structure.protection import protected_layers
 from bench.structure.recorder import record, record_training
+from bench.structure.tensors import WITHOUT_FLOAT64
 from bench.structure.usable import usable
 from bench.structure.verify import Probe
 from bench.structure.walk import Atoms, label
@@ -159,7 +160,8 @@ class PruningGraph(Structure):
         bundles = np.array([group.bundle for group in self.groups], np.int64)
         tensors = [v for v in (*values, *presence) if isinstance(v, torch.Tensor)]
         if any(t.is_floating_point() for t in tensors):
-            device = next((t.device for t in tensors if t.device.type != "cpu"), torch.device("cpu"))
+            elsewhere = (t.device for t in tensors if t.device.type not in ("cpu", *WITHOUT_FLOAT64))
+            device = next(elsewhere, torch.device("cpu"))
             units = _vector(values, device) / torch.as_tensor(bundles, device=device)
             return cost.smooth(units, _vector(presence, device))
         numbers = [v.item() if isinstance(v, torch.Tensor) else v for v in values]

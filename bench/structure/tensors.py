@@ -1,4 +1,4 @@
-"""Tensors in whatever a network returns."""
+"""Tensors in whatever a network returns, and float64 where a device has it."""
 
 from __future__ import annotations
 
@@ -23,3 +23,12 @@ def tensors_in(output: object) -> Iterator[torch.Tensor]:
     elif is_dataclass(output) and not isinstance(output, type):
         for entry in fields(output):
             yield from tensors_in(getattr(output, entry.name))
+
+
+WITHOUT_FLOAT64 = {"mps"}
+"""Kinds of devices that do not compute in float64."""
+
+
+def precise(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in float64, with gradients: on its device, or on the CPU where the device has none."""
+    return (tensor.cpu() if tensor.device.type in WITHOUT_FLOAT64 else tensor).double()

@@ -12,6 +12,8 @@ TAG = "prunebench."
 """Prefix of the tags that the suite sets on its runs."""
 WORKLOAD, DATA = "workload", "data"
 """Tags that name a run's workload by its identity, and the data that it read by their fingerprint."""
+WHERE = "where"
+"""Tag that says on which devices of which machine a run is computed."""
 SOURCE = "source"
 """Tag with the hash of the source of a cell's method."""
 STAGES = ("cell", "dense", "search")

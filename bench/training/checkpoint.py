@@ -20,6 +20,7 @@ import torch
 
 from bench.interface.log import TrainingLog
 from bench.interface.method import Stateful
+from bench.training import parallel
 
 logger = logging.getLogger("prunebench")
 T = TypeVar("T")
@@ -34,7 +35,12 @@ class _DamagedError(Exception):
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) so that a reader finds the old file or the new one, never a part."""
+    """Write `state` (tensors and plain values) so that a reader finds the old file or the new one, never a part.
+
+    Of processes that train one network together the first one alone writes.
+    """
+    if not parallel.first():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -58,17 +64,31 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 def restore(path: Path, use: Callable[[dict[str, Any]], T], log: TrainingLog | None = None) -> T | None:
     """What `use` makes of the last checkpoint that it can use, or None where there is none.
 
-    A checkpoint holds tensors and plain values only, never code.
+    A checkpoint holds tensors and plain values only, never code. Of processes that train one network together the
+    first one reads it, and the others use the same.
 
     Args:
         use: raises KeyError, TypeError, ValueError, AttributeError or RuntimeError for a state that is not its own.
         log: gets a note where a file was set aside.
     """
+    if not parallel.first():
+        state = parallel.agreed(None)
+        return None if state is None else use(state)
+    state, made = _first_usable(path, use, log) or (None, None)
+    parallel.agreed(state)
+    return made
+
+
+def _first_usable(
+    path: Path, use: Callable[[dict[str, Any]], T], log: TrainingLog | None
+) -> tuple[dict[str, Any], T] | None:
+    """The state of the last checkpoint that can be used, and what `use` makes of it."""
     for file in (path, _previous(path)):
         if not file.exists():
             continue
         try:
-            return use(_read(file, path))
+            state = _read(file, path)
+            return state, use(state)
         except (_DamagedError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             _set_aside(file)
             reason = str(error) if isinstance(error, _DamagedError) else "it holds the state of something else"
@@ -87,7 +107,7 @@ def save_epoch(path: Path, parts: Mapping[str, Stateful], log: TrainingLog, phas
 
 def restore_epoch(path: Path | None, parts: Mapping[str, Stateful], log: TrainingLog, phase: str) -> int:
     """Load a checkpoint of this phase into `parts` and `log`; the number of epochs already done."""
-    if path is None or not (path.exists() or _previous(path).exists()):
+    if path is None or not parallel.agreed(path.exists() or _previous(path).exists()):
         return 0
     untouched = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
 

@@ -12,12 +12,15 @@ from torch import nn
 
 from bench.errors import RequestError
 from bench.interface.cell import Recipe
+from bench.interface.devices import index_of, require_device_name
 
 
 @cache
 def _computes_in_bf16(device_type: str) -> bool:
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device_type != "cpu":
+        return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -36,16 +39,23 @@ def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda` -> a device.
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` -> a device; `auto` is CUDA's first where it is there, else the CPU.
 
     Raises:
-        RequestError: `cuda` is asked for and there is none.
+        RequestError: an unknown name, or a device that is not there.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise RequestError(f"unknown device {name!r}; available: auto, cpu, cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise RequestError("device 'cuda' was asked for, but torch sees no CUDA device; use --device cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    require_device_name(name)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise RequestError("device 'mps' was asked for, but torch sees no GPU of Apple; use --device cpu or auto")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise RequestError(f"device {name!r} was asked for, but torch sees no CUDA device; use --device cpu or auto")
+    count = torch.cuda.device_count() if index_of(name) is not None else 0
+    if (index_of(name) or 0) >= max(1, count):
+        there = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise RequestError(f"device {name!r} was asked for, but torch sees {there}; use one of these, or auto")
+    return torch.device(name)
 
 
 def stage_seed(seed: int, *stage: object) -> int:

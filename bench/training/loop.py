@@ -21,7 +21,7 @@ from bench.interface.cell import Recipe
 from bench.interface.log import Observer, TrainingLog
 from bench.interface.method import Penalty, Search, Stateful
 from bench.interface.task import Split, Task
-from bench.training import quiet
+from bench.training import parallel, quiet
 from bench.training.checkpoint import restore_epoch, save_epoch
 from bench.training.device import autocast, stage_seed, to_device
 
@@ -105,13 +105,14 @@ def train(
     """
     log, observer = log or TrainingLog(), observer or Observer()
     training = _Training(model, task, split, recipe, phase, search, teacher, penalty=penalty, blind=blind)
+    training.start_alike()
     for epoch in range(restore_epoch(phase.checkpoint, training.parts, log, phase.name), phase.epochs):
         start = time.perf_counter() - quiet.waited()
         row: dict[str, Any] = {"phase": phase.name, "epoch": epoch + 1, "loss": training.epoch(epoch, observer)}
         row |= {"lr": training.optimizer.param_groups[0]["lr"], **training.counts}
         if penalty is not None:
             row["penalty"] = float(training.penalties) / training.steps_per_epoch
-        if val is not None and len(val):
+        if val is not None and len(val) and parallel.first():
             row |= {f"val_{k}": v for k, v in task.evaluate(model, val, phase.device, recipe).items()}
         if search and search.metrics:
             row |= search.metrics()
@@ -162,6 +163,7 @@ class _Training:
             self.halves = split.halves(stage_seed(phase.seed, phase.name, "halves"))
         samples = min(len(half) for half in self.halves)
         self.batch_size = min(recipe.batch_size, samples)
+        parallel.require_rows(self.batch_size)
         if self.batch_size < 2:
             raise CellError(f"the training split has {len(split)} samples, too few for a batch of two in each part")
         self.steps_per_epoch = steps_per_epoch(samples, recipe)
@@ -185,6 +187,12 @@ class _Training:
             parts |= {f"search_{name}": part for name, part in self.search.state.items()}
         return parts
 
+    def start_alike(self) -> None:
+        """Processes that train together begin with the same values, to the last bit."""
+        parts = (part for name, part in self.parts.items() if not name.endswith("optimizer"))
+        parallel.copy_from_first([t for part in parts for t in part.state_dict().values() if isinstance(t, Tensor)])
+        parallel.copy_from_first(self.architecture)
+
     def epoch(self, epoch: int, observer: Observer) -> float:
         """One pass over the training split; the mean loss of its weight steps."""
         phase = self.phase
@@ -196,7 +204,7 @@ class _Training:
         mean = math.nan
         for index in range(self.steps_per_epoch):
             step = epoch * self.steps_per_epoch + index
-            with quiet.step():
+            with parallel.step():
                 total += self.step(step, *streams)
             if index % 10 == 9 or index == self.steps_per_epoch - 1:  # reading the loss waits for a GPU: not each step
                 mean = float(total) / (index + 1)
@@ -228,6 +236,7 @@ class _Training:
             search.optimizer.step()
             if search.after:
                 search.after((step + 1) / self.steps)
+            parallel.copy_from_first(self.architecture)  # what `after` decides by rounding is decided once
         return loss
 
     def weight_step(self, step: int, x: Tensor, y: Tensor) -> Tensor:
@@ -250,6 +259,9 @@ class _Training:
                 _penalised(whole, search).backward()
         else:
             whole.backward()
+        parallel.add_up(self.weights)
+        if search and not search.bilevel and not self.blind:
+            parallel.add_up(self.architecture)
         if self.recipe.grad_clip:
             nn.utils.clip_grad_norm_(self.weights, self.recipe.grad_clip)
         self.optimizer.step()
@@ -261,7 +273,7 @@ class _Training:
             return loss
         penalty = self.penalty()
         self.penalties += penalty.detach()
-        return loss + penalty
+        return loss + penalty / parallel.size()
 
     def architecture_gradients(self, search: Search, x: Tensor, y: Tensor) -> None:
         """Gradients of the architecture in a bi-level search; the weights keep theirs."""
@@ -273,6 +285,7 @@ class _Training:
         loss = _penalised(self.loss(x, y), search)
         gradients = torch.autograd.grad(loss, self.architecture, allow_unused=True)
         _set_gradients(self.architecture, gradients)
+        parallel.add_up(self.architecture)
 
     def penalty_gradients(self, search: Search) -> Sequence[Tensor | None]:
         """Gradients of the architecture without the task's part; None where the penalty does not reach."""
@@ -284,11 +297,13 @@ class _Training:
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """The task's loss of a batch, or its distillation loss where there is a teacher."""
         with autocast(self.recipe, self.phase.device):
-            output = self.model(x)
-            if self.teacher is None:
+            with parallel.share(len(x)) as share:
+                output, soft = share.whole(self.model(share.part(x))), None
+                if self.teacher is not None:
+                    with torch.no_grad():
+                        soft = share.whole(self.teacher(share.part(x)))
+            if soft is None:
                 return self.task.loss(output, y, self.recipe)
-            with torch.no_grad():
-                soft = self.teacher(x)
             return self.task.distil(output, soft, y, self.recipe)
 
     def require_finite(self, loss: float, epoch: int) -> None:
@@ -314,7 +329,8 @@ class _Training:
 
 
 def _penalised(loss: Tensor, search: Search) -> Tensor:
-    return loss if search.penalty is None else loss + search.penalty()
+    """The loss of the architecture's step. Gradients are added up over processes, and each has the whole penalty."""
+    return loss if search.penalty is None else loss + search.penalty().to(loss) / parallel.size()
 
 
 def _set_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:

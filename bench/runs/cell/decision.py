@@ -15,6 +15,7 @@ from bench.runs.cell.search import Decision, budget_of, decision_of, method_foun
 from bench.runs.tracked import ActiveJob
 from bench.search.transfer import transferred
 from bench.tracking.mlflow_store import Tracker
+from bench.training import parallel
 from bench.training.checkpoint import restore, save_state
 
 
@@ -55,7 +56,7 @@ def _own(inputs: CellInputs, active: ActiveJob, find: Callable[[Context], Found]
     known = restore(file, use, inputs.log)
     if known is not None:
         return known
-    found = searched(inputs, active, find)
+    found = parallel.agreed(searched(inputs, active, find))
     save_state(file, found)
     return use(found)
 

@@ -61,8 +61,9 @@ def make_record(inputs: CellInputs, results: CellResults, active: ActiveJob) -> 
         params_pruned=cost.pruned["params"],
         audit=_audit(inputs, decision, cost),
         ledger=_ledger(inputs, decision),
-        environment=environment(device.type, resolve_precision(cell.recovery_recipe, device))
-        | {METHOD_SOURCE: source_hash(cell.adapter)},
+        environment=environment(str(device), resolve_precision(cell.recovery_recipe, device))
+        | {METHOD_SOURCE: source_hash(cell.adapter)}
+        | _devices(active.settings.resources.devices_per_cell),
         started_at=active.started_at,
         finished_at=now(),
         **_data(inputs),
@@ -70,6 +71,11 @@ def make_record(inputs: CellInputs, results: CellResults, active: ActiveJob) -> 
         **_measured(results.evaluation),
         **_logged(inputs),
     )
+
+
+def _devices(count: int) -> dict[str, str]:
+    """How many devices trained the networks together, where it was more than one: results differ by rounding."""
+    return {"devices": str(count)} if count > 1 else {}
 
 
 def _audit(inputs: CellInputs, decision: Decision, cost: MeasuredCost) -> Audit:

@@ -23,7 +23,7 @@ from bench.interface.stages import search_id, search_identity, searched_cell
 from bench.runs.cell.inputs import CellInputs, cell_inputs
 from bench.runs.isolation import process_kept
 from bench.runs.job import Job
-from bench.runs.shared import taken_stage
+from bench.runs.shared import agreed_taken, taken_stage
 from bench.runs.stored import DamagedStageError, facts_of, make_again, sealed, stored_folder
 from bench.runs.tracked import ActiveJob, Result
 from bench.runs.workload import load_workload
@@ -31,6 +31,7 @@ from bench.search.fit import Fitted, fit, search_budget
 from bench.structure.groups import Pruning
 from bench.structure.state import load_state, tensors_of
 from bench.tracking.places import SEARCH
+from bench.training import parallel
 from bench.training.context import search_context
 from bench.training.quiet import waited
 
@@ -67,11 +68,14 @@ def make_search(active: ActiveJob, note: str = "") -> Result:
     active.run.parameters(search_identity(cell))
     fingerprint = load_workload(cell.workload, active.settings).data.fingerprint
     active.made_with(fingerprint)
-    if (taken := taken_stage(active, fingerprint, FOLDER, note)) is not None:
+    taken = agreed_taken(lambda: taken_stage(active, fingerprint, FOLDER, note))
+    if taken is not None:
         return taken
     inputs = cell_inputs(active)
     active.stage("search")
     found = searched(inputs, active, lambda ctx: method_found(inputs, ctx))
+    if not parallel.goes_on():
+        return Result(summary="", record="")
     active.run.final({"search_seconds": found["seconds"]})
     weights = found.pop("weights")
     fitted = found["fitted"]

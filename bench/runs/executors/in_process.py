@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from bench.runs.events import Emit
+from bench.runs.executors.parent import RankLostError
 from bench.runs.job import Job, Outcome, Settings
 
 
@@ -20,18 +21,23 @@ class InProcess:
         return emit
 
     def submit(self, jobs: Sequence[Job]) -> list[Future[Outcome]]:
-        """Run the jobs here and now; what they raise is raised, since there is no worker that could be lost."""
+        """Run the jobs here and now; what they raise is raised, since there is no worker that could be lost.
+
+        A job with several devices has processes of its own, and those can be.
+        """
         from bench.runs.run_job import run_job  # loads torch
 
         ended: list[Future[Outcome]] = []
         for job in jobs:
             future: Future[Outcome] = Future()
-            future.set_result(run_job(job, self._settings, self._emit))
+            try:
+                future.set_result(run_job(job, self._settings, self._emit))
+            except RankLostError as error:
+                future.set_exception(error)
             ended.append(future)
         return ended
 
     def reason(self, error: Exception) -> str:
-        """Not asked for: without a worker there is none to be lost."""
         return str(error)
 
     def stop(self) -> None:

@@ -6,6 +6,7 @@ import socket
 from typing import Protocol, runtime_checkable
 
 from bench.errors import RequestError
+from bench.interface.devices import index_of
 from bench.runs.job import Settings
 from bench.tracking.address import redacted, scheme
 
@@ -17,6 +18,19 @@ class OnMachines(Protocol):
     def machines(self) -> int | None:
         """How many there are; None where that cannot be told."""
         ...
+
+
+def require_any_device(executor: str, settings: Settings) -> None:
+    """Refuse a device by its number where the cluster says which one a job gets.
+
+    Raises:
+        RequestError: with what is allowed.
+    """
+    if index_of(settings.device) is not None:
+        raise RequestError(
+            f"--device {settings.device} is not allowed with executor {executor!r}, which chooses among the devices of "
+            "its nodes; use cuda, cpu or auto"
+        )
 
 
 def require_common_store(executor: object, settings: Settings) -> None:

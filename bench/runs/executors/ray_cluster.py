@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from bench.errors import RequestError
 from bench.runs.events import Emit, ignore
 from bench.runs.executors.extras import require_extra
+from bench.runs.executors.machines import require_any_device
 from bench.runs.job import Job, Outcome, Settings
 
 
 class RayCluster:
     """Tasks on the Ray cluster that RAY_ADDRESS names, or on a local one; `workers` of them share it.
+
+    What the resources do not say is shared out: each task gets its part of the cores, and of the GPUs a whole number,
+    or such a part of one that as many tasks as have to share it fill it.
 
     Raises:
         RequestError: Ray is not installed.
@@ -24,7 +30,7 @@ class RayCluster:
 
     def __init__(self, workers: int) -> None:
         require_extra("ray", module="ray")
-        self.at_once: int | None = workers  # each takes its share of the CPUs, so that no more of them fit
+        self.at_once: int | None = workers
         self._workers = workers
 
     def machines(self) -> int:
@@ -33,13 +39,20 @@ class RayCluster:
         return len({node["NodeID"] for node in ray.nodes() if node["Alive"]})
 
     def start(self, settings: Settings, emit: Emit) -> Emit:
+        require_any_device("ray", settings)
         from bench.runs.run_job import run_job  # loads torch
 
         ray = _connected()
-        resources = ray.cluster_resources()
-        cpus = max(1, int(resources.get("CPU", 1)) // self._workers)
-        gpus = 0.0 if settings.device == "cpu" else min(1.0, resources.get("GPU", 0) / self._workers)
-        self._task: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(run_job)
+        own, there = settings.resources, ray.cluster_resources()
+        cpus = own.cpus or max(1, int(there.get("CPU", 1)) // self._workers)
+        gpus = own.gpus_for(settings.device)
+        if own.devices_per_cell > 1 and settings.device == "auto" and not there.get("GPU"):
+            gpus = 0  # its processes compute on the CPU
+        if gpus is None:
+            gpus = part_of_gpus(there.get("GPU", 0), self._workers)
+        _require_room(ray.nodes(), {"CPU": cpus, "GPU": gpus, "memory": own.memory_bytes or 0})
+        memory = {"memory": own.memory_bytes} if own.memory_bytes else {}
+        self._task: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, **memory)(run_job)
         self._settings = replace(settings, threads=settings.threads or cpus)
         return emit
 
@@ -51,6 +64,32 @@ class RayCluster:
 
     def stop(self) -> None:
         """Nothing to do: tasks hold their resources only while they run, and others may use this connection to Ray."""
+
+
+def part_of_gpus(gpus: float, workers: int) -> float:
+    """GPUs of each of so many tasks: 1, or the part of one by which they fill all GPUs; 0 where there are none."""
+    return 1 / max(1, math.ceil(workers / gpus)) if gpus >= 1 else 0.0
+
+
+def _require_room(nodes: Sequence[Any], wanted: Mapping[str, float]) -> None:
+    """Refuse what no node has: Ray would wait for such a node without end.
+
+    Raises:
+        RequestError: with what the largest node has.
+    """
+    alive = [node.get("Resources", {}) for node in nodes if node["Alive"]]
+    if any(all(node.get(kind, 0) >= amount for kind, amount in wanted.items()) for node in alive):
+        return
+    words = {kind: _words(kind, amount) for kind, amount in wanted.items() if amount}
+    most = {kind: _words(kind, max((node.get(kind, 0) for node in alive), default=0)) for kind in words}
+    raise RequestError(
+        f"no node of the Ray cluster has {', '.join(words.values())} for a cell; the most that one has: "
+        f"{', '.join(most.values())}"
+    )
+
+
+def _words(kind: str, amount: float) -> str:
+    return f"{amount / 2**30:.1f} GiB of memory" if kind == "memory" else f"{amount:g} {kind}s"
 
 
 def _connected() -> Any:

@@ -7,16 +7,21 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from bench.errors import RequestError
 from bench.runs.events import Emit, ignore
 from bench.runs.executors.extras import require_extra
+from bench.runs.executors.machines import require_any_device
 from bench.runs.job import Job, Outcome, Settings
 
 
 class SlurmCluster:
-    """One SLURM job for each of ours, `workers` of them at a time. Partition and the like come from SBATCH_* variables.
+    """One SLURM job for each of ours, `workers` of them at a time, with what the resources say.
+
+    What they do not say: a day, the cores of `threads`, a GPU unless the device is the CPU, and the cluster's own
+    defaults. SBATCH_* variables go before all of it, as they do for sbatch.
 
     `PRUNEBENCH_SLURM_TEST=1` runs the same path in local processes, without a cluster.
 
@@ -51,18 +56,25 @@ class SlurmCluster:
     def start(self, settings: Settings, emit: Emit) -> Emit:
         import submitit
 
+        require_any_device("slurm", settings)
         cluster = _kind()
         try:
             self._executor = submitit.AutoExecutor(folder=settings.work / "slurm", cluster=cluster)
         except RuntimeError as error:
             raise RequestError(f"executor 'slurm' cannot be used here: {error}") from None
-        gpus = 0 if settings.device == "cpu" or cluster == "local" else 1
+        own = settings.resources
+        cpus = own.cpus or max(1, settings.threads)
+        gpus = 0 if cluster == "local" else whole_gpus(settings)
         self._executor.update_parameters(
-            timeout_min=24 * 60, gpus_per_node=gpus, cpus_per_task=max(1, settings.threads), name="prunebench"
+            timeout_min=own.minutes or 24 * 60, gpus_per_node=gpus, cpus_per_task=cpus, name="prunebench"
         )
+        if own.memory_bytes:
+            self._executor.update_parameters(mem_gb=own.memory_bytes / 2**30)
         if cluster == "slurm":
-            self._executor.update_parameters(slurm_array_parallelism=self._workers)
-        self._settings = settings
+            named = {"partition": own.partition, "account": own.account}
+            given = {f"slurm_{name}": value for name, value in named.items() if value}
+            self._executor.update_parameters(slurm_array_parallelism=self._workers, **given)
+        self._settings = replace(settings, threads=settings.threads or own.cpus or 0)
         return emit
 
     def submit(self, jobs: Sequence[Job]) -> list[Future[Outcome]]:
@@ -80,6 +92,18 @@ class SlurmCluster:
 
     def stop(self) -> None:
         """Nothing to do: jobs that were submitted go on in the cluster, also where the caller gives up."""
+
+
+def whole_gpus(settings: Settings) -> int:
+    """GPUs of each job: one, unless the resources say otherwise.
+
+    Raises:
+        RequestError: a part of one, which SLURM does not give.
+    """
+    gpus = settings.resources.gpus_for(settings.device)
+    if gpus is not None and gpus != int(gpus):
+        raise RequestError(f"gpus = {gpus:g} is not allowed with executor 'slurm', which gives whole GPUs; use 0 or 1")
+    return 1 if gpus is None else int(gpus)
 
 
 def _kind() -> str:

@@ -9,16 +9,18 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
 from bench.errors import RequestError, reason_of
 from bench.runs.events import Emit, Event
+from bench.runs.executors.parent import RankLostError, end_with_parent
 from bench.runs.job import Job, Outcome, Settings
+from bench.runs.place import VISIBLE, shared_out
 
 STARTS = 10
 """How often a process is tried to be started whose server is killed meanwhile."""
@@ -47,13 +49,20 @@ class WorkerProcesses:
 
         threads = settings.threads or max(1, (os.cpu_count() or 1) // self._workers)
         self._settings = replace(settings, threads=threads)
-        # Torch is imported once, by a server that forks the workers before anything runs in it.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([run_job.__name__])
+        gpus = shared_out(self._workers, self._settings)
+        if gpus:
+            # CUDA reads which GPUs a process sees as soon as some import asks for them: workers begin from nothing.
+            context = multiprocessing.get_context("spawn")
+        else:
+            # Torch is imported once, by a server that forks the workers before anything runs in it.
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload([run_job.__name__])
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._forwarder = threading.Thread(target=_forward, args=(self._events, emit), daemon=True)
         self._forwarder.start()
-        self._processes = [_Worker(context, self._events.put) for _ in range(self._workers)]
+        self._processes = [
+            _Worker(context, self._events.put, gpus[number] if gpus else None) for number in range(self._workers)
+        ]
         return self._events.put
 
     def submit(self, jobs: Sequence[Job]) -> list[Future[Outcome]]:
@@ -62,6 +71,8 @@ class WorkerProcesses:
     def reason(self, error: Exception) -> str:
         if isinstance(error, WorkerLostError):
             return f"its worker process {error}"
+        if isinstance(error, RankLostError):
+            return str(error)
         return f"its worker process failed: {type(error).__name__}: {error}"
 
     def stop(self) -> None:
@@ -75,8 +86,10 @@ class WorkerProcesses:
 class _Worker:
     """One process at a time: when it has died, the next job gets another."""
 
-    context: ForkServerContext
+    context: ForkServerContext | SpawnContext
     emit: Emit
+    gpus: str | None = None
+    """What its CUDA_VISIBLE_DEVICES says; None: what that of this process says."""
     _process: Any = None
     _pipe: Connection | None = None
     _last: Future[Outcome] | None = None
@@ -112,7 +125,8 @@ class _Worker:
             pipe, theirs = self.context.Pipe()
             self._process = self.context.Process(target=_serve, args=(theirs,))
             try:
-                self._process.start()
+                with _environment(self.gpus):
+                    self._process.start()
                 self._pipe = pipe
             except (EOFError, OSError) as error:  # the server that forks was killed; another one is started
                 pipe.close()
@@ -164,11 +178,26 @@ class _Worker:
                 os.kill(self._process.pid, signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def _environment(gpus: str | None) -> Iterator[None]:
+    """A process that is started inside sees these GPUs."""
+    before = os.environ.get(VISIBLE)
+    if gpus is not None:
+        os.environ[VISIBLE] = gpus
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[VISIBLE] = before
+        elif gpus is not None:
+            del os.environ[VISIBLE]
+
+
 def _serve(pipe: Connection) -> None:
     """A worker process: run the jobs that come, tell what happens, and end when there are no more."""
     from bench.runs.run_job import run_job
 
-    _end_with_parent()
+    end_with_parent()
     # Ctrl-C reaches every process of a terminal, and the one that asked for this one says so.
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while (work := pipe.recv()) is not None:
@@ -181,18 +210,6 @@ def _serve(pipe: Connection) -> None:
                 pipe.send(told)
             except (TypeError, AttributeError, ValueError):  # an error that cannot be pickled
                 pipe.send(RuntimeError(f"{type(told).__name__}: {told}"))
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that asked for it is gone, so that its job can be taken up again."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _forward(events: queue.SimpleQueue[Event | None], emit: Emit) -> None:

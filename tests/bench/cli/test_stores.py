@@ -20,6 +20,7 @@ from bench.runs.agenda import make_agenda
 from bench.runs.suite import load_suite
 from bench.tracking.mlflow_store import TrackedRun, Tracker
 from bench.tracking.quick_read import read_states
+from bench.tracking.states import WHERE
 from tests.bench.cli.calling import call
 from tests.bench.report import synthetic
 from tests.bench.runs.tiny import SUITE
@@ -163,6 +164,19 @@ def test_a_dead_run_is_told_from_a_live_one(
         assert (line in out) == dead and f"1 {word}" in out
         assert call(monkeypatch, "show", cells[0].id) == 0
         assert f"cell {cells[0].id}: {sentence}" in capsys.readouterr().out
+
+
+def test_a_plan_says_which_device_a_running_cell_is_on(
+    theirs: TrackedRun, cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "plan", "tiny.toml") == 0
+    assert f"running: {cells[0].label}\n" in capsys.readouterr().out
+    theirs.tags({WHERE: "cuda:2 of node7"})
+    assert call(monkeypatch, "plan", "tiny.toml") == 0
+    assert f"running: {cells[0].label} on cuda:2 of node7\n" in capsys.readouterr().out
+    assert call(monkeypatch, "plan", "tiny.toml", "--json") == 0
+    places = {cell["cell_id"]: cell["where"] for cell in json.loads(capsys.readouterr().out)["cells"]}
+    assert places.pop(cells[0].id) == "cuda:2 of node7" and set(places.values()) == {None}
 
 
 def test_a_dense_network_is_shown_and_not_exported(

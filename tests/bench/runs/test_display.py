@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import socket
 import sys
 
 import pytest
@@ -40,6 +41,22 @@ def test_a_job_has_a_line_at_its_start_and_at_its_end(
             assert lines == []
         else:
             assert lines[:2] == ["s: 1 cells", "start  l1 0.5"] and lines[2].startswith(line) and len(lines) == 3
+
+
+def test_a_device_is_named_but_for_the_cpu_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    here = socket.gethostname()
+    for place, at_start, at_end in (
+        (f"cuda:2 of {here}", f" (cuda:2 of {here})", f" on cuda:2 of {here}"),
+        ("cpu of another", " (cpu of another)", " on cpu of another"),
+        (f"cpu of {here}", "", ""),
+    ):
+        with Display("s: 1 cells", jobs=1, epochs=2) as display:
+            display(Started(id="a", label="l1 0.5", where=place))
+            display(Ended(id="a", outcome=outcome("finished", summary="accuracy 90", where=place)))
+        assert capsys.readouterr().err.splitlines()[1:] == [
+            f"start  l1 0.5{at_start}",
+            f"done   l1 0.5: accuracy 90 (0.0 s{at_end})",
+        ]
 
 
 def test_a_job_that_is_waited_for_and_then_run_here_counts_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from bench.errors import RequestError
 from bench.runs.events import Event, Started
 from bench.runs.job import Job, Settings
+from bench.runs.place import where
 from bench.runs.suite import load_suite
 from bench.runs.tracked import ActiveJob, Result, record_loss, run_tracked, sweep, work_folder
 from bench.tracking.mlflow_store import Tracker
@@ -91,9 +92,11 @@ def test_what_work_raises_is_recorded_with_its_traceback_and_keeps_the_checkpoin
 
     outcome = run_tracked(CELL, settings, events.append, work)
     assert (outcome.status, outcome.error) == ("failed", "ZeroDivisionError: by zero")
-    assert events == [Started(id=CELL.id, label=CELL.label)]
+    assert events == [Started(id=CELL.id, label=CELL.label, where=where(settings))]
+    assert outcome.where == where(settings) != ""
     state = tracker.find(CELL.id)
-    assert state is not None and "in work" in tracker.record(state).traceback
+    assert state is not None and state.tags["prunebench.where"] == outcome.where
+    assert "in work" in tracker.record(state).traceback
     assert (work_folder(CELL, settings) / "search.pt").exists()
     # A job that succeeds leaves no folder behind.
     assert (

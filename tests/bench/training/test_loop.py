@@ -336,11 +336,35 @@ def test_recalibration_gives_the_mean_of_batch_statistics(data: Any) -> None:
 
 def test_devices_are_resolved() -> None:
     assert resolve_device("cpu") == CPU
-    with pytest.raises(RequestError, match="unknown device 'tpu'; available: auto, cpu, cuda"):
-        resolve_device("tpu")
-    if not torch.cuda.is_available():
-        with pytest.raises(RequestError, match="no CUDA device"):
-            resolve_device("cuda")
+    for name in ("tpu", "cuda:", "cuda:x", "cuda:N", "cuda:1:2"):
+        with pytest.raises(RequestError, match=rf"unknown device '{name}'.* available: auto, cpu, cuda, cuda:N, mps$"):
+            resolve_device(name)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "found", "refused"),
+    [
+        (
+            0,
+            {"auto": "cpu"},
+            {"cuda": "sees no CUDA device", "cuda:0": "sees no CUDA device", "mps": "no GPU of Apple"},
+        ),
+        (1, {"auto": "cuda", "cuda": "cuda", "cuda:0": "cuda:0"}, {"cuda:1": "sees cuda:0; use one of these"}),
+        (4, {"auto": "cuda", "cuda:3": "cuda:3"}, {"cuda:4": "sees cuda:0 to cuda:3; use one of these"}),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    gpus: int, found: dict[str, str], refused: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert {name: str(resolve_device(name)) for name in found} == found
+    for name, words in refused.items():
+        with pytest.raises(RequestError, match=f"device '{name}' was asked for, but torch .*{words}"):
+            resolve_device(name)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert resolve_device("mps").type == "mps"
 
 
 @pytest.mark.parametrize(("given", "computes_in_bf16", "resolved"), [

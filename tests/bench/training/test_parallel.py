@@ -1,0 +1,47 @@
+"""Two processes that train one network together end where one process with the same batches does, but for rounding."""
+
+from __future__ import annotations
+
+import multiprocessing
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.bench.training.side_by_side import METHODS, one_of_two, results
+
+CASES = ("dense", "noise", "distilled", "loss over the batch", *METHODS, "dcss, blind", "gdp, blind")
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], list[dict[str, torch.Tensor]]]:
+    """What one process came to, and what each of two came to together."""
+    file = tmp_path_factory.mktemp("two") / "found"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=one_of_two, args=(rank, port, file)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    alone = results()
+    for process in processes:
+        process.join(timeout=120)
+        assert process.exitcode == 0
+    return alone, [load_file(Path(file.with_suffix(f".{rank}"))) for rank in range(2)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_end_where_one_does(
+    both: tuple[dict[str, torch.Tensor], list[dict[str, torch.Tensor]]], case: str
+) -> None:
+    alone, (first, second) = both
+    names = [name for name in alone if name.startswith(case + "/")]
+    assert len(names) > 20
+    for name in names:
+        assert torch.equal(first[name], second[name]), name
+        # Some searches hold their architecture in float32, and DAIS's weights follow it closely.
+        rounding = 1e-5 if alone[name].dtype == torch.float32 or case == "dais" else 1e-8
+        torch.testing.assert_close(first[name], alone[name], rtol=rounding, atol=rounding, msg=f"{name}: {{}}".format)

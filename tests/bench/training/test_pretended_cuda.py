@@ -1,0 +1,116 @@
+"""Every stage of every method on `torch.device("cuda")`, on a machine without a GPU: devices meet where they should."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from bench.interface import registry
+from bench.interface.cell import Recipe
+from bench.interface.method import Budget, Method
+from bench.interface.task import Splits
+from bench.search.fit import fit
+from bench.structure.graph import PruningGraph
+from bench.structure.surgery import prune
+from bench.structure.tensors import WITHOUT_FLOAT64
+from bench.training.context import search_context
+from bench.training.evaluate import recalibrate
+from bench.training.loop import Phase, train
+from methods.tas import interpolation
+from tasks.classification import Classification
+from tests.bench.training.pretended_cuda import CUDA, pretended_cuda
+
+TASK = Classification("digits", "resnet8", train_size=48)
+RECIPE = Recipe(lr=0.01, batch_size=16, precision="fp32", grad_clip=1.0)
+
+
+@functools.cache
+def _traced() -> tuple[nn.Module, PruningGraph]:
+    torch.manual_seed(0)
+    model = TASK.network(TASK.load(None).info)
+    return model, PruningGraph.trace(model, torch.randn(1, 1, 16, 16))
+
+
+def traced() -> tuple[nn.Module, PruningGraph]:
+    """The dense network, and a graph of its own for each test: it keeps tables on the devices that it was asked on."""
+    model, graph = _traced()
+    return model, copy.deepcopy(graph)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_pretended_is_kept() -> Iterator[None]:
+    interpolation.cache_clear()
+    yield
+    interpolation.cache_clear()
+
+
+def fresh_data() -> Splits:
+    return TASK.load(None)  # splits move to a device and stay there
+
+
+def test_a_tensor_of_the_cpu_that_meets_one_of_the_gpu_is_found() -> None:
+    with pretended_cuda() as pretended:
+        x = torch.arange(3.0, device=CUDA)
+        assert x.device.type == "cuda"
+        assert (2 * x).tolist() == [0, 2, 4] and float(x[x > 1].sum()) == 2
+        with pytest.raises(RuntimeError, match="device"):
+            torch.add(x, torch.ones(3))
+        with pytest.raises(TypeError, match="numpy"):
+            x.numpy()
+        assert x.cpu().numpy().tolist() == [0, 1, 2]
+        assert pretended.on_gpu > 3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_dense_training_and_recovery_with_a_teacher(optimizer: str) -> None:
+    (dense, _), data, recipe = traced(), fresh_data(), RECIPE.model_copy(update={"optimizer": optimizer})
+    with pretended_cuda() as pretended:
+        model = pretended.adopted(dense)
+        train(model, TASK, data.train, recipe, Phase("dense", 1, 0, CUDA), val=data.val)
+        student = copy.deepcopy(model)
+        train(student, TASK, data.train, recipe, Phase("recovery", 1, 0, CUDA), teacher=copy.deepcopy(model))
+        assert {p.device.type for p in student.parameters()} == {"cuda"}
+        assert pretended.on_gpu > 500
+
+
+@pytest.mark.parametrize("name", registry.method_names())
+@pytest.mark.parametrize("how", ["", "blind", "float32"])
+def test_every_stage_of_a_method(name: str, how: str, request: pytest.FixtureRequest) -> None:
+    method, (dense, graph), data = registry.make_method(name, {}), traced(), fresh_data()
+    if how == "blind" and not method.searches:
+        pytest.skip("nothing is searched")
+    if how == "float32":
+        request.addfinalizer(lambda: WITHOUT_FLOAT64.discard("cuda"))
+        WITHOUT_FLOAT64.add("cuda")  # as on Apple's GPUs
+    budget = Budget(0.6, 0.1) if getattr(method, "prunes", True) else Budget(1.0)
+    with pretended_cuda() as pretended:
+        model = pretended.adopted(dense)
+        _every_stage(method, model, graph, budget, data, blind=how == "blind")
+        assert pretended.on_gpu > 500
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", registry.method_names())
+def test_every_stage_of_a_method_on_a_gpu(name: str) -> None:
+    method, (dense, graph), data = registry.make_method(name, {}), traced(), fresh_data()
+    budget = Budget(0.6, 0.1) if getattr(method, "prunes", True) else Budget(1.0)
+    _every_stage(method, copy.deepcopy(dense), graph, budget, data, blind=False)
+
+
+def _every_stage(
+    method: Method, model: nn.Module, graph: PruningGraph, budget: Budget, data: Splits, *, blind: bool
+) -> None:
+    ctx = search_context(TASK, data.visible, RECIPE, epochs=1, seed=0, device=CUDA, blind=blind)
+    found = method.search(copy.deepcopy(model), graph, TASK, budget, ctx)
+    fitted = fit(graph, found, budget)
+    pruned = prune(model if found.model is None else found.model, graph, fitted.pruning)
+    recalibrate(pruned, data.train, CUDA, seed=0, recipe=RECIPE)
+    train(pruned, TASK, data.train, RECIPE, Phase("recovery", 1, 0, CUDA))
+    figures = TASK.evaluate(pruned, data.val, CUDA, RECIPE)
+    assert {p.device.type for p in pruned.parameters()} == {"cuda"}
+    assert 0 <= figures["accuracy"] <= 100

@@ -48,10 +48,11 @@ Within = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Start no cell that cannot end within this time, e.g. 8h, 90m, 1h30m."),
 ]
-
-
 CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="Minutes between uploads of an unfinished job's checkpoint; 0: after each epoch.")
+]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait for cells that other processes run; run those of one that dies.")
 ]
 
 
@@ -76,9 +77,7 @@ def run(
     dry_run: DryRun = False,
     max_retries: MaxRetries = Settings.max_retries,
     checkpoint_every: CheckpointEvery = Settings.checkpoint_every,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for cells that other processes run; run those of one that dies.")
-    ] = False,
+    wait: Wait = False,
     time_limit: Within = None,
 ) -> None:
     """Run every cell of the suite that is not yet recorded, then write the report.

@@ -122,8 +122,6 @@ def run(
             is recorded: see `Result.failed`.
     """
     changed, picked = _several(set), _several(only)
-    require_device_name(device)
-    set_workers(workers)
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
@@ -139,6 +137,8 @@ def run(
 
 def _settings(loaded: Suite, data: Path | str | None, tracking_uri: str | None, **own: Any) -> Settings:
     """The settings of a run, with what the environment says where nothing is given."""
+    require_device_name(own["device"])
+    set_workers(own["workers"])
     place = data or os.environ.get("PRUNEBENCH_DATA")
     uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
     return Settings(suite=loaded.name, tracking_uri=uri, data_root=Path(place) if place else None, **own)

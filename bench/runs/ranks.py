@@ -167,7 +167,8 @@ def _failure_words(error: Exception) -> str:
     failures = getattr(error, "failures", None)
     if not failures:
         return reason_of(error)
-    rank, failure = min(failures.items())
+    # Those that lose another one end with code 1: one that was killed comes before them.
+    rank, failure = min(failures.items(), key=lambda item: (item[1].exitcode >= 0, item[1].exitcode == 1, item[0]))
     code = failure.exitcode
     return f"process {rank} was killed by signal {-code}" if code < 0 else f"process {rank} ended with code {code}"
 

@@ -87,6 +87,8 @@ def test_a_cell_in_two_processes_is_recorded_once(tmp_path: Path, monkeypatch: p
     ]
     assert all("val_accuracy" in row for row in record.trajectory)
     states = [state for state in Tracker(store, "tiny").states() if state.kind != "invocation"]
-    assert sorted((state.kind, state.status) for state in states) == [("cell", "finished"), ("dense", "finished")]
+    assert sorted((state.kind, state.status) for state in states) == [
+        (kind, "finished") for kind in ("cell", "dense", "search")
+    ]
     assert {state.tags["prunebench.where"].split(" of ")[0] for state in states} == {"cpu ×2"}
     assert not any(Path(".prunebench", "tiny").iterdir())

@@ -16,8 +16,9 @@ from torch import nn
 from bench.errors import CellError
 from bench.interface.cell import Cell
 from bench.interface.log import TrainingLog
+from bench.runs.job import Job
 from bench.runs.shared import agreed_taken, taken_stage
-from bench.runs.stored import facts_of, sealed, stored_folder
+from bench.runs.stored import ended, facts_of, sealed, stored_folder
 from bench.runs.tracked import ActiveJob, Result
 from bench.runs.workload import load_workload
 from bench.structure.measure import count_macs
@@ -103,13 +104,11 @@ def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module, fingerprint: st
         fingerprint: of the data that the cell reads.
 
     Raises:
-        CellError: it is not recorded as finished, or was trained on other data.
-        DamagedStageError: it is not as it was stored.
+        CellError: its training failed, or was on other data.
+        DamagedStageError: it is not there any more, or not as it was stored.
     """
-    state = tracker.find(cell.dense_id)
+    state = ended(tracker, Job.of_dense(cell))
     where = f"the dense network of {cell.workload.name} with seed {cell.seed}"
-    if state is None or state.status not in ("finished", "failed"):
-        raise CellError(f"{where} is not trained")
     facts = facts_of(tracker, state)
     if state.status == "failed":
         raise CellError(f"{where} failed: {facts['error']} (prunebench show {cell.dense_id})")

@@ -12,7 +12,7 @@ from bench.runs.events import Emit
 from bench.runs.followers import follow
 from bench.runs.job import Job, Kind, Outcome, Settings
 from bench.runs.ranks import run_together
-from bench.runs.stored import DamagedStageError, facts_of, made_again, stored_folder
+from bench.runs.stored import DamagedStageError, made_again, require_whole
 from bench.runs.tracked import Result, open_tracker, run_tracked
 from bench.tracking.places import MODEL, SEARCH
 from bench.training import parallel
@@ -51,12 +51,10 @@ def _mend_stages(job: Job, settings: Settings, emit: Emit) -> None:
     cell, tracker = job.subject, open_tracker(settings.tracking_uri, settings.suite)
     stages = [] if cell is None else [(Job.of_dense(cell), MODEL), (Job.of_search(cell), SEARCH)]
     for stage, file in stages:
-        state = tracker.find(stage.id) if stage.id in job.needs else None
-        if state is None or state.status != "finished":
+        if stage.id not in job.needs:
             continue
         try:
-            with stored_folder(tracker, state, file.partition("/")[0], facts_of(tracker, state)):
-                pass  # its checksums hold
+            require_whole(tracker, stage, file.partition("/")[0])
         except DamagedStageError as damage:
 
             def run(note: str, stage: Job = stage) -> Outcome:

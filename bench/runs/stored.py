@@ -30,9 +30,9 @@ PAUSE = 2.0
 
 
 class DamagedStageError(CellError):
-    """What is stored of a finished stage is not what was stored; `state` is its run."""
+    """A finished stage is not there any more, or not as it was stored; `state` is its run, None where it has none."""
 
-    def __init__(self, state: RunState, reason: str) -> None:
+    def __init__(self, state: RunState | None, reason: str) -> None:
         super().__init__(reason)
         self.state, self.reason = state, reason
 
@@ -61,6 +61,18 @@ def _digest(facts: Mapping[str, Any]) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def ended(tracker: Tracker, job: Job) -> RunState:
+    """The run of a stage that had ended before it was asked for.
+
+    Raises:
+        DamagedStageError: it has none any more: it was found damaged, and another process is about to make it again.
+    """
+    state = tracker.find(job.id)
+    if state is None or state.status not in ("finished", "failed"):
+        raise DamagedStageError(state, f"{job.label} was not there any more")
+    return state
 
 
 def facts_of(tracker: Tracker, state: RunState) -> dict[str, Any]:
@@ -110,6 +122,21 @@ def stored_folder(tracker: Tracker, state: RunState, name: str, facts: Mapping[s
         raise DamagedStageError(state, f"{name} of run {state.run_id} is gone") from None
 
 
+def require_whole(tracker: Tracker, job: Job, name: str) -> None:
+    """Look through the files of a stage that has ended.
+
+    Args:
+        name: of their folder among the artifacts.
+
+    Raises:
+        DamagedStageError: they are not as they were stored.
+    """
+    state = ended(tracker, job)
+    if state.status == "finished":
+        with stored_folder(tracker, state, name, facts_of(tracker, state)):
+            pass  # its checksums hold
+
+
 def make_again(
     job: Job, active: ActiveJob, damage: DamagedStageError, work: Callable[[ActiveJob, str], Result]
 ) -> None:
@@ -142,7 +169,8 @@ def made_again(
     note = f"an earlier result was damaged and made again: {damage.reason}"
     logger.warning("%s: %s", job.label, note)
     tracker = open_tracker(settings.tracking_uri, settings.suite)
-    tracker.lose(damage.state, damage.reason)
+    if damage.state is not None and damage.state.status == "finished":
+        tracker.lose(damage.state, damage.reason)
     watch = Watch()
     while True:
         outcome = run(note)

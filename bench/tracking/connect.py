@@ -14,6 +14,7 @@ from typing import TypeVar
 import requests
 import sqlalchemy
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -167,6 +168,24 @@ def store_patience() -> float:
     if not 0 <= seconds < float("inf"):
         raise RequestError(f"PRUNEBENCH_PATIENCE={text} is not allowed; use a number of seconds, 0 or more")
     return seconds
+
+
+def download(client: MlflowClient, run_id: str, path: str, folder: str) -> str:
+    """Fetch an artifact of a run, file or folder, into a folder; its place there.
+
+    MLflow says of a download that was cut off that there is no such artifact: it is looked for then.
+
+    Raises:
+        MlflowException: it could not be fetched; TEMPORARILY_UNAVAILABLE where it is in the store all the same.
+    """
+    try:
+        return client.download_artifacts(run_id, path, folder)
+    except MlflowException as error:
+        if not gone(error):
+            raise
+        if path not in {found.path for found in client.list_artifacts(run_id, path.rpartition("/")[0] or None)}:
+            raise
+        raise MlflowException(f"the download of {path} was cut off", TEMPORARILY_UNAVAILABLE) from error
 
 
 _AWAY = re.compile(r"API request to .* failed with (timeout )?exception|failed with error code (429|50[234])\b", re.S)

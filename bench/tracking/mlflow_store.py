@@ -26,7 +26,7 @@ from mlflow.exceptions import MlflowException
 from bench.errors import RequestError
 from bench.interface.record import Record, RecordError, read_record
 from bench.tracking.address import SERVERS, absolute, redacted, scheme, server_address, sqlite_path
-from bench.tracking.connect import StoreError, connect, gone, retry, sentences
+from bench.tracking.connect import StoreError, connect, download, gone, retry, sentences
 from bench.tracking.database import relocate
 from bench.tracking.heart import Heart, heart_of
 from bench.tracking.liveness import BEAT, heartbeat, is_dead, is_gone, machine, process_start
@@ -414,7 +414,7 @@ class Tracker:
             yield local / path
             return
         with tempfile.TemporaryDirectory() as folder:
-            yield Path(retry(lambda: self.client.download_artifacts(run_id, path, folder)))
+            yield Path(retry(lambda: download(self.client, run_id, path, folder)))
 
 
 def _of_cell(cell_id: str) -> str:

@@ -19,7 +19,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.tracking import MlflowClient
 
 from bench.errors import first_line
-from bench.tracking.connect import StoreError, retry
+from bench.tracking.connect import StoreError, download, retry
 from bench.tracking.states import TAG
 
 logger = logging.getLogger("prunebench")
@@ -68,7 +68,7 @@ def fetch(client: MlflowClient, entry: Uploaded, folder: Path) -> bool:
     """Put an uploaded checkpoint into a folder; False where it is gone or damaged, of which the log has a line."""
     with tempfile.TemporaryDirectory(dir=folder) as out:
         try:
-            got = Path(retry(lambda: client.download_artifacts(entry.run_id, entry.path, out), tries=2))
+            got = Path(retry(lambda: download(client, entry.run_id, entry.path, out), tries=2))
             problem = "" if _sha256(got) == entry.sha256 else "its checksum does not hold"
         except (StoreError, OSError) as error:
             got, problem = None, first_line(error)

@@ -24,7 +24,7 @@ from bench.runs.cell.inputs import CellInputs, cell_inputs
 from bench.runs.isolation import process_kept
 from bench.runs.job import Job
 from bench.runs.shared import agreed_taken, taken_stage
-from bench.runs.stored import DamagedStageError, facts_of, make_again, sealed, stored_folder
+from bench.runs.stored import DamagedStageError, ended, facts_of, make_again, sealed, stored_folder
 from bench.runs.tracked import ActiveJob, Result
 from bench.runs.workload import load_workload
 from bench.search.fit import Fitted, fit, search_budget
@@ -173,9 +173,7 @@ def shared_search(inputs: CellInputs, active: ActiveJob) -> tuple[Decision, dict
 def _read(inputs: CellInputs, active: ActiveJob) -> tuple[Decision, dict[str, Any]]:
     cell, tracker, identity = searched_cell(inputs.cell), active.tracker, str(search_id(inputs.cell))
     assert cell is not None
-    where, state = f"the search of {cell.label}", tracker.find(identity)
-    if state is None or state.status not in ("finished", "failed"):
-        raise CellError(f"{where} is not made")
+    where, state = f"the search of {cell.label}", ended(tracker, Job.of_search(cell))
     facts = facts_of(tracker, state)
     if state.status == "failed":
         error = CellError(f"{where} failed: {facts['error']} (prunebench show {identity})")

@@ -183,6 +183,18 @@ def test_a_flipped_bit_in_a_stored_stage_is_found_and_the_stage_made_again(stage
     assert sorted(s.status for s in states) == ["finished", "lost"]
 
 
+def test_a_stage_that_another_process_found_damaged_is_waited_for_or_made_again(place: Place) -> None:
+    (cell,) = cells_of("none", controls=())
+    place.run([cell], "marked")
+    tracker = open_tracker(place.uri, "marked")
+    state = tracker.find(cell.dense_id)
+    assert state is not None
+    tracker.lose(state, "found damaged by another process, which is about to train it again")
+    search = Job.of_search(cell.model_copy(update={"tolerance": 0.0071}))
+    assert run_job(search, place.settings("marked"), place.told).status == "finished"
+    assert sorted(s.status for s in tracker.states() if s.cell_id == cell.dense_id) == ["finished", "lost"]
+
+
 def test_a_search_goes_on_elsewhere_from_its_uploaded_checkpoint(place: Place) -> None:
     (cell,) = cells_of("rewind", controls=())
     search, seen = Job.of_search(cell, anew=True), list[int]()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from bench.errors import RequestError
-from bench.tracking.connect import connect, retry
+from bench.tracking.connect import StoreError, connect, download, gone, retry
 from bench.tracking.mlflow_store import Tracker
 
 
@@ -75,3 +78,30 @@ def test_a_run_that_is_not_there_is_asked_for_once(store: str) -> None:
     with pytest.raises(RequestError, match="the tracking store failed"):
         retry(ask)
     assert len(tries) == 1
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_download_that_was_cut_off_is_no_lost_file(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow says of both that there is no such artifact."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    calls: list[str] = []
+
+    class Client:
+        def download_artifacts(self, run_id: str, path: str, folder: str) -> str:
+            calls.append(path)
+            if len(calls) < 3:
+                raise MlflowException("Failed to download artifacts from path 'model'", RESOURCE_DOES_NOT_EXIST)
+            return f"{folder}/{path}"
+
+        def list_artifacts(self, run_id: str, path: str | None) -> list[SimpleNamespace]:
+            return [SimpleNamespace(path="model")] if there and path is None else []
+
+    def fetched() -> str:
+        return retry(lambda: download(Client(), "r", "model", "/f"))  # pyright: ignore[reportArgumentType]
+
+    if there:
+        assert fetched() == "/f/model" and len(calls) == 3
+    else:
+        with pytest.raises(StoreError) as refused:
+            fetched()
+        assert gone(refused.value.__cause__) and len(calls) == 1

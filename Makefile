@@ -3,9 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 # Imported once at set-up, so that it is compiled also where Python is told to write no bytecode: every call, worker and
-# test starts faster. The logger would announce that a CUDA toolkit without a GPU is of no use.
-WARM := import logging; logging.getLogger('torch.utils.cpp_extension').setLevel('ERROR'); \
-	import bench.cli.app, bench.cli.run, bench.cli.plan, bench.cli.list_names, bench.cli.show, bench.runs.run_job, bench.runs.matrix, bench.runs.display, bench.report.write, torchvision, timm, \
+# test starts faster.
+WARM := import bench.cli.app, bench.cli.run, bench.cli.plan, bench.cli.list_names, bench.cli.show, bench.runs.run_job, bench.runs.matrix, bench.runs.display, bench.report.write, torchvision, timm, \
 	segmentation_models_pytorch, torchmetrics.classification, torch_pruning, sklearn.datasets, skimage.data
 
 .PHONY: demo test speed sweep bench lint format readme docs reference clean

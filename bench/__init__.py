@@ -13,6 +13,7 @@ Names resolve on first use, so that `import bench` does not import torch.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from bench.structure.measure import count_macs as count_macs
     from bench.structure.measure import count_params as count_params
     from bench.structure.measure import measure_latency as measure_latency
+    from bench.structure.onnx_export import export_onnx as export_onnx
     from bench.structure.surgery import prune as prune
 
 __version__ = "0.1.0"
@@ -37,6 +39,7 @@ _HOME = {
     "PruningGraph": "bench.structure.graph",
     "count_macs": "bench.structure.measure",
     "count_params": "bench.structure.measure",
+    "export_onnx": "bench.structure.onnx_export",
     "load_pruned": "bench.interface.exported",
     "measure_latency": "bench.structure.measure",
     "prune": "bench.structure.surgery",
@@ -44,6 +47,15 @@ _HOME = {
     "save_pruned": "bench.structure.files",
 }
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("No CUDA runtime is found")
+
+
+# torch announces where it is first used that a CUDA toolkit without a GPU is of no use to it. Every process that this
+# project starts imports this package before torch.
+logging.getLogger("torch.utils.cpp_extension").addFilter(_is_news)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """How fast streamed images are beside plain DataLoader code, and in how much memory.
 
-    python benchmarks/stream.py                       # makes 20,000 JPEGs in 100 classes in the temporary folder
-    python benchmarks/stream.py --images 2000 --rounds 3
+    python -m benchmarks.stream                        # makes 20,000 JPEGs in 100 classes in the temporary folder
+    python -m benchmarks.stream --images 2000 --rounds 3
 
 Prints one JSON object. Both sides read the same folder with two processes and the same transforms, and train the same
 ResNet-18; they are measured in turn, so that other work on the machine meets both. `ratio` is the median over rounds of
@@ -11,6 +11,7 @@ streamed / plain, of images a second (more is better) and of processor time an i
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
+PROJECT = Path(__file__).resolve().parent.parent
 CAP = 1.5 * 2**30
 """Bytes that all processes may have together, pages that they share counted once."""
 HEIGHT, WIDTH = 96, 128
@@ -81,6 +83,12 @@ def streamed_batches(split: Any, batch: int) -> Callable[[], Batches]:
     """The same through this project's split."""
     epochs = iter(range(10**6))
     return lambda: split.batches(batch, seed=0, epoch=next(epochs), device=CPU)
+
+
+def endless(epoch: Callable[[], Batches]) -> Batches:
+    """One epoch after the other."""
+    while True:
+        yield from epoch()
 
 
 def trainer(batches: Batches, classes: int) -> Callable[[int], None]:
@@ -187,10 +195,11 @@ def peak_memory(root: Path, size: int, batch: int, steps: int) -> dict[str, Any]
     watcher.start()
     task = task_of(size)
     data = task.load(root)
-    run = trainer(streamed_batches(data.train, batch)(), len(data.info.classes))
+    run = trainer(endless(streamed_batches(data.train, batch)), len(data.info.classes))
     run(steps)
     model = task.network(data.info)
-    accuracy = task.evaluate(model, data.val.halves(0)[0].halves(0)[0], CPU, task.recipe)["accuracy"]
+    some = dataclasses.replace(data.val, indices=data.val.indices[:150])
+    accuracy = task.evaluate(model, some, CPU, task.recipe)["accuracy"]
     ended.set()
     watcher.join()
     return {
@@ -246,6 +255,7 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=8, help="of training in each round")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2, help="of the process that trains")
     parser.add_argument("--folder", type=Path, help="of the images; made where it does not exist, and kept")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured")
     parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
@@ -257,7 +267,7 @@ def main(given: list[str] | None = None) -> None:
     from bench.interface.loading import set_workers
 
     asked = arguments(given)
-    torch.set_num_threads(2)
+    torch.set_num_threads(asked.threads)
     set_workers(2)
     if asked.memory_of:
         print(json.dumps(peak_memory(asked.memory_of, asked.size, asked.batch, asked.steps)))
@@ -284,16 +294,18 @@ def measured(asked: argparse.Namespace, root: Path, work: Path) -> dict[str, Any
     plain = plain_batches(root / "imagenet" / "train", asked.size, asked.batch)
     sides = {"streamed": streamed, "plain": plain}
     if "reading" in asked.parts:
-        each = {name: reader(batches()) for name, batches in sides.items()}
-        found["reading_alone"] = in_turn(each, asked.rounds, 5 * asked.steps, asked.batch)
+        each = {name: reader(endless(batches)) for name, batches in sides.items()}
+        found["reading_alone"] = in_turn(each, asked.rounds, 20 * asked.steps, asked.batch)
     if "training" in asked.parts:
-        each = {name: trainer(batches(), len(data.info.classes)) for name, batches in sides.items()}
+        each = {name: trainer(endless(batches), len(data.info.classes)) for name, batches in sides.items()}
         found["training_resnet18"] = in_turn(each, asked.rounds, asked.steps, asked.batch)
     if "memory" in asked.parts:
-        own = [sys.executable, __file__, "--memory-of", str(root)]
-        for name in ("size", "batch", "steps"):
+        own = [sys.executable, "-m", "benchmarks.stream", "--memory-of", str(root.absolute())]
+        for name in ("size", "batch", "steps", "threads"):
             own += [f"--{name}", str(getattr(asked, name))]
-        found["memory"] = json.loads(subprocess.run(own, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        found["memory"] = json.loads(
+            subprocess.run(own, check=True, stdout=subprocess.PIPE, text=True, cwd=PROJECT).stdout
+        )
     if "resuming" in asked.parts:
         found["resumed_equal"] = resumed_equal(root, asked.size, work)
     return found

@@ -10,10 +10,11 @@ Reconstructed: λ. The paper's 1e-4 (VGGNet) and 1e-5 (ResNet, DenseNet) belong 
 at 0.5; a search of a few epochs from the dense network does not feel them. Under SGD λ is such that the penalty alone
 would take a mean scale `travel` of its way to zero in the whole search. Adam divides by the size of the whole gradient:
 there λ's slope along the channels' scales is `weight` times the loss's, in root mean squares over ten batches of the
-dense network. `docs/methods.md` has what they do. Where several norms scale a channel their |γ| are averaged. A channel
-without a norm has the L2 norms of its filters in place of |γ|, as in weight normalization; if the network has any such
-group, scores are divided by their group's mean, since norms of filters and scales are no common measure. The threshold
-is solved to the budget.
+dense network. `docs/methods.md` has what they do. Where several norms scale a channel their |γ| are averaged. Beside
+groups with norms, a channel without one has the L2 norms of its filters in place of |γ|, as in weight normalization;
+scores are then divided by their group's mean, since norms of filters and scales are no common measure. A network with
+no norms at all is refused: nothing of the paper is left there, and no strength of the penalty helped. The threshold is
+solved to the budget.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from bench.errors import RequestError
 from bench.interface.cell import Recovery
 from bench.interface.method import Context, Found
 from bench.interface.task import Task
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
     from bench.interface.method import Budget
     from bench.structure.graph import PruningGraph
     from bench.structure.groups import Member
+
+WITHOUT_NORMS = (
+    "slimming needs norms with scales (BatchNorm, say), and the network's prunable channels run through none; use "
+    "another method there, such as l1, fpgm, taylor or group-l2"
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,20 @@ class Slimming:
     paper: ClassVar[dict[str, object]] = {"strength": 1e-5}
     standing: ClassVar[str] = "published; the penalty's strength and channels without norms reconstructed"
 
+    def left_whole(self, graph: PruningGraph) -> frozenset[str]:
+        """No group; a network without norms is refused here, before anything is trained.
+
+        Raises:
+            RequestError: its channels run through no norm.
+        """
+        if not any(group.passes for group in graph.groups):
+            raise RequestError(WITHOUT_NORMS)
+        return frozenset()
+
     def search(self, model: nn.Module, graph: PruningGraph, task: Task, budget: Budget, ctx: Context) -> Found:
         scales = Scales(model.to(ctx.device), graph)
+        if not scales.present:
+            raise RequestError(WITHOUT_NORMS)
         strength = self.strength if self.strength is not None else self.in_units(scales, task, ctx)
         ctx.note(f"slimming: the penalty's strength is {strength:.3g}")
         ctx.train(model, penalty=lambda: strength * scales.all().sum())
@@ -88,6 +107,8 @@ class Scales:
         norms = {g.name: [m for m in g.passes if is_norm(self.modules[m.module])] for g in graph.groups}
         self.comparable = all(norms.values())
         """Whether every group has norms."""
+        self.present = any(norms.values())
+        """Whether any group has."""
         self.members = [member for g in graph.groups for member in norms[g.name] or g.producers]
 
     def of(self, member: Member) -> Tensor:

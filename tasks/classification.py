@@ -15,6 +15,7 @@ from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 from tasks.data.catalogue import DataSet, entry_of, lines
 from tasks.data.normalise import (
+    IMAGENET,
     Normalise,
     image_input,
     in_bytes,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 _FETCHED = ("hf_hub", "local_dir", "http", "https", "file")
 """What timm and others write before the address of a network that lies elsewhere."""
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+_MEAN, _STD = IMAGENET
 _COVERED = "bilinear, antialiased, so that the image covers a square of 8/7 of the side; its middle is cut out"
 _RESNETS = (8, 20, 32, 56, 110)
 DATASETS = {
@@ -70,16 +71,16 @@ DATASETS = {
         "train/CLASS/… and test/CLASS/… below PATH (absolute, or inside the data folder)",
         "tasks.data.labelled:image_folder",
         (224, 224),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        mean=_MEAN,
+        std=_STD,
         resized=_COVERED,
         crop="shifted",
     ),
     "imagenet": DataSet(
         "ImageNet in torchvision's layout, or train and val of one's own, as class folders or archives; streamed",
         size=(224, 224),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        mean=_MEAN,
+        std=_STD,
         resized=_COVERED,
         folders=("imagenet", "ImageNet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC"),
         crop="resized",
@@ -87,8 +88,8 @@ DATASETS = {
     "shards:PATH": DataSet(
         "WebDataset's archives train/*.tar and test/*.tar below PATH (absolute, or inside the data folder); streamed",
         size=(224, 224),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        mean=_MEAN,
+        std=_STD,
         resized=_COVERED,
         crop="resized",
     ),

@@ -17,6 +17,7 @@ from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 from tasks.data.catalogue import DataSet, entry_of, lines
 from tasks.data.normalise import (
+    IMAGENET,
     Normalise,
     image_input,
     in_bytes,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 VOID = 255
 """As in `tasks.data.masked`, which needs torch."""
-_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _ARCHITECTURES = (
     "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "pan", "upernet",
     "segformer", "dpt",
@@ -295,7 +295,7 @@ class Segmentation:
     @property
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and deviation of each channel, of pixel values from 0 to 255."""
-        return in_bytes(self.normalise) if self.normalise is not None else (_MEAN, _STD)
+        return in_bytes(self.normalise) if self.normalise is not None else IMAGENET
 
     def untrained(self) -> Segmentation:
         """The same, with a network for which nothing is fetched."""

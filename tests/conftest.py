@@ -40,6 +40,18 @@ def store(_empty_store: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
+@pytest.fixture(scope="session")
+def tiny_run(_empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny suite was run, one cell after the other in one process. Tests read it and leave it."""
+    from tests.bench.runs.tiny import SUITE, call
+
+    folder = tmp_path_factory.mktemp("tiny")
+    shutil.copy(_empty_store, folder / "mlflow.db")
+    (folder / "tiny.toml").write_text(SUITE)
+    assert call("run", "tiny.toml", "--quiet", cwd=folder).wait() == 0
+    return folder
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
 

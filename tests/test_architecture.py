@@ -112,7 +112,7 @@ def test_the_facade_and_the_catalogues_import_nothing() -> None:
         tree = ast.parse(modules()[name].read_text("utf-8"))
         now = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
         assert {n.module if isinstance(n, ast.ImportFrom) else n.names[0].name for n in now} <= {
-            "__future__", "importlib", "typing"
+            "__future__", "importlib", "logging", "typing"
         }  # fmt: skip
 
 

@@ -57,3 +57,17 @@ def test_the_readmes_snippet_runs_as_it_stands(capsys: pytest.CaptureFixture[str
     assert isinstance(graph, prunebench.PruningGraph)
     assert 0 < prunebench.count_macs(smaller, example) < graph.macs()  # pyright: ignore
     assert capsys.readouterr().out
+
+
+def test_no_process_says_that_a_cuda_toolkit_without_a_gpu_is_of_no_use(capfd: pytest.CaptureFixture[str]) -> None:
+    """torch logs it in every process that loads its extensions; what else that logger says is heard."""
+    script = (
+        "import logging, os, bench\n"
+        "os.environ['CUDA_HOME'] = '/'\n"
+        "from torch.utils import cpp_extension\n"
+        "cpp_extension._find_cuda_home()\n"
+        "logging.getLogger('torch.utils.cpp_extension').warning('something else')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    said = capfd.readouterr().err
+    assert "something else" in said and "No CUDA runtime" not in said

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
+import errno
 import importlib.util
-import logging
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from importlib.abc import InspectLoader
@@ -15,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from bench import __version__
+from bench.cli.signals import Signals
 from bench.errors import RequestError, unknown
 
 COMMANDS: Mapping[str, str] = {
@@ -34,7 +34,6 @@ COMMANDS: Mapping[str, str] = {
 """Name -> where its function is."""
 
 HELP = {"help_option_names": ["-h", "--help"]}
-INTERRUPTED = 130
 
 
 def summary(place: str) -> str:
@@ -116,14 +115,18 @@ def _root(
 
 def main() -> None:
     """Entry point: a wrong request ends in one sentence on stderr and exit code 2."""
-    # torch announces on import that a CUDA toolkit without a GPU is of no use to it.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    caught = Signals()
     try:
-        app(prog_name="prunebench")
+        with caught:
+            app(prog_name="prunebench")
     except RequestError as error:
         typer.echo(f"prunebench: {error}", err=True)
         sys.exit(2)
     except (_Interrupted, KeyboardInterrupt):
-        again = shlex.join(["prunebench", *sys.argv[1:]])
-        typer.echo(f"prunebench: interrupted; to go on where this stopped: {again}", err=True)
-        sys.exit(INTERRUPTED)
+        sys.exit(caught.how_to_go_on())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" of {error.filename}" if error.filename else ""
+        typer.echo(f"prunebench: no space is left on the disk{where}: make room, and give the command again", err=True)
+        sys.exit(2)

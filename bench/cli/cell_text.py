@@ -27,6 +27,8 @@ def cell_text(record: Record, *, suite: str, uri: str) -> str:
         f"MLflow     run {record.run_id} in experiment {suite!r} of {redacted(uri)}",
         f"dense      {cell.dense_id}",
     ]
+    if record.ledger and record.ledger.search_id:
+        lines.append(f"search     {record.ledger.search_id}, shared with all cells that start from it")
     if record.status == "finished" and record.audit and record.ledger:
         lines += _figures(record, record.audit, record.ledger)
     flag = sentence(record)
@@ -39,8 +41,8 @@ def cell_text(record: Record, *, suite: str, uri: str) -> str:
     return "\n".join(lines)
 
 
-def dense_text(facts: Mapping[str, Any], state: RunState, *, suite: str, uri: str) -> str:
-    """What a reader wants to know of a dense network, line by line.
+def stage_text(facts: Mapping[str, Any], state: RunState, *, suite: str, uri: str) -> str:
+    """What a reader wants to know of a dense network or a search, line by line.
 
     Args:
         facts: what its run recorded.
@@ -48,17 +50,20 @@ def dense_text(facts: Mapping[str, Any], state: RunState, *, suite: str, uri: st
         uri: the tracking store.
     """
     lines = [
-        f"dense      {state.cell_id}  {facts.get('label') or state.tags.get('mlflow.runName', '')}".rstrip(),
+        f"{state.kind:<10} {state.cell_id}  {facts.get('label') or state.tags.get('mlflow.runName', '')}".rstrip(),
         f"status     {state.status}",
         f"MLflow     run {state.run_id} in experiment {suite!r} of {redacted(uri)}",
     ]
     lines += [f"{name:<10} {value:.4g} on the test split" for name, value in facts.get("metrics", {}).items()]
+    if state.kind == "search" and facts.get("summary"):
+        lines.append(f"found      {facts['summary']}")
     rows = facts.get("trajectory", [])
     if rows:
         figures = ", ".join(f"{k} {v:.4g}" for k, v in rows[-1].items() if isinstance(v, float))
         lines.append(f"epochs     {len(rows)}; the last: {figures}")
     if facts.get("data_fingerprint"):
         lines.append(f"data       fingerprint {facts['data_fingerprint']}")
+    lines += [f"note       {note}" for note in facts.get("notes", [])]
     if facts.get("error"):
         lines += [f"error      {facts['error']}", facts.get("traceback", "")]
     return "\n".join(lines).rstrip()

@@ -34,8 +34,15 @@ NEEDED = (
     "pandas",
     "matplotlib",
 )
-EXTRAS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "ray": ("ray",), "slurm": ("submitit",)}
-"""Extra of this package -> what it brings."""
+EXTRAS = {
+    "onnx": ("onnx", "export writes model.onnx with it"),
+    "onnxscript": ("onnx", "export writes model.onnx with it"),
+    "onnxruntime": ("onnx", "export runs model.onnx with it before it is kept"),
+    "optuna": ("tune", "tune chooses values with it"),
+    "ray": ("ray", "--executor ray runs cells on a cluster with it"),
+    "submitit": ("slurm", "--executor slurm submits cells with it"),
+}
+"""Optional package -> the extra that brings it, and what it is needed for."""
 LATEX = ("pdflatex", "lualatex", "xelatex", "tectonic")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LEAST_DISK = 2 * 1024**3
@@ -69,9 +76,8 @@ def _findings(data: Path | None, uri: str | None) -> Iterator[Finding]:
     yield Finding("prunebench", "ok", f"{__version__}, Python {platform.python_version()}, {platform.system()}")
     for package in NEEDED:
         yield _package(package, "FAIL", "needed; install prunebench again")
-    for extra, packages in EXTRAS.items():
-        for package in packages:
-            yield _package(package, "absent", f"extra {extra}")
+    for package, (extra, use) in EXTRAS.items():
+        yield _optional(package, extra, use)
     yield from _devices()
     yield from _adapters()
     yield from _data_sets(data)
@@ -86,6 +92,11 @@ def _package(name: str, otherwise: str, why: str) -> Finding:
         return Finding(name, "ok", version(name))
     except PackageNotFoundError:
         return Finding(name, otherwise, f"not installed ({why})")
+
+
+def _optional(name: str, extra: str, use: str) -> Finding:
+    found = _package(name, "absent", f"pip install 'prunebench[{extra}]'")
+    return found._replace(detail=f"{found.detail}; {use}")
 
 
 def _devices() -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bench.runs.agenda import dense_jobs
+from bench.runs.agenda import dense_jobs, search_jobs
 from bench.runs.estimate import Estimator
 from bench.runs.footprint import Footprint, footprint
 from bench.runs.job import Job
@@ -35,8 +35,8 @@ class Forecast:
 
     @cached_property
     def seconds(self) -> Mapping[str, float] | None:
-        """Seconds of dense networks and of cells; None before anything is recorded."""
-        found = {"dense": 0.0, "cell": 0.0}
+        """Seconds of dense networks, searches and cells; None before anything is recorded."""
+        found = {"dense": 0.0, "search": 0.0, "cell": 0.0}
         for job in self.jobs:
             seconds = self.estimator.of(job).seconds
             if seconds is None:
@@ -64,11 +64,12 @@ class Forecast:
         if self.seconds is None:
             return ["time and disk: not known before a first cell is recorded (run with --only cell=ID for one)"]
         total = sum(self.seconds.values())
+        searches = f"searches {duration(self.seconds['search'])}, " if self.seconds["search"] else ""
         by_jobs = ", ".join(f"{duration(wall)} with --jobs {n}" for n, wall in self.wall.items())
         return [
-            f"time: {duration(total)} of one device (dense networks {duration(self.seconds['dense'])}, cells "
-            f"{duration(self.seconds['cell'])}); {by_jobs}; as {self.estimator.learnt} recorded jobs took, with the "
-            "device, threads and neighbours that those had",
+            f"time: {duration(total)} of one device (dense networks {duration(self.seconds['dense'])}, {searches}"
+            f"cells {duration(self.seconds['cell'])}); {by_jobs}; as {self.estimator.learnt} recorded jobs took, with "
+            "the device, threads and neighbours that those had",
             *self._guessed(),
             f"disk: {_size(self.disk.stored)} more in the store; checkpoints of each running job, at most: "
             f"{_size(self.disk.at_work)}",
@@ -103,7 +104,7 @@ def forecast(
         states: what it knows of all of the suite's cells and dense networks, by id.
         workers: jobs at a time; None for the usual numbers.
     """
-    jobs = [*dense_jobs(suite.cells), *map(Job.of_cell, suite.cells)] if due else []
+    jobs = [*dense_jobs(suite.cells), *search_jobs(suite.cells), *map(Job.of_cell, suite.cells)] if due else []
     disk = footprint(uri, suite.name, jobs, due, states)
     return Forecast(due, Estimator(suite.cells if due else (), states), disk, workers)
 

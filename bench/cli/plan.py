@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,12 +16,14 @@ from bench.cli.forecast import Forecast, forecast
 from bench.cli.lines import print_table
 from bench.cli.options import Json, Only, Seeds, Set, SuiteName, Uri, store_address
 from bench.interface.cell import Cell, Recipe
-from bench.runs.agenda import dense_jobs, make_agenda
+from bench.interface.record import timed_at
+from bench.interface.stages import search_id
+from bench.runs.agenda import dense_jobs, make_agenda, search_jobs
 from bench.runs.changed import warnings_of
 from bench.runs.job import Job
 from bench.runs.suite import load_suite, select
 from bench.tracking.liveness import is_dead
-from bench.tracking.quick_read import read_states
+from bench.tracking.quick_read import read_others, read_states
 from bench.tracking.states import TAG, WHERE, RunState
 
 if TYPE_CHECKING:
@@ -29,11 +32,17 @@ if TYPE_CHECKING:
 _WORD = {"finished": "done", "lost": "missing", "running": "running", "failed": "failed"}
 
 
+NotRead = Annotated[
+    Path | None, typer.Option("--data", help="Not read; taken so that a line for `run` can be planned as it is.")
+]
+
+
 def plan(
     suite: SuiteName,
     set_: Set = None,
     only: Only = None,
     seeds: Seeds = None,
+    data: NotRead = None,
     tracking_uri: Uri = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Cells to run at a time, for the wall time; by default 1, 2, 4 and 8.")
@@ -45,9 +54,16 @@ def plan(
     cells = select(loaded.cells, only or ())
     uri = store_address(tracking_uri)
     states = read_states(uri, loaded.name)
-    dense = dense_jobs(cells)
     due = make_agenda(cells, states, retry_failed=True).jobs
-    planned = _Plan(loaded.name, cells, dense, states, forecast(uri, loaded, due, states, workers=jobs))
+    planned = _Plan(
+        suite=loaded.name,
+        cells=cells,
+        dense=dense_jobs(cells),
+        searches=search_jobs(cells),
+        states=states,
+        others=read_others(uri, loaded.name),
+        forecast=forecast(uri, loaded, due, states, workers=jobs),
+    )
     for sentence in warnings_of(cells, states):
         typer.echo(f"prunebench: {sentence}", err=True)
     if json_:
@@ -56,7 +72,7 @@ def plan(
         print_table(("cell", "status", "workload", "method", "budget", "seed", "recovery", "epochs"), planned.rows())
         typer.echo("\nhow each is trained")
         print_table(("workload", "phase", "epochs", "methods", "recipe"), planned.recipes())
-        for line in planned.protected():
+        for line in (*planned.protected(), *planned.timed()):
             typer.echo(f"\n{line}")
         typer.echo(f"\nwhat the planned seeds can show\n{planned.power()}")
         typer.echo("\n" + "\n".join([planned.summary(), *planned.forecast.lines()]))
@@ -69,7 +85,10 @@ class _Plan:
     suite: str
     cells: Sequence[Cell]
     dense: Sequence[Job]
+    searches: Sequence[Job]
     states: Mapping[str, RunState]
+    others: Mapping[str, str]
+    """What other suites of the store have recorded: by id, the suite."""
     forecast: Forecast
     """Of what is not done, failed cells included."""
 
@@ -86,8 +105,34 @@ class _Plan:
 
     @property
     def epochs_left(self) -> int:
-        jobs = [*self.dense, *map(Job.of_cell, self.cells)]
-        return sum(job.epochs for job in jobs if self.status(job.id) != "done")
+        return sum(job.epochs for job in self.left)
+
+    @cached_property
+    def left(self) -> list[Job]:
+        """What is not done; a search only where a cell starts from it that is not."""
+        cells = [cell for cell in self.cells if self.status(cell.id) != "done"]
+        # A control takes over what is in the record of its source, where that is done.
+        wanted = {search_id(cell) for cell in cells if cell.source is None or self.status(cell.source) != "done"}
+        stages = [*self.dense, *(job for job in self.searches if job.id in wanted)]
+        return [job for job in stages if self.status(job.id) != "done"] + list(map(Job.of_cell, cells))
+
+    def shared(self) -> str:
+        """A line on what is taken from other suites of the store, where something is."""
+        taken = [(job.kind, self.others[job.id]) for job in self.left if job.id in self.others]
+        if not taken:
+            return ""
+        names = {
+            "dense": ("dense network", "dense networks"),
+            "search": ("search", "searches"),
+            "cell": ("cell", "cells"),
+        }
+        counts = Counter(kind for kind, _ in taken)
+        words = ", ".join(f"{n} {forms[n > 1]}" for kind, forms in names.items() if (n := counts[kind]))
+        suites = ", ".join(sorted({suite for _, suite in taken}))
+        return (
+            f"recorded by other suites of this store ({suites}): {words}; they are taken from there, not run again, "
+            "where data and methods are the same"
+        )
 
     def rows(self) -> list[tuple[str, ...]]:
         """A row of words for each cell."""
@@ -149,22 +194,33 @@ class _Plan:
         ]
 
     def running(self) -> list[tuple[str, str]]:
-        """(cell or dense network, the devices and machine that it is on) of what runs now."""
-        jobs = [*self.dense, *map(Job.of_cell, self.cells)]
+        """(cell, search or dense network, the devices and machine that it is on) of what runs now."""
+        jobs = [*self.dense, *self.searches, *map(Job.of_cell, self.cells)]
         now = [job for job in jobs if self.status(job.id) == "running"]
         return [(job.label, self.states[job.id].tags.get(TAG + WHERE, "")) for job in now]
+
+    def timed(self) -> list[str]:
+        """A line for each workload whose networks are timed at other than the default."""
+        plans = {c.workload.name: c.latency for c in self.cells}
+        return [
+            f"{name}: latencies at " + "; ".join(timed_at(batch, threads or 0) for batch, threads in plan.combinations)
+            for name, plan in plans.items()
+            if plan is not None
+        ]
 
     def summary(self) -> str:
         counts = self.counts
         words = ", ".join(f"{counts[s]} {s}" for s in (*_WORD.values(), "stopped") if counts[s])
-        ready = sum(self.status(job.id) == "done" for job in self.dense)
-        stopped = [job.label for job in self.dense if self.status(job.id) == "stopped"]
+        ready, made = (sum(self.status(job.id) == "done" for job in jobs) for jobs in (self.dense, self.searches))
+        searches = f"searches: {made} of {len(self.searches)} done; " if self.searches else ""
+        stopped = [job.label for job in (*self.dense, *self.searches) if self.status(job.id) == "stopped"]
         stopped += [cell.label for cell in self.cells if self.status(cell.id) == "stopped"]
         lines = [
-            f"{len(self.cells)} cells: {words}; dense networks: {ready} of {len(self.dense)} done; "
+            f"{len(self.cells)} cells: {words}; dense networks: {ready} of {len(self.dense)} done; {searches}"
             f"{self.epochs_left} epochs to train"
         ]
         lines += [f"running: {label}{f' on {where}' * bool(where)}" for label, where in self.running()]
+        lines += filter(None, [self.shared()])
         if stopped:
             lines.append(
                 f"stopped, since the process that ran it has ended: {', '.join(stopped)}; prunebench run goes on from "
@@ -188,6 +244,11 @@ class _Plan:
             "suite": self.suite,
             "cells": [self._cell(c) for c in self.cells],
             "dense": networks,
+            "searches": [
+                {"search_id": job.id, "status": self.status(job.id), "label": job.label, "epochs": job.epochs}
+                for job in self.searches
+            ],
+            "recorded_by_others": {job.id: self.others[job.id] for job in self.left if job.id in self.others},
             "counts": dict(self.counts),
             "epochs_left": self.epochs_left,
             "estimate": self.forecast.payload(),
@@ -221,6 +282,7 @@ class _Plan:
             "ablation": c.ablation,
             "budget": c.budget,
             "budget_kind": c.kind,
+            "latency": c.latency.model_dump() if c.latency else None,
             "seed": c.seed,
             "protocol": c.protocol,
             "recovery": c.recovery,
@@ -232,6 +294,7 @@ class _Plan:
                 for phase, epochs, recipe in c.schedule
             ],
             "dense_id": c.dense_id,
+            "search_id": search_id(c),
         }
 
 

@@ -11,10 +11,9 @@ from bench.cli.forecast import forecast
 from bench.cli.lines import name_lost, summary
 from bench.cli.options import Data, MaxRetries, Only, Out, Resource, Seeds, Set, SuiteName, Uri, store_address
 from bench.errors import RequestError
-from bench.interface.devices import DEVICES, require_device_name
-from bench.interface.loading import set_workers
+from bench.interface.devices import DEVICES
 from bench.runs.agenda import Agenda, make_agenda
-from bench.runs.changed import warnings_of, with_dependents
+from bench.runs.changed import searches_of, warnings_of, with_dependents
 from bench.runs.display import Busy
 from bench.runs.executors.executor import EXECUTORS, make_executor
 from bench.runs.folders import report_folder
@@ -49,6 +48,13 @@ Within = Annotated[
     typer.Option(metavar="TIME", help="Start no cell that cannot end within this time, e.g. 8h, 90m, 1h30m."),
 ]
 
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait for cells that other processes run; run those of one that dies.")
+]
+CheckpointEvery = Annotated[
+    float, typer.Option(min=0, help="Minutes between uploads of an unfinished job's checkpoint; 0: after each epoch.")
+]
+
 
 def run(
     suite: SuiteName,
@@ -70,9 +76,8 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for each epoch.")] = False,
     dry_run: DryRun = False,
     max_retries: MaxRetries = Settings.max_retries,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for cells that other processes run; run those of one that dies.")
-    ] = False,
+    checkpoint_every: CheckpointEvery = Settings.checkpoint_every,
+    wait: Wait = False,
     time_limit: Within = None,
 ) -> None:
     """Run every cell of the suite that is not yet recorded, then write the report.
@@ -83,7 +88,7 @@ def run(
     limit = seconds_of(time_limit) if time_limit is not None else None
     loaded = load_suite(suite, set_ or (), seeds)
     chosen = select(loaded.cells, only or ())
-    _require_sense(device, workers, rerun=rerun, picked=bool(only))
+    _require_choice(rerun, only)
     folder = report_folder(out, loaded, set_ or (), seeds)
     settings = Settings(
         suite=loaded.name,
@@ -94,11 +99,12 @@ def run(
         workers=workers,
         download=download,
         max_retries=max_retries,
+        checkpoint_every=checkpoint_every,
     )
     chosen = with_dependents(chosen, loaded.cells) if rerun else chosen
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
-        again = {cell.id for cell in chosen} if rerun else _warned(chosen, states)
+        again = _again(chosen, loaded.cells) if rerun else _warned(chosen, states)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed, again=again)
         if dry_run:
             return _tell(agenda, loaded, settings, busy, executor, jobs)
@@ -112,6 +118,12 @@ def run(
     return None
 
 
+def _require_choice(rerun: bool, only: Sequence[str] | None) -> None:
+    """Refuse to discard everything."""
+    if rerun and not only:
+        raise RequestError("--rerun needs --only KEY=VALUE, which says of which cells the results are discarded")
+
+
 def _warned(chosen: Sequence[Cell], states: Mapping[str, RunState]) -> set[str]:
     """Say which of the chosen cells were recorded with other code; none of them is run again for that."""
     for sentence in warnings_of(chosen, states):
@@ -119,12 +131,9 @@ def _warned(chosen: Sequence[Cell], states: Mapping[str, RunState]) -> set[str]:
     return set()
 
 
-def _require_sense(device: str, workers: int | None, *, rerun: bool, picked: bool) -> None:
-    """Refuse a device that is none, a count of workers that is not allowed, and discarding everything."""
-    set_workers(workers)
-    require_device_name(device)
-    if rerun and not picked:
-        raise RequestError("--rerun needs --only KEY=VALUE, which says of which cells the results are discarded")
+def _again(chosen: Sequence[Cell], cells: Sequence[Cell]) -> set[str]:
+    """Ids of the chosen cells, and of the searches that are made again with them."""
+    return {cell.id for cell in chosen} | searches_of(chosen, cells)
 
 
 def _tell(agenda: Agenda, suite: Suite, settings: Settings, busy: Busy, executor: str, workers: int) -> None:
@@ -140,8 +149,8 @@ def _tell(agenda: Agenda, suite: Suite, settings: Settings, busy: Busy, executor
         typer.echo(f"{job.id}  {job.label}: {job.epochs} epochs")
     recorded = agenda.chosen - len(agenda.due)
     typer.echo(
-        f"{agenda.chosen} cells, {recorded} recorded; would run {len(agenda.dense)} dense networks and "
-        f"{len(agenda.due)} cells, {agenda.epochs} epochs; nothing was run"
+        f"{agenda.chosen} cells, {recorded} recorded; would run {len(agenda.dense)} dense networks, "
+        f"{len(agenda.searches)} searches and {len(agenda.due)} cells, {agenda.epochs} epochs; nothing was run"
     )
     for line in forecast(settings.tracking_uri, suite, agenda.jobs, agenda.states, workers=workers).lines():
         typer.echo(line)

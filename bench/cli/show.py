@@ -1,4 +1,4 @@
-"""`prunebench show`: what came of one cell, or of one dense network."""
+"""`prunebench show`: what came of one cell, or of a dense network or a search that cells share."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import json
 
 import typer
 
-from bench.cli.cell_text import cell_text, dense_text
+from bench.cli.cell_text import cell_text, stage_text
 from bench.cli.options import CellId, Json, Uri, store_address
-from bench.cli.stored_cell import dense_facts, find_run, record_of
+from bench.cli.stored_cell import find_run, record_of, stage_facts, words_of
 from bench.tracking.liveness import is_dead
 
 
 def show(cell: CellId, tracking_uri: Uri = None, json_: Json = False) -> None:
-    """One cell or dense network: configuration, status, metrics, budget audit, MLflow run, a failure's traceback."""
+    """A cell, dense network or search: configuration, status, metrics, budget audit, MLflow run, traceback."""
     tracker, state = find_run(cell, store_address(tracking_uri))
-    what = "cell" if state.kind == "cell" else "dense network"
+    what = words_of(state)
     if state.status == "running":
         ended = is_dead(state)
         typer.echo(
@@ -25,9 +25,9 @@ def show(cell: CellId, tracking_uri: Uri = None, json_: Json = False) -> None:
             else f"{what} {state.cell_id}: running since run {state.run_id} began; nothing is recorded yet"
         )
         return
-    if state.kind == "dense":
-        facts = dense_facts(tracker, state)
-        text = json.dumps(facts, indent=2) if json_ else dense_text(facts, state, suite=tracker.suite, uri=tracker.uri)
+    if state.kind != "cell":
+        facts = stage_facts(tracker, state)
+        text = json.dumps(facts, indent=2) if json_ else stage_text(facts, state, suite=tracker.suite, uri=tracker.uri)
     else:
         record = record_of(tracker, state)
         text = record.model_dump_json(indent=2) if json_ else cell_text(record, suite=tracker.suite, uri=tracker.uri)

@@ -219,7 +219,7 @@ class {cls}:
     def pictures(
         self, networks: Mapping[str, nn.Module], test: Split, folder: Path, device: torch.device, recipe: Recipe
     ) -> list[str]:
-        return []  # names of PNG files that were drawn below `folder`, the same samples for every network
+        return []  # PNG files drawn below `folder`: sample-1.png, …; the same samples for every network
 '''
 
 TASK_TEST = '''"""The task {name}."""
@@ -258,8 +258,8 @@ def test_an_unknown_data_set_is_refused() -> None:
 '''
 
 PROJECT = """[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
 
 [project]
 name = "prunebench-{name}"
@@ -273,7 +273,7 @@ dependencies = []
 [project.entry-points."prunebench.{group}"]
 {name} = "{module}:{cls}"
 
-[tool.hatch.build.targets.wheel]
+[tool.setuptools]
 packages = ["{module}"]
 
 [tool.ruff]
@@ -295,7 +295,8 @@ README = """# prunebench-{name}
 The {kind} `{name}`, for prunebench.
 
 ```sh
-pip install -e .            # in the environment that has prunebench: its entry point registers {name}
+pip install -e .            # in the environment that has prunebench: its entry point registers {name};
+                            # where there is no network: pip install --no-build-isolation -e .
 prunebench check {name}     # the contract that every {kind} holds, property by property
 pytest                      # the same as tests, with those of your own
 {run}

@@ -1,4 +1,4 @@
-"""One cell or dense network of any suite, found in the tracking store by the beginning of its id."""
+"""One cell, dense network or search of any suite, found in the tracking store by the beginning of its id."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def find_cell(prefix: str, uri: str) -> tuple[Tracker, RunState]:
     """The run of a cell on any suite of the store, by its id or the beginning of it.
 
     Raises:
-        RequestError: no cell, or several, begin like that; the id is one of a dense network.
+        RequestError: no cell, or several, begin like that; the id is one of a dense network or a search.
     """
     tracker, state = find_run(prefix, uri)
     if state.kind != "cell":
-        raise RequestError(f"{state.cell_id} is a dense network and no cell; prunebench plan SUITE lists the cells")
+        raise RequestError(f"{state.cell_id} is a {words_of(state)} and no cell; prunebench plan SUITE lists the cells")
     return tracker, state
 
 
 def find_run(prefix: str, uri: str) -> tuple[Tracker, RunState]:
-    """The run of a cell or dense network on any suite of the store, by its id or the beginning of it.
+    """The run of a cell, dense network or search on any suite of the store, by its id or the beginning of it.
 
     Raises:
         RequestError: none, or several, begin like that.
@@ -66,8 +66,8 @@ def record_of(tracker: Tracker, state: RunState) -> Record:
         raise lost(state, str(error)) from None
 
 
-def dense_facts(tracker: Tracker, state: RunState) -> dict[str, Any]:
-    """What a dense network recorded: its metrics and trajectory, or its `error` and `traceback`.
+def stage_facts(tracker: Tracker, state: RunState) -> dict[str, Any]:
+    """What a dense network or a search recorded: its figures, or its `error` and `traceback`.
 
     Raises:
         RequestError: that is gone or damaged.
@@ -81,7 +81,11 @@ def dense_facts(tracker: Tracker, state: RunState) -> dict[str, Any]:
     return facts
 
 
+def words_of(state: RunState) -> str:
+    """What a run is of."""
+    return {"dense": "dense network"}.get(state.kind, state.kind)
+
+
 def lost(state: RunState, reason: str) -> RequestError:
     """What to tell of a cell that has ended and whose files are gone."""
-    what = "cell" if state.kind == "cell" else "dense network"
-    return RequestError(f"{what} {state.cell_id} is lost: {reason}; prunebench run SUITE runs it again")
+    return RequestError(f"{words_of(state)} {state.cell_id} is lost: {reason}; prunebench run SUITE runs it again")

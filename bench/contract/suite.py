@@ -6,12 +6,16 @@ from collections.abc import Iterator
 
 from bench.contract.conduct import ELSEWHERE_PROPERTIES
 from bench.contract.method import METHOD_PROPERTIES
+from bench.contract.offered import OFFERED_PROPERTIES
 from bench.contract.places import MAIN, chosen_place
-from bench.contract.task import TASK_PROPERTIES, TaskTrial
+from bench.contract.task import TASK_PROPERTIES as REQUIRED_PROPERTIES
+from bench.contract.task import TaskTrial
 from bench.contract.trial import MethodTrial
 from bench.contract.verdict import Verdict, verdicts
 from bench.errors import RequestError, unknown
 from bench.interface import registry
+
+TASK_PROPERTIES = (*REQUIRED_PROPERTIES, *OFFERED_PROPERTIES)
 
 
 def check(name: str, *, task: str | None = None, model: str | None = None, quick: bool = False) -> Iterator[Verdict]:

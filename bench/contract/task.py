@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -182,12 +183,16 @@ def task_can_be_pruned(trial: TaskTrial) -> None:
 
 
 def task_draws(trial: TaskTrial) -> None:
-    """draws only PNG files, inside the folder it is given"""
+    """draws only PNG files, inside the folder it is given, with a sample's number in each name"""
     with tempfile.TemporaryDirectory() as folder:
         networks = {"dense": trial.network, "pruned": trial.network}
         names = trial.task.pictures(networks, trial.data.test(), Path(folder), CPU, trial.kind.recipe)
         for name in names:
             assert Path(folder, name).read_bytes()[:4] == b"\x89PNG", f"{name} is no PNG"
+            numbered = re.search(r"\d", Path(name).stem)
+            assert numbered, (
+                f"{name} has no sample's number in its name (sample-1.png), so that no figure would show it"
+            )
 
 
 TASK_PROPERTIES: tuple[Callable[[TaskTrial], None], ...] = (

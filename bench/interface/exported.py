@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 CARD = "card.json"
+CARD_FACTS = frozenset(
+    {"format", "version", "cell", "suite", "task", "dataset", "model", "method", "seed", "recovery", "budget"}
+    | {"metrics", "files", "network", "made_with", "weights_sha256"}
+)
+"""What the card says of every network; a task's `deployment` says something else."""
 
 
 def network_facts(workload: Workload, options: Mapping[str, Any], data_info: Mapping[str, Any]) -> dict[str, Any]:

@@ -217,7 +217,8 @@ class Method(Protocol):
     * `paper_recipe: ClassVar[PaperRecipe]`: how the paper trains; without it the workload's recipes and epochs hold.
 
     So is a method, `left_whole(graph) -> frozenset[str]`: names of the groups that `search` always leaves whole,
-    whatever the weights, so that a budget that cannot be reached beside them is refused before anything is trained.
+    whatever the weights, so that a budget that cannot be reached beside them is refused before anything is trained. It
+    may raise `RequestError` for a network that the method cannot prune at all.
 
     Read them with the functions of these names below.
     """

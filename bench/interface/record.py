@@ -128,7 +128,10 @@ class Outcomes(BaseModel):
 
 
 class Ledger(BaseModel):
-    """What a cell cost. Dense figures belong to the shared dense network and are repeated in its cells."""
+    """What a cell cost. Dense figures belong to the shared dense network and are repeated in its cells.
+
+    So are those of a search that has an id.
+    """
 
     dense_epochs: int
     search_epochs: int
@@ -137,6 +140,8 @@ class Ledger(BaseModel):
     search_seconds: float
     recovery_seconds: float
     device: str
+    search_id: str = ""
+    """Of the search that the cell shares with others; "" where it has none, or made one of its own."""
     phases: list[PhaseCost] = []
     """The same by phase, with samples, steps and rates."""
 

@@ -162,7 +162,8 @@ class Task(Protocol):
     ) -> list[str]:
         """Draw what each network makes of the same few test samples, as PNG files below `folder`.
 
-        The samples are the same for every cell of a workload, so that a report can place them side by side.
+        The samples are the same for every cell of a workload, so that a report can place them side by side; it takes
+        those whose names have a sample's number: `sample-1.png`, a strip of panels, or `target_0.png`, one panel.
 
         Args:
             networks: by name, in drawing order ("dense", "pruned").

@@ -27,7 +27,7 @@ from bench.interface.cell import BUDGET_WORDS
 from bench.interface.outcomes import metric, unpacked
 from bench.interface.record import Outcomes, Record, require_known_version
 from bench.interface.registry import unpruned_names
-from bench.report.audit_contribution import audit_contribution, unquoted
+from bench.report.audit_contribution import audit_contribution, kept_share, unit_of, unquoted
 from bench.report.audit_latency import audit_latency, steady_machines, timings
 from bench.report.health import EXPLODED, NOT_FINITE, OF_ANOTHER
 from bench.report.matrix import build
@@ -136,8 +136,7 @@ def _audit_cell(cell: Mapping[str, Any]) -> list[str]:
         found.append(f"cell {name}: finished, but without a finite {cell['metric_name'] or 'metric'}")
     if audit_ and cell["macs_dense"]:
         found += _audit_ratios(cell, audit_)
-        unit = config.get("budget_kind") or "macs"
-        measured = cell[f"{unit}_pruned"] / cell[f"{unit}_dense"]
+        unit, measured = unit_of(config), kept_share(cell)
         if audit_.get("kind", "macs") != unit:
             found.append(f"cell {name}: the audit's budget counts {audit_['kind']}, the cell's {unit}")
         if audit_["requested"] != config["budget"]:
@@ -244,7 +243,7 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> Any:
                 "recovery": config["recovery"],
                 "protocol": config["protocol"],
                 "budget": config["budget"],
-                "budget_kind": config.get("budget_kind") or "macs",
+                "budget_kind": unit_of(config),
                 "tolerance": config["tolerance"],
                 "seed": config["seed"],
                 "higher": cell["higher_is_better"],

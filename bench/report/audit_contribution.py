@@ -48,8 +48,7 @@ def _finals(cells: Sequence[Mapping[str, Any]]) -> dict[_Key, dict[int, tuple[fl
         value = cell["final_metrics"].get(cell["metric_name"])
         if cell["status"] != "finished" or value is None or config.get("transfer"):
             continue
-        unit = config.get("budget_kind") or "macs"
-        met = abs(cell[f"{unit}_pruned"] / cell[f"{unit}_dense"] - config["budget"]) <= config["tolerance"] + 1e-9
+        met = abs(kept_share(cell) - config["budget"]) <= config["tolerance"] + 1e-9
         for recovery in ("", key.recovery):
             place = (key.workload, key.protocol, key.budget, key.method, recovery, key.ablation)
             found[place][config["seed"]] = (value, met)
@@ -109,3 +108,14 @@ def _same(expected: float, shown: Any) -> bool:
     if math.isnan(expected) or math.isnan(value):
         return math.isnan(expected) and math.isnan(value)
     return math.isclose(expected, value, rel_tol=SLACK, abs_tol=1e-9)
+
+
+def unit_of(config: Mapping[str, Any]) -> str:
+    """What a cell's budget counts: `macs` or `params`."""
+    return config.get("budget_kind") or "macs"
+
+
+def kept_share(cell: Mapping[str, Any]) -> float:
+    """Of what a cell's budget counts, the share of the dense network's that its pruned network has."""
+    unit = unit_of(cell["cell"])
+    return cell[f"{unit}_pruned"] / cell[f"{unit}_dense"]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.interface.cell import Cell
+from bench.interface.stages import search_id
 from bench.runs.estimate import Estimator
 from bench.runs.job import Job
 from bench.tracking.states import DATA, TAG, WORKLOAD, RunState
@@ -22,6 +23,8 @@ class Agenda:
     cells: tuple[Job, ...]
     transfers: tuple[Job, ...]
     """Cells that take over what one of `cells`, or an earlier one, found."""
+    searches: tuple[Job, ...] = ()
+    """Searches: all cells that differ in what comes after it start from one."""
     failed_before: tuple[Cell, ...]
     """Cells that are recorded as failed and are left alone."""
     discarded: tuple[Job, ...] = ()
@@ -35,7 +38,7 @@ class Agenda:
 
     @property
     def stages(self) -> tuple[tuple[Job, ...], ...]:
-        return self.dense, self.cells, self.transfers
+        return self.dense, self.searches, self.cells, self.transfers
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -48,7 +51,7 @@ class Agenda:
     @property
     def due(self) -> tuple[Cell, ...]:
         """The cells that are to be run."""
-        return tuple(job.cell for job in self.jobs if job.cell is not None)
+        return tuple(job.cell for job in (*self.cells, *self.transfers) if job.cell is not None)
 
     @property
     def epochs(self) -> int:
@@ -66,22 +69,27 @@ def make_agenda(
     """What has to be run so that all of `cells` are recorded.
 
     Args:
-        states: what the tracking store knows, by id of a cell or dense network.
+        states: what the tracking store knows, by id of a cell, a search or a dense network.
         retry_failed: whether a cell that failed is run again.
-        again: ids of cells that are run again although they are recorded.
+        again: ids of cells, and of searches, that are run again although they are recorded.
     """
     # One that seems to run may have been killed; of one that is lost, nothing is left.
     rerun = {"running", "lost", "failed"} if retry_failed else {"running", "lost"}
     due = [c for c in cells if c.id not in states or c.id in again or states[c.id].status in rerun]
     due_ids = {c.id for c in due}
+    # A source that is not run again has what its controls take over in its record.
+    there = {identity for identity, state in states.items() if state.status == "finished"} - due_ids
+    searches = search_jobs((c for c in due if c.source not in there), again)
+    jobs = [Job.of_cell(c, anew=c.id in again) for c in due]
     return Agenda(
         chosen=len(cells),
-        dense=tuple(job for job in dense_jobs(due) if job.id not in states or states[job.id].status != "finished"),
-        cells=tuple(Job.of_cell(c) for c in due if not c.takes_over),
-        transfers=tuple(Job.of_cell(c) for c in due if c.takes_over),
+        dense=tuple(job for job in dense_jobs(due) if job.id not in there),
+        searches=tuple(job for job in searches if job.anew or job.id not in there),
+        cells=tuple(job for job, c in zip(jobs, due, strict=True) if not c.takes_over),
+        transfers=tuple(job for job, c in zip(jobs, due, strict=True) if c.takes_over),
         failed_before=tuple(c for c in cells if c.id not in due_ids and states[c.id].status == "failed"),
         discarded=tuple(
-            Job.of_cell(c) for c in due if c.id in again and c.id in states and states[c.id].status != "running"
+            job for job in (*searches, *jobs) if job.anew and job.id in states and states[job.id].status != "running"
         ),
         made_with=_made_with(states.values()),
         asked_for=tuple(cells),
@@ -101,3 +109,17 @@ def _made_with(states: Iterable[RunState]) -> dict[str, frozenset[str]]:
 def dense_jobs(cells: Iterable[Cell]) -> list[Job]:
     """The dense networks that these cells start from, each once."""
     return list({cell.dense_id: Job.of_dense(cell) for cell in cells}.values())
+
+
+def search_jobs(cells: Iterable[Cell], again: Collection[str] = ()) -> list[Job]:
+    """The searches that these cells start from, each once.
+
+    Args:
+        again: ids of those that are made anew.
+    """
+    found: dict[str, Job] = {}
+    for cell in cells:
+        identity = search_id(cell)
+        if identity is not None and identity not in found:
+            found[identity] = Job.of_search(cell, anew=identity in again)
+    return list(found.values())

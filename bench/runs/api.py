@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError
 from bench.interface.cell import Cell
-from bench.interface.devices import require_device_name
-from bench.interface.loading import set_workers
 from bench.interface.record import Record
 from bench.report import read_records, suite_of
 from bench.runs.agenda import make_agenda
@@ -91,6 +89,7 @@ def run(
     download: bool = False,
     wait: bool = False,
     quiet: bool = False,
+    checkpoint_every: float = Settings.checkpoint_every,
 ) -> Result:
     """Run every cell of a suite that is not yet recorded, write the report, and give the records of the chosen cells.
 
@@ -114,19 +113,18 @@ def run(
         download: let missing data sets be fetched.
         wait: wait for cells that other processes run.
         quiet: show no progress on stderr.
+        checkpoint_every: minutes between two uploads of an unfinished job's checkpoint to the store; 0: each epoch.
 
     Raises:
         RequestError: the request itself is wrong; nothing has been trained then. A cell that fails raises nothing and
             is recorded: see `Result.failed`.
     """
     changed, picked = _several(set), _several(only)
-    require_device_name(device)
-    set_workers(workers)
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    own = {"resources": loaded.resources.changed(_several(resource)), "workers": workers, "download": download}
-    settings = _settings(loaded, data, tracking_uri, device=device, **own)
+    own = {"workers": workers, "download": download, "checkpoint_every": checkpoint_every}
+    settings = _settings(loaded, data, tracking_uri, _several(resource), device=device, **own)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)
@@ -135,11 +133,18 @@ def run(
     return _result(loaded.name, reported, chosen)
 
 
-def _settings(loaded: Suite, data: Path | str | None, tracking_uri: str | None, **own: Any) -> Settings:
+def _settings(
+    loaded: Suite, data: Path | str | None, tracking_uri: str | None, resource: Sequence[str], **own: Any
+) -> Settings:
     """The settings of a run, with what the environment says where nothing is given."""
     place = data or os.environ.get("PRUNEBENCH_DATA")
-    uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    return Settings(suite=loaded.name, tracking_uri=uri, data_root=Path(place) if place else None, **own)
+    return Settings(
+        suite=loaded.name,
+        tracking_uri=store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")),
+        data_root=Path(place) if place else None,
+        resources=loaded.resources.changed(resource),
+        **own,
+    )
 
 
 def _result(suite: str, reported: Reported, chosen: Sequence[Cell]) -> Result:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bench.errors import RequestError
 from bench.interface.cell import Cell
 from bench.interface.source import source_hash
+from bench.interface.stages import search_id
 from bench.tracking.states import SOURCE, TAG, RunState
 
 
@@ -58,3 +59,10 @@ def with_dependents(chosen: Sequence[Cell], cells: Iterable[Cell]) -> list[Cell]
         if found.keys() & {cell.source, cell.transfer}:
             found.setdefault(cell.id, cell)
     return list(found.values())
+
+
+def searches_of(chosen: Sequence[Cell], cells: Iterable[Cell]) -> set[str]:
+    """Ids of the searches that are made again with the chosen cells: those that no other cell starts from."""
+    picked = {cell.id for cell in chosen}
+    kept = {search_id(cell) for cell in cells if cell.id not in picked}
+    return {identity for cell in chosen if (identity := search_id(cell)) is not None and identity not in kept}

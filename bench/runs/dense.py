@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -17,11 +16,14 @@ from torch import nn
 from bench.errors import CellError
 from bench.interface.cell import Cell
 from bench.interface.log import TrainingLog
+from bench.runs.shared import taken_stage
+from bench.runs.stored import facts_of, sealed, stored_folder
 from bench.runs.tracked import ActiveJob, Result
 from bench.runs.workload import load_workload
 from bench.structure.measure import count_macs
 from bench.structure.state import load_state
 from bench.tracking.mlflow_store import Tracker
+from bench.tracking.places import MODEL
 from bench.training import parallel
 from bench.training.checkpoint import restore
 from bench.training.loop import Phase, train
@@ -45,15 +47,22 @@ class DenseNetwork:
         return TrainingLog(self.rows).seconds("dense")
 
 
-def train_dense(active: ActiveJob) -> Result:
+def train_dense(active: ActiveJob, note: str = "") -> Result:
     """Train the dense network of a workload and seed, evaluate it, and store it with its run.
 
-    With weights that were given and no epochs, those weights are the dense network: it is evaluated as it is.
+    With weights that were given and no epochs, those weights are the dense network: it is evaluated as it is. One that
+    another suite of the store has trained, on the same data, is taken from there.
+
+    Args:
+        note: for its record.
     """
     workload, seed, run = active.job.workload, active.job.seed, active.run
     loaded = load_workload(workload, active.settings)
     task, data = loaded.task, loaded.data
     active.made_with(data.fingerprint)
+    run.parameters({"workload": workload.identity(), "seed": seed, "kind": "dense"})
+    if (taken := taken_stage(active, data.fingerprint, "model", note)) is not None:
+        return taken
     (model, notes), log = loaded.initial_network(seed), TrainingLog()
     checkpoint = active.folder / "train.pt"
     run.rows(restore(checkpoint, lambda state: list(state["log"]["rows"]), log) or [])
@@ -63,19 +72,20 @@ def train_dense(active: ActiveJob) -> Result:
         return Result(summary="", record="")
     metrics = task.evaluate(model, data.test(), loaded.device, workload.train)
     require_finite(metrics, task.metric)
-    with tempfile.TemporaryDirectory() as out:
-        save_model(model.cpu(), str(Path(out, "model.safetensors")))
-        run.folder(Path(out), "model")
-    run.parameters({"workload": workload.identity(), "seed": seed, "kind": "dense"})
     run.final({f"final.{k}": v for k, v in metrics.items()} | {"macs": count_macs(model, loaded.example)})
     facts = {
         "metrics": metrics,
         "trajectory": log.rows,
-        "notes": notes,
+        "notes": [*notes, *filter(None, [note])],
         "label": active.job.label,
         "data_fingerprint": data.fingerprint,
+        "summary": f"{task.metric} {metrics[task.metric]:.2f}{task.unit}",
     }
-    return Result(summary=f"{task.metric} {metrics[task.metric]:.2f}{task.unit}", record=json.dumps(facts))
+    with tempfile.TemporaryDirectory() as out:
+        Path(out, "model").mkdir()
+        save_model(model.cpu(), str(Path(out, MODEL)))
+        run.folder(Path(out))
+        return Result(summary=str(facts["summary"]), record=sealed(facts, Path(out)))
 
 
 def require_finite(metrics: Mapping[str, float], name: str) -> None:
@@ -93,12 +103,13 @@ def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module, fingerprint: st
 
     Raises:
         CellError: it is not recorded as finished, or was trained on other data.
+        DamagedStageError: it is not as it was stored.
     """
     state = tracker.find(cell.dense_id)
     where = f"the dense network of {cell.workload.name} with seed {cell.seed}"
     if state is None or state.status not in ("finished", "failed"):
         raise CellError(f"{where} is not trained")
-    facts = json.loads(tracker.read_text(state.run_id, "record.json"))
+    facts = facts_of(tracker, state)
     if state.status == "failed":
         raise CellError(f"{where} failed: {facts['error']} (prunebench show {cell.dense_id})")
     trained_on = facts.get("data_fingerprint")
@@ -107,6 +118,6 @@ def load_dense(cell: Cell, tracker: Tracker, *, like: nn.Module, fingerprint: st
             f"{where} was trained on other data (fingerprint {trained_on}) than lie there now ({fingerprint})"
         )
     model = copy.deepcopy(like)
-    with tracker.artifact(state.run_id, "model") as folder:
+    with stored_folder(tracker, state, "model", facts) as folder:
         load_state(model, load_file(folder / "model.safetensors"))
     return DenseNetwork(model, facts["metrics"], facts["trajectory"], tuple(facts.get("notes", ())))

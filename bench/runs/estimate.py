@@ -1,8 +1,8 @@
 """How long jobs take, from what jobs that are recorded took. Imports no torch.
 
-A cell's time is that of its search and recovery, epoch by epoch, and a rest for data, evaluation, latency and records;
-a dense network's likewise. Where nothing of the same kind is recorded, something near it stands in, and the estimate
-says so. Before anything is recorded there are no seconds, only epochs.
+A cell's time is that of its recovery, epoch by epoch, and a rest for data, evaluation, latency and records; those of a
+search and of a dense network likewise. Where nothing of the same kind is recorded, something near it stands in, and the
+estimate says so. Before anything is recorded there are no seconds, only epochs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from bench.interface.cell import Cell, Workload
+from bench.interface.stages import search_id
 from bench.runs.job import Job
 from bench.tracking.states import RunState
 
@@ -62,47 +63,54 @@ class Estimator:
         self._epochs, self._rests = _Times(), _Times()
         self._known: dict[Hashable, Estimate] = {}
         finished = {identity: state for identity, state in states.items() if state.status == "finished"}
+        searched: set[str | None] = set()
         for cell in cells:
             if (state := finished.pop(cell.dense_id, None)) is not None:
                 self._learn(Job.of_dense(cell), state)
+            identity = search_id(cell)
+            if identity and (state := finished.pop(identity, None)) is not None:
+                searched.add(identity)
+                self._learn(Job.of_search(cell), state)
             if (state := finished.pop(cell.id, None)) is not None:
-                self._learn(Job.of_cell(cell), state)
+                self._learn(Job.of_cell(cell), state, shared=identity in searched)
 
     def of(self, job: Job) -> Estimate:
         """How long this job takes, alone on the threads that the recorded ones had."""
         key = _kind(job)
         if key not in self._known:
-            self._known[key] = self._of_cell(job.cell) if job.cell else self._of_dense(job.workload)
+            self._known[key] = self._of_cell(job, job.subject) if job.subject else self._of_dense(job.workload)
         return self._known[key]
 
     def weight(self, job: Job) -> float:
         """What jobs are ordered by: seconds, or epochs of dense training before anything is recorded."""
         seconds = self.of(job).seconds
-        if seconds is not None:
-            return seconds
-        searched = job.cell.search_epochs if job.cell else 0
-        return job.epochs + (SEARCH_EPOCH - 1) * searched
+        return _dense_epochs(job) if seconds is None else seconds
 
     def observe(self, job: Job, seconds: float) -> None:
         """Learn from a job that has just ended what the store did not tell of its kind."""
         if self.of(job).seconds is not None and not self.of(job).guesses:
             return
         w = _place(job.workload)
-        units = job.epochs + (SEARCH_EPOCH - 1) * (job.cell.search_epochs if job.cell else 0)
-        if units and job.cell is None:
+        units, phases, cell = _dense_epochs(job), _phases(job), job.subject
+        if units and cell is None:
             self._epochs.add(seconds / units, ("dense", w), "dense")
-        elif units and job.cell:
-            cell, each = job.cell, seconds / units
-            if cell.recovery_epochs:
+        elif units and cell:
+            each = seconds / units
+            if phases["recovery"]:
                 self._epochs.add(each, *_recovery_keys(cell), "recovery")
-            if cell.search_epochs:
+            if phases["search"]:
                 self._epochs.add(SEARCH_EPOCH * each, *_search_keys(cell), "search")
         self._rests.add(0.0, (job.kind, w), job.kind)
         self.learnt += 1
         self._known.clear()
 
-    def _learn(self, job: Job, state: RunState) -> None:
-        took, cell, w = state.seconds, job.cell, _place(job.workload)
+    def _learn(self, job: Job, state: RunState, *, shared: bool = False) -> None:
+        """Learn from what a job took.
+
+        Args:
+            shared: whether the search of a cell was a job of its own; cells of earlier releases searched themselves.
+        """
+        took, cell, w = state.seconds, job.subject, _place(job.workload)
         whole = (state.ended - state.started) / 1000 if state.ended else 0.0
         trained = 0.0
         if cell is None:
@@ -117,7 +125,7 @@ class Estimator:
                 self._epochs.add(took["search"] / cell.search_epochs, *_search_keys(cell), "search")
             if cell.recovery_epochs and "recovery" in took:
                 self._epochs.add(took["recovery"] / cell.recovery_epochs, *_recovery_keys(cell), "recovery")
-            trained = took.get("search", 0.0) + took.get("recovery", 0.0)
+            trained = (0.0 if shared else took.get("search", 0.0)) + took.get("recovery", 0.0)
         if whole:  # a job that was resumed may have trained longer than its last run lasted
             self._rests.add(max(0.0, whole - trained), (job.kind, w), job.kind)
         self.learnt += 1
@@ -126,14 +134,16 @@ class Estimator:
         epoch, guesses = self._dense_epoch(workload)
         return self._with_rest("dense", workload, epoch, workload.epochs.dense, guesses)
 
-    def _of_cell(self, cell: Cell) -> Estimate:
+    def _of_cell(self, job: Job, cell: Cell) -> Estimate:
+        """Of a cell, or of its search."""
         guesses: list[str] = []
         seconds: float | None = 0.0
-        for epochs, find in ((cell.search_epochs, self._search_epoch), (cell.recovery_epochs, self._recovery_epoch)):
+        phases = _phases(job)
+        for epochs, find in ((phases["search"], self._search_epoch), (phases["recovery"], self._recovery_epoch)):
             epoch, said = find(cell) if epochs else (0.0, [])
             guesses += said
             seconds = None if epoch is None or seconds is None else seconds + epoch * epochs
-        return self._with_rest("cell", cell.workload, seconds, 1, guesses)
+        return self._with_rest(job.kind, cell.workload, seconds, 1, guesses)
 
     def _with_rest(self, kind: str, workload: Workload, each: float | None, times: int, guesses: list[str]) -> Estimate:
         if each is None:
@@ -180,6 +190,11 @@ class Estimator:
         return (None, []) if epoch is None else (epoch, [*guesses, f"{what}: as dense epochs"])
 
 
+def _dense_epochs(job: Job) -> float:
+    """A job's epochs, in epochs of dense training."""
+    return job.epochs + (SEARCH_EPOCH - 1) * _phases(job)["search"]
+
+
 def _place(workload: Workload) -> Hashable:
     """What an epoch's time depends on of a workload."""
     return workload.name, workload.task, workload.dataset, workload.model
@@ -197,17 +212,21 @@ def _recovery_keys(cell: Cell) -> tuple[Hashable, Hashable, Hashable]:
     return (
         ("recovery", w, cell.recovery, cell.budget, cell.adapter),
         ("recovery", w, cell.recovery, cell.budget),
-        (
-            "recovery",
-            w,
-        ),
+        ("recovery", w),
     )
+
+
+def _phases(job: Job) -> dict[str, int]:
+    """Epochs that this job trains for in a search and in recovery."""
+    if job.cell is not None:
+        return {"search": 0, "recovery": job.epochs}
+    return {"search": job.epochs if job.search else 0, "recovery": 0}
 
 
 def _kind(job: Job) -> Hashable:
     """Jobs of one kind have one estimate: seeds do not matter."""
-    cell = job.cell
+    cell = job.subject
     if cell is None:
         return _place(job.workload), job.workload.epochs.dense
-    where = (_place(cell.workload), cell.method, cell.adapter, cell.ablation, cell.transfer is not None)
+    where = (job.kind, _place(cell.workload), cell.method, cell.adapter, cell.ablation, cell.transfer is not None)
     return *where, cell.budget, cell.recovery, cell.search_epochs, cell.recovery_epochs

@@ -24,23 +24,30 @@ from torch.nn.modules import module as modules
 
 @contextmanager
 def interrupts_told_apart() -> Iterator[Callable[[], bool]]:
-    """Tell a Ctrl-C from a KeyboardInterrupt that an adapter raised: gives whether the signal came."""
+    """Tell Ctrl-C and SIGTERM from a KeyboardInterrupt that an adapter raised: gives whether such a signal came.
+
+    A SIGTERM that nobody handles in Python ends the process, and is left alone.
+    """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield came.is_set  # signals are handled in the main thread: none can come here
         return
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handler(number: int, frame: Any) -> None:
         came.set()
-        if callable(before):
-            before(number, frame)
+        handle = before[signal.Signals(number)]
+        if callable(handle):
+            handle(number, frame)
 
-    signal.signal(signal.SIGINT, handler)
+    caught = [number for number, handle in before.items() if callable(handle) or number == signal.SIGINT]
+    for number in caught:
+        signal.signal(number, handler)
     try:
         yield came.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in caught:
+            signal.signal(number, before[number])
 
 
 @contextmanager

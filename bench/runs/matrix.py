@@ -8,9 +8,10 @@ outcomes = run_matrix(make_agenda(cells, {}), settings, make_executor("local", 2
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 
+from bench.errors import RequestError
 from bench.runs.agenda import Agenda
 from bench.runs.cores import require_cores
 from bench.runs.environment import environment_tags
@@ -24,6 +25,7 @@ from bench.runs.others import run_beside_others
 from bench.runs.preflight import preflight
 from bench.runs.resources import Resources
 from bench.runs.tracked import discard, open_tracker, sweep
+from bench.tracking.connect import StoreError
 from bench.training.device import resolve_device
 
 
@@ -62,7 +64,6 @@ def run_matrix(
     sweep(settings, agenda.states)
     parent = tracker.begin_invocation(f"{settings.suite}: {len(agenda.due)} cells", environment_tags())
     settings = replace(settings, parent_run=parent)
-    status = "KILLED"
     try:
         with display or nullcontext(ignore) as emit, started(executor, settings, emit) as ordered:
 
@@ -82,7 +83,13 @@ def run_matrix(
                 wait=wait,
                 time_is_up=lambda: limit is not None and limit.left <= 0,
             )
-        status = "FINISHED"
-    finally:
-        tracker.end_invocation(parent, status)
+            tracker.sweep()
+    except RequestError:
+        with suppress(StoreError):  # it may be the store that failed: that is not waited for again
+            tracker.end_invocation(parent, "KILLED", patience=0.0)
+        raise
+    except BaseException:
+        tracker.end_invocation(parent, "KILLED")
+        raise
+    tracker.end_invocation(parent)
     return outcomes

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 from bench.runs.events import Emit, Waiting
 from bench.runs.job import Job, Outcome
-from bench.tracking.liveness import is_dead
+from bench.tracking.liveness import Watch, is_gone, why_dead
 
 if TYPE_CHECKING:
     from bench.tracking.mlflow_store import Tracker
+    from bench.tracking.states import RunState
 
 Run = Callable[[Sequence[Job]], Iterable[Outcome]]
 
 PAUSE = 2.0
 """Seconds between two looks at what others are doing."""
+MANY = 8
+"""With more jobs of others than this, one question for all runs costs less than one for each."""
 
 
 def run_beside_others(
@@ -43,14 +46,17 @@ def run_beside_others(
     for stage in stages:
         matrix.run_free(stage, run)
     said: set[str] = set()
+    looks = 0
     while matrix.elsewhere:
         changed, left = matrix.look()
         if changed:
             matrix.run_free(left, run)
             matrix.run_free(list(matrix.held.values()), run)
             continue
-        awaited = set(matrix.elsewhere) if wait else matrix.needed & set(matrix.elsewhere)
-        if not awaited or time_is_up():
+        awaited = set(matrix.elsewhere) if wait else matrix.needed & set(matrix.elsewhere) | matrix.doubtful
+        looks += 1
+        # A process whose invocation was killed just now is gone at the second look.
+        if time_is_up() or (not awaited and looks > 1):
             break
         for identity in sorted(awaited - said):
             emit(Waiting(id=identity, label=matrix.label(identity), run=matrix.elsewhere[identity]))
@@ -67,6 +73,9 @@ class _Matrix:
         """What others have of the jobs, and of the cells that jobs take up: by id, whose it is."""
         self.held: dict[str, Job] = {}
         """Jobs that wait for some of that."""
+        self.doubtful: set[str] = set()
+        """What others have that seem dead at one look, and will be known to be dead or alive before long."""
+        self._watch = Watch()
         self._jobs: Mapping[str, Job] = {job.id: job for job in jobs}
         self._ended: dict[str, Outcome] = {}
         self._asked: set[str] = set()
@@ -105,13 +114,18 @@ class _Matrix:
     def look(self) -> tuple[bool, list[Job]]:
         """Whether something that others had has ended; and the jobs that are left to us, since their process died."""
         changed, left = False, list[Job]()
-        for identity in list(self.elsewhere):
-            state = self._tracker.find(identity)
-            if state is not None and state.status == "running" and not is_dead(state):
-                continue
+        self.doubtful.clear()
+        for identity, state in self._states().items():
+            job = self._jobs.get(identity)
+            if state is not None and state.status == "running":
+                if not self._watch.has_lapsed(state):
+                    if self._watch.is_doubtful(state):
+                        self.doubtful.add(identity)
+                    continue
+                if not self._tracker.take_over(state, why_dead(state)):
+                    continue  # it has ended after all: the next look says how
             del self.elsewhere[identity]
             changed = True
-            job = self._jobs.get(identity)
             if job is None:
                 continue
             if state is not None and state.status == "finished":
@@ -122,11 +136,18 @@ class _Matrix:
                 left.append(job)
         return changed, left
 
+    def _states(self) -> dict[str, RunState | None]:
+        """What the store says of what others have: asked for one by one, or with all others where there are many."""
+        if len(self.elsewhere) > MANY:
+            best = self._tracker.best()
+            return {identity: best.get(identity) for identity in self.elsewhere}
+        return {identity: self._tracker.find(identity) for identity in self.elsewhere}
+
     def _is_elsewhere(self, identity: str) -> bool:
         """Whether another process has it; one that is none of our jobs is asked for once."""
         if identity not in self._jobs and identity not in self._asked:
             self._asked.add(identity)
             state = self._tracker.find(identity)
-            if state is not None and state.status == "running" and not is_dead(state):
+            if state is not None and state.status == "running" and not is_gone(state):
                 self.elsewhere[identity] = f"run {state.run_id}"
         return identity in self.elsewhere

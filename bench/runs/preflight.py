@@ -45,8 +45,9 @@ def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str,
             loaded = _loaded(cell.workload, settings)
             _require_same_data(loaded, made_with)
             graphs[name] = usable_graph(loaded)
-        fixed = left_whole(registry.make_method(cell.adapter, cell.hyper), graphs[name])
+        fixed: frozenset[str] = frozenset()
         try:
+            fixed = left_whole(registry.make_method(cell.adapter, cell.hyper), graphs[name])
             budget = Budget(cell.budget, cell.tolerance, cell.kind)
             require_reachable(graphs[name], budget, round_to=cell.round_to, fixed=fixed)
         except RequestError as error:

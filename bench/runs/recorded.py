@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bench.errors import RequestError
 from bench.interface.cell import Cell
 from bench.interface.record import Record, RecordError
+from bench.interface.stages import search_id
 from bench.report.records import relabelled
 from bench.tracking.address import SERVERS, scheme
 from bench.tracking.quick_read import read_states
@@ -56,7 +57,8 @@ def checked_states(uri: str, suite: str, cells: Sequence[Cell]) -> dict[str, Run
         RequestError: the store cannot be read.
     """
     states = read_states(uri, suite)
-    wanted = {identity: states[identity] for c in cells for identity in (c.id, c.dense_id) if identity in states}
+    stages = {identity for c in cells for identity in (c.id, c.dense_id, search_id(c))}
+    wanted = {identity: state for identity, state in states.items() if identity in stages}
     if scheme(uri) not in SERVERS or not wanted:
         return states
     from bench.tracking.mlflow_store import Tracker  # loads mlflow

@@ -99,6 +99,9 @@ _KEYS: Mapping[str, Callable[[Cell], str]] = {
 }
 """What cells can be picked by."""
 
+_NEXT_KEY = re.compile(rf",\s*(?=(?:{'|'.join(_KEYS)})\s*=)")
+"""A comma of `--only` behind which another key begins."""
+
 
 def _values(key: str, cell: Cell) -> set[str]:
     """What a cell can be picked by under a key; swept and tuned methods also by their plain name."""
@@ -108,11 +111,14 @@ def _values(key: str, cell: Cell) -> set[str]:
 def select(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
     """The cells that match every `KEY=VALUE`; several values of one key, also `KEY=A,B`, are alternatives.
 
+    `KEY=A,OTHER=B` in one text is both of them.
+
     Raises:
         RequestError: an unknown key, a value that no cell has, or nothing matches.
     """
     wanted: dict[str, set[str]] = {}
-    for item in only:
+    labels = {f"method={cell.method}" for cell in cells}  # a swept one has commas and signs of equality itself
+    for item in [part for given in only for part in ([given] if given in labels else _NEXT_KEY.split(given))]:
         key, equals, text = item.partition("=")
         key = key.strip()
         if not equals or key not in _KEYS:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import requests
 import sqlalchemy
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bench.errors import RequestError, first_line
 from bench.tracking.address import DATABASES, SERVERS, redacted, scheme, sqlite_path, without_secrets
@@ -33,6 +36,10 @@ PACKAGES = {
 
 class StoreError(RequestError):
     """The tracking store failed while it was in use."""
+
+
+class StoreAwayError(StoreError):
+    """The tracking store could not be reached for longer than is waited for."""
 
 
 def connect(uri: str) -> MlflowClient:
@@ -115,20 +122,75 @@ def sentences(uri: str) -> Iterator[None]:
         ) from None
 
 
-def retry(call: Callable[[], T], tries: int = 5) -> T:
-    """Call again after a passing failure (a locked database, a server that restarts): 0.2 to 3 seconds apart.
+def retry(call: Callable[[], T], tries: int = 5, patience: float | None = None) -> T:
+    """Call again after a passing failure: a locked database five times, a server that is away for `patience` seconds.
+
+    Args:
+        patience: by default what PRUNEBENCH_PATIENCE of the environment says, else 600.
 
     Raises:
-        StoreError: it does not pass; its cause is the last failure.
+        StoreAwayError: the store could not be reached all the time.
+        StoreError: another failure does not pass; its cause is the last failure.
     """
-    for attempt in range(tries):
+    begin, attempt = time.monotonic(), 0
+    patience = store_patience() if patience is None else patience
+    while True:
         try:
             return call()
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            if attempt == tries - 1 or gone(error):
+            attempt += 1
+            if _is_away(error):
+                waited = time.monotonic() - begin
+                if waited >= patience:
+                    raise StoreAwayError(
+                        f"the tracking store has been away for {waited:.0f} seconds ({first_line(error)}); what was "
+                        "computed is kept, and the same command goes on once the store is back"
+                    ) from error
+                time.sleep(min(0.2 * 2**attempt, 5.0, max(0.1, patience - waited)))
+            elif attempt == tries or gone(error) or _is_final(error):
                 raise StoreError(f"the tracking store failed: {first_line(error)}") from error
-            time.sleep(0.2 * 2**attempt)
-    raise AssertionError("unreachable")
+            else:
+                time.sleep(0.2 * 2 ** (attempt - 1))
+
+
+def store_patience() -> float:
+    """Seconds for which a store that cannot be reached is waited for.
+
+    Raises:
+        RequestError: PRUNEBENCH_PATIENCE is no number of seconds.
+    """
+    text = os.environ.get("PRUNEBENCH_PATIENCE") or "600"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise RequestError(f"PRUNEBENCH_PATIENCE={text} is not allowed; use a number of seconds, 0 or more")
+    return seconds
+
+
+_AWAY = re.compile(r"API request to .* failed with (timeout )?exception|failed with error code (429|50[234])\b", re.S)
+
+
+def _is_away(error: object) -> bool:
+    """Whether a failure says that the store cannot be reached just now."""
+    if isinstance(error, MlflowException):
+        return error.error_code == "TEMPORARILY_UNAVAILABLE" or bool(_AWAY.search(str(error)))
+    if isinstance(error, requests.ConnectionError | requests.Timeout):
+        return True
+    answer = getattr(error, "response", None)
+    if getattr(answer, "status_code", 0) in (429, 502, 503, 504):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def _is_final(error: object) -> bool:
+    """Whether a failure is the store's answer to what was asked, which is no other the next time."""
+    return isinstance(error, MlflowException) and error.error_code in (
+        "INVALID_PARAMETER_VALUE",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+    )
 
 
 def gone(error: object) -> bool:

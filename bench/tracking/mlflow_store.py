@@ -1,8 +1,12 @@
 """MLflow as the system of record: one experiment a suite, a parent run an invocation, a child run a cell.
 
 What is done is asked of MLflow, so that several machines on one server share the work. A cell counts once its run is
-FINISHED and its record is there; a run that a killed process left RUNNING is deleted and replaced, its history restored
-from the checkpoint.
+FINISHED and its record is there; a run that a killed process left RUNNING is closed, deleted and replaced, its history
+restored from the checkpoint.
+
+Between a process that records a result and one that takes its run over, either order is safe. Who takes over marks
+the run as lost, and then looks whether it has ended; who records marks it as finished, and then looks whether it is
+lost. At least one of them sees the other's mark, and gives way.
 """
 
 from __future__ import annotations
@@ -12,29 +16,34 @@ import os
 import socket
 import tempfile
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from bench.errors import RequestError
 from bench.interface.record import Record, RecordError, read_record
 from bench.tracking.address import SERVERS, absolute, redacted, scheme, server_address, sqlite_path
 from bench.tracking.connect import StoreError, connect, gone, retry, sentences
 from bench.tracking.database import relocate
-from bench.tracking.liveness import is_dead, process_start
-from bench.tracking.places import MODEL, RECORD, artifact_root, current_folder, local_folder, seal_of_record
-from bench.tracking.states import LOST, PARENT_TAG, SEAL, TAG, RunState, best_of, run_state
+from bench.tracking.heart import Heart, heart_of
+from bench.tracking.liveness import BEAT, heartbeat, is_dead, is_gone, machine, process_start
+from bench.tracking.places import FILES, RECORD, artifact_root, current_folder, local_folder
+from bench.tracking.states import LOST, PARENT_TAG, STAGES, TAG, RunState, best_of, run_state
+from bench.tracking.tracked_run import AlreadyRunning, LeaseLostError, TrackedRun
+from bench.tracking.uploads import drop_uploads
 
+TOKEN = TAG + "token"
+"""Tag with what no two runs share, so that one that was made can be found again."""
 CLAIM = TAG + "claim"
 """Tag of a run whose process has asked for a cell, and then has it."""
-
-
-class AlreadyRunning(Exception):
-    """The cell is being run by another process that is alive; the message names its run."""
+NUMBER, BESIDE, KNOWN = TAG + "number", TAG + "beside", TAG + "known"
+"""Tags of an invocation: which it is among all of the suite, the invocations that ran when it began, and what had
+failed in those by then."""
+SETTLING = 60.0
+"""Seconds to wait for one who asked for a cell earlier to take it; after that it is left to him."""
 
 
 class AlreadyRecorded(AlreadyRunning):
@@ -51,7 +60,7 @@ class Tracker:
     def __init__(self, uri: str, suite: str) -> None:
         self.uri, self.suite = absolute(uri), suite
         self._root = artifact_root(sqlite_path(self.uri), suite) if scheme(self.uri) == "sqlite" else None
-        self._begun: dict[str, int] = {}
+        self._invocations: dict[str, Mapping[str, str]] = {}
         with sentences(self.uri):
             self.client = connect(self.uri)
             self.experiment = self._experiment(self._root.as_uri() if self._root else None)
@@ -109,11 +118,11 @@ class Tracker:
         return run_state(info.run_id, info.status, times, run.data.tags, folder, run.data.metrics)
 
     def best(self) -> dict[str, RunState]:
-        """One run for each cell and dense network that is known: all are read, so ask once and not in a loop."""
-        return best_of(s for s in self.states() if s.kind in ("cell", "dense"))
+        """One run for each cell and shared stage that is known: all are read, so ask once and not in a loop."""
+        return best_of(s for s in self.states() if s.kind in STAGES)
 
     def find(self, cell_id: str) -> RunState | None:
-        """What `best` says of one cell or dense network, without reading the others."""
+        """What `best` says of one cell, dense network or search, without reading the others."""
         return best_of(self.states(_of_cell(cell_id))).get(cell_id)
 
     def mark_lost(self, states: Iterable[RunState]) -> None:
@@ -127,27 +136,54 @@ class Tracker:
             uri = retry(lambda s=state: self.client.get_run(s.run_id)).info.artifact_uri or ""
             if local_folder(uri) is not None:
                 continue  # it may be one of the server's, which cannot be seen from here
-            for file in (RECORD, MODEL) if state.kind == "dense" and state.status == "finished" else (RECORD,):
+            for file in (RECORD, *(FILES.get(state.kind, ()) if state.status == "finished" else ())):
                 folder = file.rpartition("/")[0] or None
                 there = retry(lambda s=state, f=folder: self.client.list_artifacts(s.run_id, f))
                 if file not in {found.path for found in there}:
                     reason = f"run {state.run_id} has no {file}"
-                    retry(lambda s=state, r=reason: self.client.set_tag(s.run_id, LOST, r))
+                    self.lose(state, reason)
                     break
+
+    def lose(self, state: RunState, reason: str) -> None:
+        """Mark a run whose files are damaged, so that it counts no more."""
+        retry(lambda: self.client.set_tag(state.run_id, LOST, reason))
 
     def tracked(self, state: RunState) -> TrackedRun:
         """The run of this state, to be ended on behalf of a process that is gone."""
         return TrackedRun(self.client, state.run_id)
 
     def begin_invocation(self, description: str, tags: Mapping[str, str]) -> str:
-        """A parent run for the cells of one call; those that dead processes left running are closed."""
+        """A parent run for the cells of one call; those that dead processes left running are closed.
+
+        Invocations are numbered by the store: one that begins later has a higher number, or the same where the two
+        began at the same time. What clocks say does not matter.
+        """
+        number, beside = 0, list[str]()
         for state in self.states(f"tags.`{TAG}kind` = 'invocation'"):
+            number = max(number, _number(state.tags))
             if state.status == "running" and is_dead(state):
                 retry(lambda s=state: self.client.set_terminated(s.run_id, "KILLED"))
-        return self._create(kind="invocation", cell_id="", label=description, parent_run=None, tags=tags)
+            elif state.status == "running":
+                beside.append(state.run_id)
+        failed = self.states("attributes.status = 'FAILED'") if beside else []
+        known = [state.run_id for state in failed if state.parent_run in beside]
+        tags = {**tags, NUMBER: str(number + 1), BESIDE: " ".join(beside), KNOWN: " ".join(known)}
+        run_id = self._create(kind="invocation", cell_id="", label=description, parent_run=None, tags=tags)
+        self._heart.hold(run_id)
+        return run_id
 
-    def end_invocation(self, run_id: str, status: str = "FINISHED") -> None:
-        retry(lambda: self.client.set_terminated(run_id, status))
+    def end_invocation(self, run_id: str, status: str = "FINISHED", patience: float | None = None) -> None:
+        """Close the run of an invocation.
+
+        Args:
+            patience: as of `retry`.
+        """
+        self._heart.release(run_id)
+        retry(lambda: self.client.set_terminated(run_id, status), patience=patience)
+
+    @property
+    def _heart(self) -> Heart:
+        return heart_of(self.uri, TAG + "heartbeat", BEAT)
 
     def claim(
         self,
@@ -161,7 +197,7 @@ class Tracker:
         """A new run for a cell or dense network, in place of those that dead processes left running.
 
         Args:
-            kind: `cell` or `dense`.
+            kind: one of `STAGES`.
             label: the run's name.
             parent_run: the invocation's run.
             tags: set beside the suite's own.
@@ -173,40 +209,88 @@ class Tracker:
         where = _of_cell(cell_id)
         for state in self.states(where):
             if state.status == "running":
-                if not is_dead(state):
+                if not is_gone(state) or not self.take_over(state, "its process was gone"):
                     raise AlreadyRunning(_whose(state))
-                self._remove(state.run_id)
             elif self._is_settled(state, parent_run):
                 raise AlreadyRecorded(_whose(state))
         tags = {**(tags or {}), CLAIM: "asked"}
         run_id = self._create(kind=kind, cell_id=cell_id, label=label, parent_run=parent_run, tags=tags)
-        if rival := self._rival(run_id, where, parent_run):
+        try:
+            rival = self._rival(run_id, where, parent_run)
+        except StoreError as error:
+            if not self._is_deleted(run_id):
+                raise
+            raise LeaseLostError(f"run {run_id} was taken for dead") from error
+        if rival:
             self._remove(run_id)
             raise AlreadyRunning(_whose(rival))
-        return TrackedRun(self.client, run_id)
+        return TrackedRun(self.client, run_id, self._heart.hold(run_id), self._heart.release)
+
+    def take_over(self, state: RunState, reason: str) -> bool:
+        """Close a run whose process is gone, with the reason, and delete it, so that its cell can be claimed.
+
+        Returns:
+            False where it has ended after all, and keeps its result.
+        """
+        try:
+            retry(lambda: self.client.set_tag(state.run_id, LOST, f"{reason}; taken over by {_here()}"))
+            if retry(lambda: self.client.get_run(state.run_id)).info.status != "RUNNING":
+                with contextlib.suppress(StoreError):  # another has taken the mark away
+                    retry(lambda: self.client.delete_tag(state.run_id, LOST))
+                return False
+            retry(lambda: self.client.set_terminated(state.run_id, "KILLED"))
+        except StoreError:
+            if not self._is_deleted(state.run_id):
+                raise
+            return True  # another was faster
+        self._remove(state.run_id)
+        return True
+
+    def _is_deleted(self, run_id: str) -> bool:
+        return retry(lambda: self.client.get_run(run_id)).info.lifecycle_stage != "active"
+
+    def drop_uploads(self, cell_id: str) -> None:
+        """Delete the checkpoints that runs of a cell have uploaded."""
+        drop_uploads(self.client, self.uri, self.experiment, cell_id)
 
     def discard(self, cell_id: str) -> None:
-        """Move the runs of a cell that have ended to MLflow's deleted ones."""
+        """Move the runs of a cell that have ended to MLflow's deleted ones, and drop what they have uploaded."""
+        self.drop_uploads(cell_id)
         for state in self.states(_of_cell(cell_id)):
             if state.status != "running":
                 self._remove(state.run_id)
 
     def _remove(self, run_id: str) -> None:
-        """Delete a run, unless another process has just done so."""
+        """Close a run and delete it, unless another process has just done so."""
 
         def remove() -> None:
-            if self.client.get_run(run_id).info.lifecycle_stage == "active":
+            info = self.client.get_run(run_id).info
+            if info.lifecycle_stage == "active":
+                if info.status == "RUNNING":
+                    self.client.set_terminated(run_id, "KILLED")
                 self.client.delete_run(run_id)
 
         retry(remove)
 
     def _is_settled(self, state: RunState, parent_run: str | None) -> bool:
-        """Whether this run has finished, or has failed in another invocation after `parent_run` had begun."""
-        if state.status != "failed" or parent_run is None or state.parent_run == parent_run:
+        """Whether this run has finished, or has failed in another invocation after ours had begun."""
+        if state.status != "failed" or parent_run is None or state.parent_run in (parent_run, None):
             return state.status == "finished"
-        if parent_run not in self._begun:
-            self._begun[parent_run] = retry(lambda: self.client.get_run(parent_run)).info.start_time or 0
-        return state.ended > self._begun[parent_run]
+        ours, theirs = self._invocation(parent_run), self._invocation(state.parent_run)
+        if state.parent_run in ours.get(BESIDE, "").split():
+            return state.run_id not in ours.get(KNOWN, "").split()
+        return _number(theirs) >= _number(ours)
+
+    def _invocation(self, run_id: str | None) -> Mapping[str, str]:
+        """The tags of an invocation's run; none where it is unknown."""
+        if run_id is not None and run_id not in self._invocations:
+            try:
+                self._invocations[run_id] = retry(lambda: self.client.get_run(run_id)).data.tags
+            except StoreError as error:
+                if not gone(error.__cause__):
+                    raise
+                self._invocations[run_id] = {}
+        return self._invocations.get(run_id or "", {})
 
     def _rival(self, run_id: str, where: str, parent_run: str | None) -> RunState | None:
         """The run of another process that has the cell in place of this one; None once this one has it for certain.
@@ -217,7 +301,7 @@ class Tracker:
         """
 
         def others(states: list[RunState]) -> tuple[list[RunState], list[RunState]]:
-            living = [s for s in states if s.status == "running" and (s.run_id == run_id or not is_dead(s))]
+            living = [s for s in states if s.status == "running" and (s.run_id == run_id or not is_gone(s))]
             living.sort(key=lambda s: (s.started, s.run_id))
             mine = next((i for i, s in enumerate(living) if s.run_id == run_id), len(living))
             return living[:mine], living[mine + 1 :]
@@ -232,12 +316,15 @@ class Tracker:
         if earlier or holding(later):
             return (holding(later) or earlier)[0]
         retry(lambda: self.client.set_tag(run_id, CLAIM, "held"))
+        deadline = time.monotonic() + SETTLING
         while True:
             earlier, _ = others(self.states(where))
             if not earlier:
                 return None
             if held := holding(earlier):
                 return held[0]
+            if time.monotonic() > deadline:
+                return earlier[0]  # it may have died on another machine: who waits for the cell will see
             time.sleep(0.05)  # it is about to take the cell, or to give up
 
     def _create(self, *, kind: str, cell_id: str, label: str, parent_run: str | None, tags: Mapping[str, str]) -> str:
@@ -245,14 +332,41 @@ class Tracker:
             "kind": kind,
             "cell_id": cell_id,
             "host": socket.gethostname(),
+            "machine": machine(),
             "pid": str(os.getpid()),
             "process_start": process_start(os.getpid()),
-            "heartbeat": f"{time.time():.0f}",
+            "heartbeat": heartbeat(0),
         }
         all_tags = {TAG + k: v for k, v in own.items()} | dict(tags)
         if parent_run:
             all_tags[PARENT_TAG] = parent_run
-        return retry(lambda: self.client.create_run(self.experiment, tags=all_tags, run_name=label)).info.run_id
+        return self._create_once(label, all_tags)
+
+    def _create_once(self, label: str, tags: Mapping[str, str]) -> str:
+        """Create one run, however often the store has to be asked: an answer may be lost whose run was made."""
+        token, tried = uuid.uuid4().hex, False
+
+        def create() -> str:
+            nonlocal tried
+            if tried:
+                for run in self.client.search_runs([self.experiment], f"tags.`{TOKEN}` = '{token}'"):
+                    return run.info.run_id
+            tried = True
+            return self.client.create_run(self.experiment, tags={**tags, TOKEN: token}, run_name=label).info.run_id
+
+        return retry(create)
+
+    def sweep(self) -> None:
+        """Close runs that are marked as running and are nobody's: their process is gone, or their cell is recorded."""
+        states = self.states()
+        finished = {state.cell_id: state.run_id for state in states if state.status == "finished"}
+        for state in states:
+            if state.status != "running" or state.kind == "invocation":
+                continue
+            if is_gone(state):
+                self.take_over(state, "its process was gone")
+            elif state.cell_id in finished:
+                self.take_over(state, f"its cell was recorded by run {finished[state.cell_id]}")
 
     def record(self, state: RunState) -> Record:
         """What a finished or failed run recorded.
@@ -303,83 +417,19 @@ class Tracker:
             yield Path(retry(lambda: self.client.download_artifacts(run_id, path, folder)))
 
 
-class TrackedRun:
-    """The MLflow run of one cell, while it is being run."""
-
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        self._client, self.run_id = client, run_id
-
-    def parameters(self, values: Mapping[str, Any]) -> None:
-        """Log nested values as flat parameters."""
-        flat = [Param(k, v) for k, v in _flatten(values)]
-        for start in range(0, len(flat), 100):
-            part = flat[start : start + 100]
-            retry(lambda p=part: self._client.log_batch(self.run_id, params=p))
-
-    def epoch(self, phase: str, epoch: int, row: Mapping[str, Any]) -> None:
-        """Log one epoch's figures as `phase.name`, and show that the process is alive."""
-        self.rows([{**row, "phase": phase, "epoch": epoch}])
-
-    def rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Log several epochs at once: what a resumed run had logged under the run that it replaces."""
-        now = int(time.time() * 1000)
-        metrics = [
-            Metric(f"{row['phase']}.{name}", float(value), now, int(row["epoch"]))
-            for row in rows
-            for name, value in row.items()
-            if name not in ("phase", "epoch") and isinstance(value, int | float)
-        ]
-        alive = [RunTag(TAG + "heartbeat", f"{time.time():.0f}")]
-        for start in range(0, len(metrics), 900):
-            part = metrics[start : start + 900]
-            retry(lambda p=part: self._client.log_batch(self.run_id, metrics=p, tags=alive))
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Set tags of the suite's own on the run."""
-        own = [RunTag(TAG + name, value) for name, value in values.items()]
-        retry(lambda: self._client.log_batch(self.run_id, tags=own))
-
-    def final(self, values: Mapping[str, float | int | None]) -> None:
-        """Log the figures that the cell ends with."""
-        now = int(time.time() * 1000)
-        metrics = [Metric(k, float(v), now, 0) for k, v in values.items() if v is not None]
-        retry(lambda: self._client.log_batch(self.run_id, metrics=metrics))
-
-    def folder(self, path: Path, name: str | None = None) -> None:
-        """Store a folder's files as artifacts."""
-        retry(lambda: self._client.log_artifacts(self.run_id, str(path), name))
-
-    def finish(self, record_json: str) -> None:
-        """Store the record, then mark the run as finished: from here on the cell counts."""
-        self._end(record_json, "FINISHED")
-
-    def fail(self, record_json: str) -> None:
-        """Store the record of a failure and mark the run as failed."""
-        self._end(record_json, "FAILED")
-
-    def delete(self) -> None:
-        """Move the run to MLflow's deleted ones: another takes its place."""
-        retry(lambda: self._client.delete_run(self.run_id))
-
-    def _end(self, record_json: str, status: str) -> None:
-        retry(lambda: self._client.log_text(self.run_id, record_json, "record.json"))
-        if sealed := seal_of_record(record_json):
-            retry(lambda: self._client.set_tag(self.run_id, SEAL, sealed))
-        retry(lambda: self._client.set_terminated(self.run_id, status))
-
-
 def _of_cell(cell_id: str) -> str:
     """MLflow's filter for the runs of one cell or dense network."""
     return f"tags.`{TAG}cell_id` = '{cell_id}'"
 
 
+def _number(tags: Mapping[str, str]) -> int:
+    text = tags.get(NUMBER, "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def _here() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
 def _whose(state: RunState) -> str:
     return f"run {state.run_id} on {state.tags.get(TAG + 'host', '?')}"
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value)[:500]

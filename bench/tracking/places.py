@@ -15,6 +15,9 @@ from bench.interface.record import SCHEMA_VERSION, LaterRecordError, RecordError
 
 RECORD = "record.json"
 MODEL = "model/model.safetensors"
+SEARCH = "search/search.json"
+FILES = {"dense": (MODEL,), "search": (SEARCH,)}
+"""What a stage that has finished must have beside its record, by its kind."""
 
 
 def artifact_root(database: Path, suite: str) -> Path:
@@ -63,7 +66,7 @@ def loss(folder: Path, kind: str, status: str, sealed: str = "") -> str:
 
     Args:
         folder: of its artifacts.
-        kind: `cell` or `dense`.
+        kind: `cell`, `dense` or `search`.
         status: `finished` or `failed`.
         sealed: the record's seal where it is known: reading a record is a hundred times the work of comparing that.
 
@@ -91,6 +94,8 @@ def loss(folder: Path, kind: str, status: str, sealed: str = "") -> str:
         return f"{file} is damaged"
     except OSError as error:
         return f"{file} cannot be read ({error.strerror})"
-    if kind == "dense" and status == "finished" and "metrics" in plain and not (folder / MODEL).is_file():
-        return f"{folder / MODEL} is gone"
-    return ""
+    if status != "finished" or kind not in FILES or not plain:
+        return ""
+    named = plain.get("files")
+    files = (*FILES[kind], *(named if isinstance(named, dict) else ()))
+    return next((f"{folder / name} is gone" for name in files if not (folder / name).is_file()), "")

@@ -8,19 +8,19 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bench.tracking.address import SERVERS, scheme, sqlite_path
 from bench.tracking.places import artifact_root, current_folder
 from bench.tracking.rest import ask_server
 from bench.tracking.sqlite_file import connected, require_database
-from bench.tracking.states import FINAL, SECONDS, TAG, RunState, best_of, run_state
+from bench.tracking.states import FINAL, SECONDS, STAGES, TAG, RunState, best_of, run_state
 
 T = TypeVar("T")
 
 
 def read_states(uri: str, experiment: str) -> dict[str, RunState]:
-    """Cells and dense networks of an experiment by id; nothing is created where there is no store yet.
+    """Cells, dense networks and searches of an experiment by id; nothing is created where there is no store yet.
 
     Raises:
         RequestError: the store cannot be read.
@@ -34,7 +34,71 @@ def read_states(uri: str, experiment: str) -> dict[str, RunState]:
         from bench.tracking.mlflow_store import Tracker
 
         states = Tracker(uri, experiment).states()
-    return best_of(s for s in states if s.kind in ("cell", "dense"))
+    return best_of(s for s in states if s.kind in STAGES)
+
+
+def read_others(uri: str, experiment: str) -> dict[str, str]:
+    """What other experiments of the store have recorded as finished: the name of one of them, by id.
+
+    Raises:
+        RequestError: the store cannot be read.
+    """
+    kind = scheme(uri)
+    if kind == "sqlite":
+        return _others_from_sqlite(sqlite_path(uri), experiment)
+    if kind in SERVERS:
+        return _others_from_server(uri, experiment)
+    from bench.tracking.elsewhere import finished_elsewhere
+    from bench.tracking.mlflow_store import Tracker
+
+    tracker = Tracker(uri, experiment)
+    return {identity: suites[0] for identity, suites in finished_elsewhere(tracker.client, tracker.experiment).items()}
+
+
+def _others_from_sqlite(path: Path, experiment: str) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    query = """
+        SELECT t.value, e.name FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
+        JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = ?
+        WHERE e.name != ? AND e.lifecycle_stage = 'active' AND r.lifecycle_stage = 'active' AND r.status = 'FINISHED'
+        AND t.value != '' ORDER BY r.start_time DESC
+    """
+    require_database(path)
+    with connected(path) as database:
+        return dict(database.execute(query, (TAG + "cell_id", experiment)).fetchall())
+
+
+def _others_from_server(uri: str, experiment: str) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for found in _pages(uri, "experiments/search", {"max_results": 1000}):
+        names |= {e["experiment_id"]: e["name"] for e in found.get("experiments", []) if e["name"] != experiment}
+    if not names:
+        return {}
+    body = {
+        "experiment_ids": list(names),
+        "filter": "attributes.status = 'FINISHED'",
+        "order_by": ["attributes.start_time DESC"],
+        "max_results": 1000,
+    }
+    ids: dict[str, str] = {}
+    for found in _pages(uri, "runs/search", body):
+        for run in found.get("runs", []):
+            tags = {t["key"]: t["value"] for t in run["data"].get("tags", [])}
+            if identity := tags.get(TAG + "cell_id"):
+                ids[identity] = names[run["info"]["experiment_id"]]
+    return ids
+
+
+def _pages(uri: str, call: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All pages of what a server answers."""
+    page = ""
+    while True:
+        found = ask_server(uri, call, {**body, "page_token": page})
+        yield found
+        page = found.get("next_page_token", "")
+        if not page:
+            return
 
 
 def _from_sqlite(path: Path, experiment: str) -> list[RunState]:
@@ -90,10 +154,8 @@ def _from_server(uri: str, experiment: str) -> Iterator[RunState]:
         answer = ask_server(uri, f"experiments/get-by-name?experiment_name={name}")
     except FileNotFoundError:
         return
-    page = ""
-    while True:
-        body = {"experiment_ids": [answer["experiment"]["experiment_id"]], "max_results": 1000, "page_token": page}
-        found = ask_server(uri, "runs/search", body)
+    body = {"experiment_ids": [answer["experiment"]["experiment_id"]], "max_results": 1000}
+    for found in _pages(uri, "runs/search", body):
         for run in found.get("runs", []):
             tags = {t["key"]: t["value"] for t in run["data"].get("tags", [])}
             info = run["info"]
@@ -102,6 +164,3 @@ def _from_server(uri: str, experiment: str) -> Iterator[RunState]:
             state = run_state(info["run_id"], info["status"], times, tags, metrics=metrics)
             if state is not None:
                 yield state
-        page = found.get("next_page_token", "")
-        if not page:
-            return

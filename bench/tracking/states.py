@@ -16,6 +16,8 @@ WHERE = "where"
 """Tag that says on which devices of which machine a run is computed."""
 SOURCE = "source"
 """Tag with the hash of the source of a cell's method."""
+STAGES = ("cell", "dense", "search")
+"""Kinds of runs that have a result: a cell, and the stages that cells share."""
 LOST = TAG + "lost"
 """Tag of a run on a server whose record was found to be gone, with the reason."""
 SEAL = TAG + "record"
@@ -26,12 +28,12 @@ PARENT_TAG = "mlflow.parentRunId"
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """One tracked run of a cell or of a dense network."""
+    """One tracked run of a cell, of a dense network or of a search."""
 
     run_id: str
     cell_id: str
     kind: str
-    """`cell`, `dense` or `invocation`."""
+    """One of `STAGES`, or `invocation`."""
     status: str
     """`finished`, `failed`, `running`, or `lost`: it has ended, and its record is gone or damaged."""
     started: int = 0

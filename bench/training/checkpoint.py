@@ -49,9 +49,13 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     for place in (partial, path, _previous(path)):
         if place.is_dir():
             _set_aside(place)
-    with partial.open("wb") as file:
-        file.write(_MAGIC + _checksum(path, content) + b"\n")
-        file.write(content)
+    try:
+        with partial.open("wb") as file:
+            file.write(_MAGIC + _checksum(path, content) + b"\n")
+            file.write(content)
+    except OSError:  # a full disk, say: the checkpoint before it stays, and the part of this one takes no room
+        partial.unlink(missing_ok=True)
+        raise
     if path.is_file():
         path.replace(_previous(path))
     partial.replace(path)
@@ -121,6 +125,12 @@ def restore_epoch(path: Path | None, parts: Mapping[str, Stateful], log: Trainin
         return int(saved["epoch"])
 
     return restore(path, load, log) or 0
+
+
+def epochs_in(path: Path) -> int:
+    """How many epochs of its phase the last checkpoint there that is whole has behind it; 0 where there is none."""
+    found = _first_usable(path, lambda saved: int(saved["epoch"]), None)  # asked of the first process alone
+    return found[1] if found else 0
 
 
 def _previous(path: Path) -> Path:

@@ -11,6 +11,8 @@ from bench.errors import RequestError
 if TYPE_CHECKING:
     from bench.interface.task import DataInfo
 
+IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""ImageNet's mean and standard deviation of red, green and blue, of pixel values from 0 to 255."""
 Normalise = dict[str, tuple[float, ...]]
 """`{"mean": …, "std": …}`, one value a channel, of pixel values from 0 to 1, as most networks state theirs."""
 

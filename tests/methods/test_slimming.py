@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from bench.errors import RequestError
 from bench.interface.cell import Recipe
 from bench.search.ranking import gate_gradients
 from bench.structure.graph import PruningGraph
 from methods.slimming import Scales, Slimming
+from tasks.models.edsr import sr_network
 from tests.methods import searching
 from tests.methods.importances import EXAMPLE, LIBRARY, plain, ranking, theirs
 
@@ -112,13 +114,29 @@ def test_a_strength_of_ones_own() -> None:
     assert ctx.log.rows[0]["penalty"] == pytest.approx(1e-4 * count, rel=0.2)  # scales near 1
 
 
-@pytest.mark.parametrize("name", ["segmentation", "super_resolution"])
-def test_other_tasks_meet_their_budget(name: str) -> None:
-    bench = getattr(searching, name)()
+def test_a_network_with_norms_everywhere_has_one_threshold_over_its_scales() -> None:
+    bench = searching.segmentation()
     ctx = bench.context(1)
     found, fitted = bench.search(Slimming(), 0.5, ctx)
-    assert fitted.within and found.scope == ("raw" if name == "segmentation" else "global")
+    assert fitted.within and found.scope == "raw"
     assert ctx.log.rows[0]["penalty"] > 0
+
+
+def test_a_network_with_norms_in_some_groups_has_a_threshold_over_relative_scores() -> None:
+    """SRResNet has none behind its upsampler: the norms of its filters stand for scales there."""
+    model = sr_network("srresnet")
+    graph = PruningGraph.trace(model, torch.randn(1, 3, 12, 12))
+    scales = Scales(model, graph)
+    assert Slimming().left_whole(graph) == frozenset() and not scales.comparable
+    assert scales.scores().keys() == {g.name for g in graph.groups}
+
+
+def test_a_network_without_norms_is_refused() -> None:
+    bench = searching.super_resolution()
+    with pytest.raises(RequestError, match=r"slimming needs norms with scales .*; use another method there, such as"):
+        Slimming().left_whole(bench.graph)
+    with pytest.raises(RequestError, match="slimming needs norms with scales"):
+        bench.search(Slimming(), 0.5, bench.context(1))
 
 
 def test_resuming_is_exact(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tarfile
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from bench.interface.log import Observer, TrainingLog
 from bench.interface.task import Splits
 from bench.training.loop import Phase, train
 from tasks.classification import Classification
-from tasks.data import reading
 from tasks.data.archives import archives_of, read_archives
 from tasks.data.images import ImageSplit
 from tasks.data.places import Places
@@ -31,19 +29,7 @@ from tasks.data.streamed import Streamed
 from tests.tasks.images import cut_short, huge_png, noise, save
 from tests.tasks.streams import CPU, add, all_of, class_folders, counted, epoch, same, shards
 
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    """No process beside this one, unless a test asks for some."""
-    set_workers(0)
-    yield
-    set_workers(None)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _closed() -> Iterator[None]:
-    yield
-    reading.close()
+pytestmark = pytest.mark.usefixtures("alone", "closed")
 
 
 @pytest.fixture(scope="module")

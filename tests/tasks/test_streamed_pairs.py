@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 
 from bench.errors import DataError, RequestError
 from bench.interface.loading import set_workers
-from tasks.data import bicubic, reading
+from tasks.data import bicubic
 from tasks.data.masked import VOID, MaskedSplit, draw_views, take_views
 from tasks.data.patches import PatchSplit
 from tasks.data.reading import Sample
@@ -24,19 +23,7 @@ from tasks.super_resolution import SuperResolution
 from tests.tasks.images import cut_short, noise, save
 from tests.tasks.streams import all_of, epoch, same
 
-
-@pytest.fixture(autouse=True)
-def alone() -> Iterator[None]:
-    """No process beside this one, unless a test asks for some."""
-    set_workers(0)
-    yield
-    set_workers(None)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _closed() -> Iterator[None]:
-    yield
-    reading.close()
+pytestmark = pytest.mark.usefixtures("alone", "closed")
 
 
 def segmentation(**options: Any) -> Segmentation:
@@ -137,7 +124,8 @@ def test_bad_masks_and_copies_of_streamed_images_are_named(streets: Path) -> Non
         save(mask, content)
         with pytest.raises(DataError, match=f"3.png .*{message}"):
             data = task.load(streets)
-            all_of(data.train), all_of(data.val)
+            all_of(data.train)
+            all_of(data.val)
     mask.write_bytes(kept)
     shutil.copy(streets / "streets/test/images/1.jpg", streets / "streets/train/images/5.jpg")
     with pytest.raises(DataError, match=r"images/1\.jpg \(test\) has the same content as .*train/images/5\.jpg"):

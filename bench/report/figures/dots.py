@@ -79,7 +79,7 @@ def _panel(axis: Axes, matrix: Matrix, entries: Sequence[Entry], workload: Workl
         _row(axis, entry, place, styles[entry.method], (low, high))
     if controls := [place for entry, place in rows if entry.control]:
         axis.axhspan(min(controls) - 0.5, max(controls) + 0.5, color="#000000", alpha=0.035, lw=0, zorder=0)
-    axis.set_yticks([place for _, place in rows], [style.label(entry.method, 26) for entry, _ in rows])
+    axis.set_yticks([place for _, place in rows], [style.label(entry.method, 30) for entry, _ in rows])
     for label, (entry, _) in zip(axis.get_yticklabels(), rows, strict=True):
         label.set_fontstyle("italic" if entry.control else "normal")
     axis.set_ylim(max(place for _, place in rows) + 0.6, -0.6)

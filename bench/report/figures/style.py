@@ -128,6 +128,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 def label(text: str, limit: int = 42) -> str:
-    """A name without control characters, cut to `limit` characters."""
+    """A name without control characters, cut to `limit` characters in its middle: swept values stand at its end."""
     text = _CONTROL.sub(" ", text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    head = limit // 2
+    return text if len(text) <= limit else text[:head] + "…" + text[len(text) - (limit - 1 - head) :]

@@ -49,7 +49,12 @@ const prunebench = {};
     return number(sample.mean, digits) + (sample.std === null ? "" : " ± " + fixed(sample.std, digits));
   }
 
-  const clip = (text, limit) => text.length > limit ? text.slice(0, limit - 1) + "…" : text;
+  /** A name of at most `limit` characters, cut in its middle: swept values stand at its end. */
+  function clip(text, limit) {
+    if (text.length <= limit) return text;
+    const head = Math.floor(limit / 2);
+    return text.slice(0, head) + "…" + text.slice(text.length - (limit - 1 - head));
+  }
 
   /** A row of the data, which travels as a list, as an object with the names of the row's header. */
   function named(fields, row) {

@@ -147,12 +147,15 @@
   function budgetFacts(cell, { budget, size }) {
     if (!budget) return [];
     const missed = cell.within_budget === false;
-    const unit = units[budget.kind];
-    const measured = fixed(budget[budget.kind + "_ratio"], 4) + (missed ? ", off budget" : ", within tolerance");
+    const { kind, search_macs_ratio } = budget;
+    const unit = units[kind];
+    const kept = { macs: budget.macs_ratio, params: budget.params_ratio };
+    const native = { macs: budget.native_macs_ratio, params: budget.native_params_ratio };
+    const measured = fixed(kept[kind], 4) + (missed ? ", off budget" : ", within tolerance");
     return [heading("Budget"), facts([
       ["Asked for", `${budget.requested} ± ${budget.tolerance} of the dense ${unit}`],
-      ["Asked of the method", budget.kind === "macs" ? null : `${fixed(budget.search_macs_ratio, 4)} of the dense MACs`],
-      ["Method's own", fixed(budget["native_" + budget.kind + "_ratio"], 4)],
+      ["Asked of the method", kind === "macs" ? null : `${fixed(search_macs_ratio, 4)} of the dense MACs`],
+      ["Method's own", fixed(native[kind], 4)],
       ["Channels changed by the fit", String(budget.fitted_channels)],
       ["Measured", el("span", { class: missed ? "alarm" : "" }, measured)],
       ["Note", budget.note],

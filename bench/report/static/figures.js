@@ -211,7 +211,7 @@
   // ---- a panel for one budget ----
 
   const DOT_ROW = 22;
-  const MAX_NAME = 24;
+  const MAX_NAME = 28;
   /** Of a network that is not pruned, which stands beside the dense one. */
   const isWhole = (row) => !row.entry.prunes;
 
@@ -245,7 +245,7 @@
     const svg = Plot.plot({
       width: 392,
       height: 62 + DOT_ROW * points.length,
-      marginLeft: Math.min(160, 14 + 6.2 * Math.max(...[...names.values()].map((name) => name.length))),
+      marginLeft: Math.min(180, 14 + 6.2 * Math.max(...[...names.values()].map((name) => name.length))),
       marginRight: 14,
       marginBottom: 38,
       marginTop: 8,

@@ -43,6 +43,8 @@ def ledger_table(matrix: Matrix) -> Table | None:
         "weights. The dense network is trained once a seed and shared, and its cost is repeated in each row; a search "
         "that is taken over (l1-channels, scratch) is counted with its method alone. The CSV has a row a phase."
     )
+    if any(record.ledger and record.ledger.search_id for entry in costed for record in entry.records):
+        caption += " A search is made once for all recoveries of a method; its cost is repeated in the row of each."
     if any(map(tuning_of, costed)):
         caption += " Tuning is what it cost to find a method's settings, once for all of its cells; no sum holds it."
     return Table("ledger", "Compute ledger", caption, sections, raw) if sections else None

@@ -118,8 +118,8 @@ def _latency_note(workload: WorkloadSummary) -> list[str]:
 
 
 def _settings_note(entries: Sequence[Entry]) -> list[str]:
-    """A sentence on hyper-parameters that are not at their defaults, where there are any."""
-    found = {entry.label: entry.settings for entry in entries if entry.settings}
+    """A sentence on hyper-parameters that are not at their defaults, where a swept method's name has not said them."""
+    found = {e.label: e.settings for e in entries if not all(part in e.label for part in e.settings.split(", "))}
     said = "; ".join(f"{label}: {settings}" for label, settings in sorted(found.items()))
     return [f"Settings other than the defaults: {said}."] if said else []
 
@@ -239,6 +239,8 @@ def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
     ):
         row |= {f"{name}_mean": sample.mean, f"{name}_std": sample.std}
     latency = workload.latency
+    timed_first = {machine.conditions for machine in workload.first_timed}
+    first = next(iter(timed_first)) if len(timed_first) == 1 else None
     return row | {
         "final_interval95": entry.final.interval,
         "delta_interval95": entry.delta.interval,
@@ -246,7 +248,8 @@ def main_fields(entry: Entry, workload: WorkloadSummary) -> dict[str, Any]:
         "macs_pruned_mean": entry.macs.mean,
         "macs_drop_percent": entry.macs_drop.mean,
         "params_drop_percent": entry.params_drop.mean,
-        "latency_conditions": " | ".join(dict.fromkeys(machine.conditions.words for machine in workload.first_timed)),
+        "latency_batch": first.batch if first else None,
+        "latency_threads": first.threads or None if first else None,
         "latency_ms_mean": entry.latency.mean,
         "latency_ms_std": entry.latency.std,
         "dense_latency_ms_median": latency.median if latency else None,

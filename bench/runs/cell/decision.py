@@ -1,131 +1,102 @@
-"""What a cell's method decides to keep, fitted to the budget. It is kept across restarts."""
+"""What a cell starts from: the search that it shares with others, or what it decides itself, which restarts keep."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
-
 from bench.errors import CellError
-from bench.interface import registry
-from bench.interface.cell import Cell
-from bench.interface.method import Budget, Context, Found
+from bench.interface.method import Context, Found
 from bench.interface.record import Record
+from bench.interface.stages import search_id
 from bench.runs.cell.inputs import FOUND, CellInputs
-from bench.runs.isolation import process_kept
+from bench.runs.cell.search import Decision, budget_of, decision_of, method_found, searched, shared_search
 from bench.runs.tracked import ActiveJob
-from bench.search.fit import Fitted, fit, search_budget
 from bench.search.transfer import transferred
-from bench.structure.groups import Pruning
-from bench.structure.state import load_state
 from bench.tracking.mlflow_store import Tracker
 from bench.training import parallel
 from bench.training.checkpoint import restore, save_state
-from bench.training.context import search_context
-from bench.training.quiet import waited
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What to cut out of which network."""
-
-    network: nn.Module
-    """At full width: the dense network, or the searched one where the method trains weights."""
-    fitted: Fitted
-    search_seconds: float
-    search_macs_ratio: float
-    """The fraction of the MACs that the method was asked for."""
 
 
 def decide(inputs: CellInputs, active: ActiveJob) -> Decision:
-    """Search and fit, or take up what an earlier run of this cell found.
+    """Take up the search of the cell's method, or what another cell found; or search and fit where that is cheap.
 
     Raises:
-        CellError: the cell whose pruning is transferred is not recorded as finished.
+        CellError: the search failed, or the cell whose pruning is transferred is not recorded as finished.
     """
+    cell = inputs.cell
+    if search_id(cell) is None:
+        return _own(inputs, active, lambda ctx: _found(inputs, ctx, active.tracker))
+    if cell.source is None:
+        decision, log = shared_search(inputs, active)
+        inputs.log.restore(log)
+        if not inputs.resumed:
+            active.run.rows(log["rows"])
+        return decision
+    # It may finish at any time: what the first of several processes sees counts for all.
+    if parallel.agreed(finished_cell(cell.source, active.tracker) is not None):
+        record = recorded_cell(cell.source, active.tracker)
+        return _own(inputs, active, lambda ctx: _taken_over(inputs, ctx, record.config.label, _of(record)))
+    origin, _ = shared_search(inputs, active)
+    label = cell.model_copy(update={"ablation": None}).label
+    found = origin.fitted.widths, origin.fitted.pruning.drop_blocks
+    own = _own(inputs, active, lambda ctx: _taken_over(inputs, ctx, label, found))
+    return dataclasses.replace(own, origin=origin)
+
+
+def _own(inputs: CellInputs, active: ActiveJob, find: Callable[[Context], Found]) -> Decision:
+    """A decision of this cell alone, or what an earlier run of it decided; the cell's log becomes that of it."""
     file = active.folder / FOUND
-    known = restore(file, lambda state: _decision(inputs, state), inputs.log)
+
+    def use(state: Mapping[str, Any]) -> Decision:
+        decision = decision_of(inputs, state)
+        inputs.log.restore(state["log"])
+        return decision
+
+    known = restore(file, use, inputs.log)
     if known is not None:
         return known
-    found = parallel.agreed(_search(inputs, active))
+    found = searched(inputs, active, find)
     save_state(file, found)
-    return _decision(inputs, found)
+    return use(found)
 
 
-def _decision(inputs: CellInputs, state: Mapping[str, Any]) -> Decision:
-    """The decision from what `_search` made; the cell's log becomes that of the search."""
-    network = copy.deepcopy(inputs.dense.model)
-    if state["weights"] is not None:
-        load_state(network, state["weights"])
-    fitted = Fitted(pruning=Pruning.from_dict(state["pruning"]), **state["fitted"])
-    inputs.log.restore(state["log"])
-    asked = search_budget(inputs.graph, budget_of(inputs.cell), round_to=inputs.cell.round_to)
-    return Decision(network, fitted, float(state["seconds"]), asked.ratio)
-
-
-def _search(inputs: CellInputs, active: ActiveJob) -> dict[str, Any]:
-    """The decision as tensors and plain values."""
-    cell, log = inputs.cell, inputs.log
-    budget = budget_of(cell)
-    ctx = search_context(
-        inputs.loaded.task,
-        inputs.loaded.data.visible,
-        cell.search_recipe,
-        epochs=cell.search_epochs,
-        seed=cell.seed,
-        device=inputs.loaded.device,
-        workdir=active.folder,
-        log=log,
-        observer=active.observer,
-        blind=cell.ablation == "blind",
-    )
-    start = time.perf_counter() - waited()
-    found = _found(inputs, budget, ctx, active.tracker)
-    fitted = fit(inputs.graph, found, budget, round_to=cell.round_to)
-    # The clock saw this process alone; the epochs of a search that was resumed are in its log.
-    seconds = max(time.perf_counter() - waited() - start, log.seconds("search"))
-    return {
-        "pruning": fitted.pruning.to_dict(),
-        "fitted": {f.name: getattr(fitted, f.name) for f in dataclasses.fields(fitted) if f.name != "pruning"},
-        "weights": found.model.state_dict() if found.model is not None else None,
-        "seconds": seconds,
-        "log": log.state(),
-    }
-
-
-def _found(inputs: CellInputs, budget: Budget, ctx: Context, tracker: Tracker) -> Found:
-    """What the method finds, or what another cell found where this one takes that over."""
-    cell, dense, graph = inputs.cell, inputs.dense.model, inputs.graph
+def _found(inputs: CellInputs, ctx: Context, tracker: Tracker) -> Found:
+    """What a method finds that does not train, or what another cell found where this one takes that over."""
+    cell = inputs.cell
     if cell.source is not None:
         origin = recorded_cell(cell.source, tracker)
-        ctx.note(f"widths and removed blocks are those that {origin.config.label} found")
-        widths = {group.name: group.width for group in origin.groups}
-        scores = graph.channel_scores(dense)
-        return Found(scores=scores, widths=widths, drop_blocks=tuple(origin.dropped_blocks))
+        return _taken_over(inputs, ctx, origin.config.label, _of(origin))
     if cell.transfer is not None:
         origin = recorded_cell(cell.transfer, tracker)
-        found, how = transferred(origin.groups, origin.dropped_blocks, dense, graph, budget)
+        found, how = transferred(
+            origin.groups, origin.dropped_blocks, inputs.dense.model, inputs.graph, budget_of(cell)
+        )
         ctx.note(f"transfer from {origin.config.label}: {how}")
         return found
-    method = registry.make_method(cell.adapter, cell.hyper)
-    asked = search_budget(graph, budget, round_to=cell.round_to)
-    if asked is not budget:
-        ctx.note(
-            f"{cell.method} was asked for {asked.ratio:.4f} of the MACs, which the proportionally thinner network with "
-            f"{cell.budget_text} has; the budget fit then met the budget of {budget.unit}"
-        )
-    with process_kept(lambda text: ctx.note(f"{cell.method}: {text}")):
-        return method.search(copy.deepcopy(dense), graph, inputs.loaded.task, asked, ctx)
+    return method_found(inputs, ctx)
 
 
-def budget_of(cell: Cell) -> Budget:
-    """The budget that the cell's network must meet."""
-    return Budget(cell.budget, cell.tolerance, cell.kind)
+Architecture = tuple[Mapping[str, int], tuple[str, ...]]
+"""Widths by group, and blocks that are removed."""
+
+
+def _of(record: Record) -> Architecture:
+    return {group.name: group.width for group in record.groups}, tuple(record.dropped_blocks)
+
+
+def _taken_over(inputs: CellInputs, ctx: Context, label: str, found: Architecture) -> Found:
+    """The architecture that another cell found, with the channels of the highest norms."""
+    ctx.note(f"widths and removed blocks are those that {label} found")
+    widths, drop_blocks = found
+    return Found(scores=inputs.graph.channel_scores(inputs.dense.model), widths=widths, drop_blocks=drop_blocks)
+
+
+def finished_cell(cell_id: str, tracker: Tracker) -> Record | None:
+    """The record of a cell, where it has finished."""
+    state = tracker.find(cell_id)
+    return tracker.record(state) if state is not None and state.status == "finished" else None
 
 
 def recorded_cell(cell_id: str, tracker: Tracker) -> Record:
@@ -134,7 +105,7 @@ def recorded_cell(cell_id: str, tracker: Tracker) -> Record:
     Raises:
         CellError: it is not recorded as finished.
     """
-    state = tracker.find(cell_id)
-    if state is None or state.status != "finished":
+    record = finished_cell(cell_id, tracker)
+    if record is None:
         raise CellError(f"cell {cell_id}, whose pruning is taken over, is not recorded as finished")
-    return tracker.record(state)
+    return record

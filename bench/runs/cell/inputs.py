@@ -9,7 +9,9 @@ from torch import nn
 from bench.interface.cell import Cell
 from bench.interface.log import TrainingLog
 from bench.interface.source import source_hash
-from bench.runs.dense import DenseNetwork, load_dense
+from bench.runs.dense import DenseNetwork, load_dense, train_dense
+from bench.runs.job import Job
+from bench.runs.stored import read_stage
 from bench.runs.tracked import ActiveJob
 from bench.runs.workload import LoadedWorkload, load_workload
 from bench.structure.graph import PruningGraph
@@ -32,29 +34,34 @@ class CellInputs:
     graph: PruningGraph
     log: TrainingLog = field(default_factory=TrainingLog)
     """Grows from stage to stage."""
+    resumed: bool = False
+    """Whether the run's metrics are those of an earlier run already, up to a checkpoint."""
 
 
 def cell_inputs(active: ActiveJob) -> CellInputs:
-    """Load what the cell begins with, and log its configuration.
+    """Load what a cell, or its search, begins with. A dense network whose files are damaged is trained again here.
 
     Raises:
         CellError: the dense network is not recorded as finished, or is one of other data.
     """
-    cell = active.job.cell
+    cell = active.job.subject
     assert cell is not None
     loaded = load_workload(cell.workload, active.settings)
-    active.made_with(loaded.data.fingerprint)
     active.run.tags({SOURCE: source_hash(cell.adapter)})
-    active.run.parameters(cell.identity())
-    fresh = loaded.fresh_network(cell.seed)
-    dense = load_dense(cell, active.tracker, like=fresh, fingerprint=loaded.data.fingerprint)
+    fresh, fingerprint = loaded.fresh_network(cell.seed), loaded.data.fingerprint
+    dense = read_stage(
+        Job.of_dense(cell),
+        active,
+        lambda: load_dense(cell, active.tracker, like=fresh, fingerprint=fingerprint),
+        train_dense,
+    )
     log = TrainingLog()
-    _log_earlier_epochs(active, log)
-    return CellInputs(cell, loaded, dense, fresh, loaded.graph(dense.model), log)
+    resumed = _log_earlier_epochs(active, log)
+    return CellInputs(cell, loaded, dense, fresh, loaded.graph(dense.model), log, resumed)
 
 
-def _log_earlier_epochs(active: ActiveJob, log: TrainingLog) -> None:
-    """Log in the new run what an earlier run of this cell had logged before it was killed.
+def _log_earlier_epochs(active: ActiveJob, log: TrainingLog) -> bool:
+    """Log in the new run what an earlier run of this job had logged before it was killed; whether there was any.
 
     Args:
         log: gets a note where a damaged checkpoint was set aside.
@@ -63,4 +70,5 @@ def _log_earlier_epochs(active: ActiveJob, log: TrainingLog) -> None:
         rows = restore(active.folder / checkpoint, lambda state: list(state["log"]["rows"]), log)
         if rows is not None:
             active.run.rows(rows)
-            return
+            return True
+    return False

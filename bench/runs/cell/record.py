@@ -11,9 +11,9 @@ from bench.interface.cell import BudgetKind
 from bench.interface.log import TrainingLog
 from bench.interface.record import METHOD_SOURCE, Audit, GroupWidth, Ledger, PhaseCost, Record
 from bench.interface.source import source_hash
-from bench.runs.cell.decision import Decision
 from bench.runs.cell.evaluation import PICTURES, Evaluation, PrunedNetworks
 from bench.runs.cell.inputs import CellInputs
+from bench.runs.cell.search import Decision
 from bench.runs.environment import environment
 from bench.runs.tracked import ActiveJob, now
 from bench.training.device import resolve_precision
@@ -105,6 +105,7 @@ def _ledger(inputs: CellInputs, decision: Decision) -> Ledger:
         search_seconds=decision.search_seconds,
         recovery_seconds=inputs.log.seconds("recovery"),
         device=inputs.loaded.device.type,
+        search_id=decision.search_id,
         phases=_phases(inputs, decision),
     )
 

@@ -12,13 +12,16 @@ from torch import nn
 from bench.errors import CellError
 from bench.interface.cell import BUDGET_KINDS, BUDGET_WORDS, BudgetKind
 from bench.interface.record import Record
-from bench.runs.cell.decision import Decision, budget_of, decide
+from bench.runs.cell.decision import decide
 from bench.runs.cell.evaluation import PICTURES, PrunedNetworks, evaluate
 from bench.runs.cell.inputs import RECOVERY, CellInputs, cell_inputs
 from bench.runs.cell.record import CellResults, MeasuredCost, make_record
+from bench.runs.cell.search import Decision, budget_of
+from bench.runs.cell.taken import figures_of, summary_of, taken_cell
 from bench.runs.cores import require_cores
 from bench.runs.pictures import save_widths
 from bench.runs.tracked import ActiveJob, Result
+from bench.runs.workload import load_workload
 from bench.search.fit import check, counted
 from bench.structure.files import save_pruned
 from bench.structure.surgery import prune
@@ -30,9 +33,18 @@ from bench.training.recovery import recover, thinner_initialisation
 def run_cell(active: ActiveJob) -> Result:
     """Run a cell; its record, models and pictures are stored with its MLflow run.
 
+    One that another suite of the store has recorded, of the same data and code, is taken from there.
+
     Raises:
         CellError: the cell cannot be finished.
     """
+    cell = active.job.cell
+    assert cell is not None
+    active.run.parameters(cell.identity())
+    fingerprint = load_workload(cell.workload, active.settings).data.fingerprint
+    active.made_with(fingerprint)
+    if (taken := taken_cell(active, fingerprint)) is not None:
+        return taken
     inputs = cell_inputs(active)
     require_cores([inputs.cell], inputs.loaded.device)
     active.stage("search")
@@ -48,9 +60,7 @@ def run_cell(active: ActiveJob) -> Result:
     results = CellResults(decision=decision, cost=cost, networks=networks, evaluation=evaluation)
     record = make_record(inputs, results, active)
     _store(record, results, active)
-    metric = f"{record.metric_name} {record.final_metrics[record.metric_name]:.2f}{record.metric_unit}"
-    summary = f"{metric} at {cost.ratio:.4f} of the {BUDGET_WORDS[inputs.cell.kind]}"
-    return Result(summary=summary, record=record.model_dump_json())
+    return Result(summary=summary_of(record), record=record.model_dump_json())
 
 
 def checked_cost(inputs: CellInputs, decision: Decision, pruned: nn.Module) -> MeasuredCost:
@@ -76,11 +86,14 @@ def checked_cost(inputs: CellInputs, decision: Decision, pruned: nn.Module) -> M
 def _recover(inputs: CellInputs, decision: Decision, pruned: nn.Module, active: ActiveJob) -> PrunedNetworks:
     """The pruned network before and after recovery."""
     cell, loaded = inputs.cell, inputs.loaded
-    as_pruned = pruned
-    if cell.judged_as_pruned or not cell.recovery_epochs:
-        as_pruned = recalibrate(
-            copy.deepcopy(pruned), loaded.data.train, loaded.device, seed=cell.seed, recipe=cell.workload.train
-        )
+    as_pruned, origin = None, decision.origin
+    if origin is not None and not cell.judged_as_pruned:
+        # A `scratch` control has the weights that pruning left in the cell that it takes the architecture from.
+        as_pruned = prune(origin.network, inputs.graph, origin.fitted.pruning)
+    elif cell.judged_as_pruned or not cell.recovery_epochs:
+        as_pruned = copy.deepcopy(pruned)
+    if as_pruned is not None:
+        as_pruned = recalibrate(as_pruned, loaded.data.train, loaded.device, seed=cell.seed, recipe=cell.workload.train)
     untrained = thinner_initialisation(inputs.fresh, prune(inputs.fresh, inputs.graph, decision.fitted.pruning))
     final = recover(
         cell,
@@ -95,9 +108,8 @@ def _recover(inputs: CellInputs, decision: Decision, pruned: nn.Module, active: 
         observer=active.observer,
     )
     # Without recovery the result is the network as pruned, with its statistics estimated anew.
-    return PrunedNetworks(
-        before=as_pruned if cell.judged_as_pruned else None, final=final if cell.recovery_epochs else as_pruned
-    )
+    final = final if cell.recovery_epochs or as_pruned is None else as_pruned
+    return PrunedNetworks(before=as_pruned if cell.judged_as_pruned or origin is not None else None, final=final)
 
 
 def _store(record: Record, results: CellResults, active: ActiveJob) -> None:
@@ -108,5 +120,4 @@ def _store(record: Record, results: CellResults, active: ActiveJob) -> None:
         if record.pictures:
             shutil.copytree(active.folder / PICTURES, Path(out, PICTURES))
         active.run.folder(Path(out))
-    figures = {k: v for k, v in record.row().items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    active.run.final(figures)
+    active.run.final(figures_of(record))

@@ -137,11 +137,15 @@ def run_jobs(
 
 
 def _ends(executor: Executor, order: Order, limit: TimeLimit | None) -> Iterator[tuple[Job, Outcome | Exception]]:
-    """Each job that can be run with its outcome, or with the exception that says that its worker was lost."""
+    """Each job that can be run with its outcome, or with the exception that says that its worker was lost.
+
+    Raises:
+        RequestError: a worker can record nothing.
+    """
     running = dict[Future[Outcome], Job]()
     while True:
         batch: list[Job] = []
-        while executor.at_once is None or len(running) + len(batch) < executor.at_once:
+        while _has_room(executor, len(running), len(batch)):
             job = order.take()
             if job is None:
                 break
@@ -159,7 +163,15 @@ def _ends(executor: Executor, order: Order, limit: TimeLimit | None) -> Iterator
             error = future.exception()
             if error is None:
                 yield job, future.result()
+            elif isinstance(error, RequestError):  # the store is away, or a disk is full: no job can go on
+                raise error
             elif isinstance(error, Exception):
                 yield job, error
             else:
                 raise error
+
+
+def _has_room(executor: Executor, running: int, more: int) -> bool:
+    """Whether an executor can be given another job; one that makes jobs wait itself gets them in waves, each when the
+    one before is through: how many run at a time is a limit of a wave there."""
+    return not running if executor.at_once is None else running + more < executor.at_once

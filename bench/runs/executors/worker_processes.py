@@ -27,7 +27,7 @@ STARTS = 10
 
 
 class WorkerLostError(Exception):
-    """A worker process is gone, and the job that it had is not done."""
+    """A worker process is gone, and the job that it had is not done; the message says how it ended."""
 
 
 class WorkerProcesses:
@@ -70,7 +70,7 @@ class WorkerProcesses:
 
     def reason(self, error: Exception) -> str:
         if isinstance(error, WorkerLostError):
-            return "its worker process died (out of memory, or killed from outside)"
+            return f"its worker process {error}"
         if isinstance(error, RankLostError):
             return str(error)
         return f"its worker process failed: {type(error).__name__}: {error}"
@@ -145,8 +145,9 @@ class _Worker:
             try:
                 told = self._pipe.recv()
             except (EOFError, OSError):
+                how = self._how_it_ended()
                 self._bury()
-                future.set_exception(WorkerLostError())
+                future.set_exception(WorkerLostError(how))
                 return
             if isinstance(told, Outcome):
                 future.set_result(told)
@@ -155,6 +156,18 @@ class _Worker:
                 future.set_exception(told)
                 return
             self.emit(told)
+
+    def _how_it_ended(self) -> str:
+        self._process.join(timeout=1)
+        code = self._process.exitcode
+        if code is None or code == -signal.SIGKILL:
+            return "died (out of memory, or killed from outside)"
+        if code >= 0:
+            return f"died (it left with exit code {code})"
+        try:
+            return f"died (by {signal.Signals(-code).name})"
+        except ValueError:
+            return f"died (by signal {-code})"
 
     def _bury(self) -> None:
         """See to it that the process is gone: its job may be given to another."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def test_it_says_what_there_is(
     assert found["data set oxford-pet"] == ("ok", "oxford-iiit-pet (by name; not read)")
     assert found["data set digits"] == ("ok", "comes with the packages")
     assert found["tracking store"] == ("ok", f"{store} answers")
+    assert found["optuna"] == ("ok", f"{version('optuna')}; tune chooses values with it")
+    assert found["onnxruntime"][1].endswith("; export runs model.onnx with it before it is kept")
     assert found["LaTeX"] == ("ok", "tectonic") and found["Chromium"][0] == "absent"
     assert found["disk"][0] == "ok" and found["disk"][1].endswith(" GiB free in the working folder")
 
@@ -59,12 +62,25 @@ def test_what_a_run_cannot_do_without_fails(
         f"sqlite:///{tmp_path.resolve() / 'mlflow.db'} is not there yet; the first run makes it",
     )
     monkeypatch.setattr(doctor, "NEEDED", ("a-package-that-is-not-there",))
+    monkeypatch.setattr(doctor, "EXTRAS", {"another-one": ("tune", "tune chooses values with it")})
     code, found = findings(monkeypatch, capsys, "--data", "absent", "--tracking-uri", "http://127.0.0.1:9")
     assert code == 1
     assert found["a-package-that-is-not-there"] == ("FAIL", "not installed (needed; install prunebench again)")
+    assert found["another-one"] == (
+        "absent",
+        "not installed (pip install 'prunebench[tune]'); tune chooses values with it",
+    )
     assert found["data folder"] == ("FAIL", "absent does not exist")
     state, detail = found["tracking store"]
     assert state == "FAIL" and "http://127.0.0.1:9" in detail
     assert call(monkeypatch, "doctor") == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["what", "state", "found"] and any(" FAIL " in line for line in lines)
+
+
+def test_it_lists_what_every_extra_brings() -> None:
+    """`docs` and `test` are for working on the project itself."""
+    project = tomllib.loads((Path(__file__).resolve().parents[3] / "pyproject.toml").read_text())["project"]
+    extras = {e: packages for e, packages in project["optional-dependencies"].items() if e not in ("docs", "test")}
+    listed = {(extra, package) for package, (extra, _) in doctor.EXTRAS.items()}
+    assert listed == {(extra, package.partition(">=")[0]) for extra in extras for package in extras[extra]}

@@ -20,6 +20,7 @@ from bench.cli import export as exporting
 from bench.cli.export import FILES, write_portable
 from bench.errors import ArchitectureError, CellError
 from bench.interface import registry
+from bench.interface.exported import CARD_FACTS
 from bench.interface.record import Record
 from bench.interface.task import DataInfo
 from bench.runs.suite import suite_from_table
@@ -90,6 +91,7 @@ def test_the_card_says_what_a_program_must_know(tmp_path: Path) -> None:
     assert card["classes"] == [*DIGITS, "background"] and (card["input"]["height"], card["input"]["width"]) == (64, 96)
     assert card["input"]["mean"] == [0.485, 0.456, 0.406] and card["input"]["std"] == [0.229, 0.224, 0.225]
     assert card["budget"]["asked"] == 0.5 and card["budget"]["kept"] == 0.5 and card["cell"] == record.cell_id
+    assert card.keys() - {"input", "output", "classes"} == CARD_FACTS - {"weights_sha256"}
     assert card["made_with"] == {"torch": torch.__version__} and card["metrics"]["test"] == {"accuracy": 90.0}
 
 

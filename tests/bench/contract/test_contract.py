@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -17,7 +18,12 @@ import torch
 
 import methods
 from bench.contract.suite import ELSEWHERE_PROPERTIES, METHOD_PROPERTIES, TASK_PROPERTIES, MethodTrial, TaskTrial, check
-from bench.contract.task import task_halves_are_disjoint, task_splits_are_disjoint, task_tells_its_data_apart
+from bench.contract.task import (
+    task_draws,
+    task_halves_are_disjoint,
+    task_splits_are_disjoint,
+    task_tells_its_data_apart,
+)
 from bench.errors import CellError, RequestError
 from bench.interface import registry
 from bench.interface.method import Budget, Found
@@ -235,6 +241,18 @@ def test_a_task_that_tests_on_what_it_trains_on_or_cannot_tell_its_data_apart_is
     changing: Any = SimpleNamespace(data=dataclasses.replace(trial.data, fingerprint="0" * 16), task=trial.task)
     with pytest.raises(AssertionError, match="loaded twice, the data have the fingerprints 0000000000000000 and "):
         task_tells_its_data_apart(changing)
+
+
+def test_a_picture_that_no_figure_would_show_is_found() -> None:
+    def draw(networks: Any, test: Any, folder: Path, device: Any, recipe: Any) -> list[str]:
+        (folder / "tile.png").write_bytes(b"\x89PNG")
+        return ["tile.png"]
+
+    known = task_trial("classification")
+    task = SimpleNamespace(pictures=draw)
+    trial: Any = SimpleNamespace(data=known.data, network=None, kind=known.kind, task=task)
+    with pytest.raises(AssertionError, match=r"tile\.png has no sample's number in its name"):
+        task_draws(trial)
 
 
 def test_an_unknown_adapter_is_named() -> None:

@@ -8,9 +8,9 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench.interface.cell import Ablation, Cell, Epochs, Recipe, Recovery, Workload, dense_id
+from bench.interface.cell import Ablation, Cell, Epochs, LatencyPlan, Recipe, Recovery, Workload, dense_id
 from bench.interface.outcomes import metric, packed, unpacked
-from bench.interface.record import Audit, GroupWidth, LatencyFigures, Ledger, Outcomes, PhaseCost, Record
+from bench.interface.record import Audit, GroupWidth, LatencyFigures, LatencyPair, Ledger, Outcomes, PhaseCost, Record
 from bench.report.entry import Entry
 from bench.report.matrix import build
 
@@ -345,3 +345,28 @@ def hostile() -> list[Record]:
             made.run_id = HOSTILE[0] if seed == 0 else made.run_id
             records.append(made)
     return records
+
+
+def with_params_budget(own: Record) -> Record:
+    """The record of the same network under a budget of parameters, which it meets to the last weight."""
+    c = own.config.model_copy(update={"budget_kind": "params"})
+    pruned = round(c.budget * own.params_dense)
+    assert own.audit is not None
+    kept = pruned / own.params_dense
+    audited = own.audit.model_copy(
+        update={"kind": "params", "params_ratio": kept, "native_params_ratio": kept + 0.02, "search_macs_ratio": 0.47}
+    )
+    audited.within = abs(kept - c.budget) <= c.tolerance
+    changes = {"cell_id": c.id, "run_id": _hex(c.id, 32), "cell": c.model_dump(mode="json"), "audit": audited}
+    return own.model_copy(update=changes | {"params_pruned": pruned})
+
+
+def timed_twice(own: Record) -> Record:
+    """The record with a second combination, at which the dense network takes 40 ms and the pruned one 16."""
+    c = own.config.model_copy(update={"latency": LatencyPlan(batch=(1, 32), threads=(1,))})
+    values = {"iqr_ms": 0.1, "batch_size": 32, "threads": 1, "device": "cpu"}
+    pair = LatencyPair(
+        dense=LatencyFigures(median_ms=40.0, **values), pruned=LatencyFigures(median_ms=16.0 + c.seed, **values)
+    )
+    changes = {"cell_id": c.id, "run_id": _hex(c.id, 32), "cell": c.model_dump(mode="json")}
+    return own.model_copy(update=changes | {"further_latencies": [pair]})

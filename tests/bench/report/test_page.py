@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench.report import page as page_module
+from bench.report import write_report
 from bench.report.page import OWN_SCRIPTS, embed, page_scripts
 from bench.report.page_data import CellRow, EntryRow, MethodRow, WorkloadRow
 from bench.report.page_details import LISTS, PARTS, DetailsRow
@@ -372,7 +373,7 @@ def test_a_pruning_that_was_searched_elsewhere_stands_among_the_widths(page: Any
     page.select_option("#widths-workload", "textures-edsr")
     page.select_option("#widths-budget", "0.25")
     rows = page.locator("#widths-plot svg [aria-label='y-axis tick label'] text").all_text_contents()
-    assert rows == ["gdp", "gdp (rewind, from cifar10-r…", "l1", "random", "uniform-scratch"]
+    assert rows == ["gdp", "gdp (rewind, f…et56 at 0.25)", "l1", "random", "uniform-scratch"]
 
 
 def test_a_failed_cell_shows_its_traceback(page: Any):
@@ -423,3 +424,26 @@ def test_a_thousand_cells_are_interactive_within_two_seconds(browser: Any, thous
     assert opened.shown() == 1040
     assert 0 < opened.seconds < 2
     opened.page.close()
+
+
+def test_a_page_names_what_budgets_count_and_what_latencies_were_measured_at(browser: Any, tmp_path: Path):
+    w = synthetic.workload()
+    cells = [synthetic.cell(w, method, 0.5, seed) for method in ("gdp", "l1") for seed in (0, 1)]
+    records = [synthetic.timed_twice(synthetic.with_params_budget(synthetic.record(cell))) for cell in cells]
+    write_report(records, tmp_path, suite="both")
+    opened = Open(browser, tmp_path)
+    assert opened.page.locator("#x").input_value() == "params_percent"
+    assert opened.page.locator("#scatter figcaption").all_text_contents() == ["digits-resnet8, 0.5 of the parameters"]
+    assert "at matched parameter budgets" in opened.page.locator("header .sub").text_content()
+    options = opened.page.locator("#x option").all_text_contents()
+    assert [text for text in options if text.startswith("measured latency")] == [
+        "measured latency, ms (batch 1, 1 thread)", "measured latency, ms (batch 32, 1 thread)"
+    ]  # fmt: skip
+    opened.page.select_option("#x", label="measured latency, ms (batch 32, 1 thread)")
+    means = opened.page.evaluate("""() => Tabulator.findTable("#comparison-table")[0].getData()
+        .map((row) => row.latency_ms_1.mean)""")
+    assert means == [16.5, 16.5]
+    opened.page.evaluate(f"location.hash = 'cell={records[0].cell_id}'")
+    detail = opened.page.locator("#detail").text_content()
+    assert "0.5 ± 0.005 of the dense parameters" in detail and "40.000 ms (IQR 0.100), batch 32, 1 thread" in detail
+    assert opened.errors == []

@@ -35,8 +35,12 @@ def test_dense_networks_come_first_and_transfers_last() -> None:
     ]
     assert all(cell.transfer is None for job in agenda.cells if (cell := job.cell))
     assert len(agenda.cells) == 8 and len(agenda.transfers) == 4 and agenda.chosen == len(agenda.due) == 12
-    assert agenda.jobs == (*agenda.dense, *agenda.cells, *agenda.transfers)
+    assert agenda.jobs == (*agenda.dense, *agenda.searches, *agenda.cells, *agenda.transfers)
+    assert [job.label for job in agenda.searches] == [
+        f"{workload} gdp 0.5 seed {seed} search" for workload in ("here", "there") for seed in (0, 1)
+    ]
     assert agenda.epochs == 4 * 5 + 12 * 3  # under protocol matched, l1 recovers for the search's epochs as well
+    assert sum(job.epochs for job in agenda.searches) == 4 * 2
 
 
 def test_what_is_recorded_is_left_alone_and_what_seems_to_run_is_not() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bench.interface import source
+from bench.interface.stages import search_id
 from bench.runs import changed
 from bench.runs.agenda import make_agenda
-from bench.runs.changed import made_with_other_code, warnings_of, with_dependents
+from bench.runs.changed import made_with_other_code, searches_of, warnings_of, with_dependents
 from bench.runs.suite import suite_from_table
 from bench.tracking.quick_read import read_states
 from bench.tracking.states import SOURCE, TAG, RunState
@@ -47,6 +48,15 @@ def test_what_takes_over_a_cell_is_made_again_with_it() -> None:
     states = {cell.id: state(cell.id, "finished", NOW) for cell in cells}
     agenda = make_agenda(cells, states, again={own.id, taking.id})
     assert [job.id for job in agenda.discarded] == [own.id, taking.id] and agenda.due == (own, taking)
+    # The search is made again with its cells, unless another cell starts from it as well.
+    search = str(search_id(own))
+    assert searches_of(cells, cells) == {search} == searches_of([own, taking], cells)
+    assert searches_of([own], cells) == set()
+    known = states | {search: state(search, "finished", "")}
+    remade = make_agenda(cells, known, again={own.id, taking.id, search})
+    assert [job.id for job in remade.discarded] == [search, own.id, taking.id]
+    assert [job.anew for job in remade.jobs] == [False, True, True, True]
+    assert make_agenda(cells, known, again={own.id, taking.id}).searches == ()
     live = make_agenda(cells, states | {own.id: state(own.id, "running", "")}, again={own.id, taking.id})
     assert [job.id for job in live.discarded] == [taking.id]
 

@@ -30,24 +30,39 @@ def test_a_recorded_kind_is_estimated_as_it_took() -> None:
     dense, l1, gdp = Job.of_dense(HERE[0]), of_method(HERE, "l1", 0), of_method(HERE, "gdp", 0)
     states = finished(dense, 12.0, dense_epoch=2.0)  # 5 epochs of 2 s and a rest of 2 s
     states |= finished(Job.of_cell(l1), 10.0, search=0.0, recovery=9.0)  # 3 epochs of 3 s and a rest of 1 s
-    states |= finished(Job.of_cell(gdp), 16.0, search=10.0, recovery=3.0)  # 2 of 5 s, 1 of 3 s, and a rest of 3 s
+    states |= finished(Job.of_search(gdp), 12.0, search=10.0)  # 2 epochs of 5 s and a rest of 2 s
+    states |= finished(Job.of_cell(gdp), 6.0, search=10.0, recovery=3.0)  # 1 epoch of 3 s and a rest of 3 s
     estimator = Estimator(CELLS, states)
-    assert estimator.learnt == 3
+    assert estimator.learnt == 4
     other = estimator.of(Job.of_dense(of_method(HERE, "l1", 1)))
     assert (other.seconds, other.guesses) == (12.0, ())
     # The rest of a cell is the median of 1 and 3.
-    for cell, seconds in ((of_method(HERE, "l1", 1), 9 + 2), (of_method(HERE, "gdp", 1), 10 + 3 + 2)):
-        estimate = estimator.of(Job.of_cell(cell))
+    l1, gdp = (of_method(HERE, method, 1) for method in ("l1", "gdp"))
+    for job, seconds in ((Job.of_cell(l1), 9 + 2), (Job.of_search(gdp), 10 + 2), (Job.of_cell(gdp), 3 + 2)):
+        estimate = estimator.of(job)
         assert (estimate.seconds, estimate.guesses) == (seconds, ())
-        assert estimator.weight(Job.of_cell(cell)) == seconds
+        assert estimator.weight(job) == seconds
+
+
+def test_a_cell_of_an_earlier_release_made_its_search_itself() -> None:
+    gdp = of_method(HERE, "gdp", 0)
+    estimator = Estimator(CELLS, finished(Job.of_cell(gdp), 16.0, search=10.0, recovery=3.0))  # and a rest of 3 s
+    assert estimator.of(Job.of_cell(gdp)).seconds == 3 + 3
+    search = estimator.of(Job.of_search(gdp))
+    assert search.seconds == 10 and search.guesses == ("set-up and test of a search on here: left out",)
 
 
 def test_what_is_not_recorded_is_guessed_from_what_is_near_it() -> None:
     estimator = Estimator(CELLS, finished(Job.of_dense(HERE[0]), 10.0, dense_epoch=2.0))
-    gdp = estimator.of(Job.of_cell(of_method(HERE, "gdp", 0)))
-    assert gdp.seconds == 2 * (2 * 2.0) + 1 * 2.0
-    assert gdp.guesses == (
+    search = estimator.of(Job.of_search(of_method(HERE, "gdp", 0)))
+    assert search.seconds == 2 * (2 * 2.0)
+    assert search.guesses == (
         "searches of gdp on here: 2 dense epochs each",
+        "set-up and test of a search on here: left out",
+    )
+    gdp = estimator.of(Job.of_cell(of_method(HERE, "gdp", 0)))
+    assert gdp.seconds == 1 * 2.0
+    assert gdp.guesses == (
         "rewind at 0.5 on here: as dense epochs",
         "set-up and test of a cell on here: left out",
     )
@@ -59,9 +74,10 @@ def test_what_is_not_recorded_is_guessed_from_what_is_near_it() -> None:
     l1 = of_method(HERE, "l1", 0)
     estimator = Estimator(CELLS, finished(Job.of_cell(l1), 10.0, search=0.0, recovery=9.0, dense=20.0))
     assert estimator.of(Job.of_dense(l1)).seconds == 5 * 4.0  # a cell's record has its dense network's seconds
-    gdp = estimator.of(Job.of_cell(of_method(HERE, "gdp", 0)))
-    assert gdp.seconds == 2 * (2 * 4.0) + 3.0 + 1.0
-    assert gdp.guesses == ("searches of gdp on here: 2 dense epochs each",)
+    gdp = of_method(HERE, "gdp", 0)
+    assert estimator.of(Job.of_search(gdp)).seconds == 2 * (2 * 4.0)
+    cell = estimator.of(Job.of_cell(gdp))
+    assert (cell.seconds, cell.guesses) == (3.0 + 1.0, ())
 
 
 def test_another_budget_is_estimated_from_the_recoveries_of_recorded_ones() -> None:
@@ -77,7 +93,8 @@ def test_before_anything_is_recorded_jobs_weigh_their_epochs() -> None:
     gdp, l1 = (Job.of_cell(of_method(HERE, method, 0)) for method in ("gdp", "l1"))
     assert estimator.of(gdp).seconds is None and estimator.learnt == 0
     assert estimator.weight(Job.of_dense(HERE[0])) == EPOCHS["dense"]
-    assert estimator.weight(gdp) == 2 * EPOCHS["search"] + EPOCHS["recovery"]
+    assert estimator.weight(Job.of_search(of_method(HERE, "gdp", 0))) == 2 * EPOCHS["search"]
+    assert estimator.weight(gdp) == EPOCHS["recovery"]
     assert estimator.weight(l1) == EPOCHS["search"] + EPOCHS["recovery"]
 
 
@@ -94,7 +111,9 @@ def test_a_run_learns_from_its_own_jobs() -> None:
     dense, gdp, l1 = Job.of_dense(HERE[0]), *(Job.of_cell(of_method(HERE, m, 0)) for m in ("gdp", "l1"))
     estimator.observe(dense, 10.0)
     assert estimator.of(Job.of_dense(of_method(HERE, "l1", 1))).seconds == 10.0
-    assert estimator.of(gdp).seconds == 2 * (2 * 2.0) + 2.0
-    estimator.observe(gdp, 20.0)  # two epochs of search that count twice, one of recovery: 4 s each
-    assert estimator.of(gdp).seconds == 20.0
+    search = Job.of_search(of_method(HERE, "gdp", 0))
+    assert (estimator.of(search).seconds, estimator.of(gdp).seconds) == (2 * (2 * 2.0), 2.0)
+    estimator.observe(search, 20.0)
+    estimator.observe(gdp, 4.0)
+    assert (estimator.of(search).seconds, estimator.of(gdp).seconds) == (20.0, 4.0)
     assert estimator.of(l1).seconds == 3 * 4.0

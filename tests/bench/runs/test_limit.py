@@ -49,8 +49,10 @@ class Clockwork:
     def __init__(self, lasting: dict[str, float]) -> None:
         self.now, self.lasting = 0.0, lasting
         self.ran: list[Job] = []
+        self.waves: list[int] = []
 
     def submit(self, jobs: Sequence[Job]) -> list[Future[Outcome]]:
+        self.waves.append(len(jobs))
         found: list[Future[Outcome]] = []
         for job in jobs:
             self.ran.append(job)
@@ -84,3 +86,11 @@ def test_a_job_of_unknown_length_is_started_while_time_is_left() -> None:
     limit = TimeLimit(25.0, lambda job: None, clock=lambda: executor.now)
     outcomes = list(run_jobs(executor, JOBS, SETTINGS, lambda event: None, limit=limit))  # pyright: ignore
     assert executor.now == 30.0 and sum(o.status == "finished" for o in outcomes) == 3
+
+
+def test_an_executor_with_a_queue_of_its_own_gets_its_jobs_in_waves() -> None:
+    executor = Clockwork({job.id: 1.0 for job in JOBS})
+    executor.at_once = None
+    assert len(list(run_jobs(executor, JOBS, SETTINGS, lambda event: None))) == 20  # pyright: ignore
+    # Dense networks, what starts from them, what starts from their searches, and what takes that up.
+    assert executor.waves == [4, 8, 6, 2]

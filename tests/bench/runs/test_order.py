@@ -11,7 +11,7 @@ from bench.runs.order import Order, makespan
 from tests.bench.runs.test_agenda import CELLS
 
 JOBS = make_agenda(CELLS, {}).jobs
-DENSE = {(job.workload.name, job.seed): job for job in JOBS if job.cell is None}
+DENSE = {(job.workload.name, job.seed): job for job in JOBS if job.kind == "dense"}
 
 
 def drawn(order: Order) -> list[Job]:
@@ -24,7 +24,7 @@ def drawn(order: Order) -> list[Job]:
 
 
 def weights(**of_kind: float) -> dict[str, float]:
-    return {job.id: of_kind["dense" if job.cell is None else job.cell.adapter] for job in JOBS}
+    return {job.id: of_kind[job.kind if job.cell is None else job.cell.adapter] for job in JOBS}
 
 
 def test_each_job_comes_once_what_it_needs_has_ended() -> None:
@@ -40,21 +40,19 @@ def test_each_job_comes_once_what_it_needs_has_ended() -> None:
 def test_the_longest_way_to_the_end_comes_first() -> None:
     # Seed 1 of `there` has a dense network of 9: its way is the longest. Then come the other dense networks, of which
     # each has as long a way behind it; of equals the first one named comes first.
-    weight = weights(dense=1.0, l1=2.0, gdp=4.0)
+    weight = weights(dense=1.0, l1=2.0, search=3.0, gdp=2.0)
     weight[DENSE["there", 1].id] = 9.0
     order = Order(JOBS, lambda job: weight[job.id])
     first = order.take()
     assert first is DENSE["there", 1]
     second = order.take()
-    assert (
-        second is not None and second is DENSE["here", 0]
-    )  # itself 1, its search 4, and the transfer that takes it up 4
+    assert second is not None and second is DENSE["here", 0]  # 1, a search of 3, its cell of 2, and the transfer's 2
     order.ended(second)
     third = order.take()
     assert third is DENSE["here", 1]
     fourth = order.take()
-    assert fourth is not None and fourth.cell is not None  # 4 + 4 behind it, where the last dense network has 1 + 4
-    assert (fourth.cell.adapter, fourth.workload.name, fourth.seed) == ("gdp", "here", 0)
+    assert fourth is not None and fourth.search is not None  # 3 + 2 + 2, where the last dense network has 1 + 3 + 2
+    assert (fourth.search.adapter, fourth.workload.name, fourth.seed) == ("gdp", "here", 0)
 
 
 def test_without_weights_jobs_keep_their_order() -> None:
@@ -62,7 +60,7 @@ def test_without_weights_jobs_keep_their_order() -> None:
 
 
 def test_the_order_is_the_same_each_time() -> None:
-    weight = weights(dense=1.0, l1=2.0, gdp=2.0)
+    weight = weights(dense=1.0, l1=2.0, search=2.0, gdp=2.0)
     orders = [[job.id for job in drawn(Order(JOBS, lambda job: weight[job.id]))] for _ in range(2)]
     assert orders[0] == orders[1]
 
@@ -74,13 +72,13 @@ def test_what_waits_for_a_dropped_job_is_dropped() -> None:
     dropped = order.drop_after(dense)
     waiting = {job.id for job in JOBS if dense.id in job.needs}
     waiting |= {job.id for job in JOBS if job.needs & waiting}
-    assert {job.id for job in dropped} == waiting and len(waiting) == 4
+    assert {job.id for job in dropped} == waiting and len(waiting) == 5
     left = drawn(order)
     assert {job.id for job in left} == {job.id for job in JOBS} - waiting - {dense.id}
 
 
 def test_lost_jobs_come_again_when_nothing_else_can_be_run() -> None:
-    dense = [job for job in JOBS if job.cell is None]
+    dense = list(DENSE.values())
     order = Order(dense)
     first, second = order.take(), order.take()
     assert first is not None and second is not None
@@ -112,6 +110,6 @@ def test_the_makespan_of_hand_computed_matrices() -> None:
     assert makespan(jobs, weigh, 2) == 5.0  # 3 + 1 + 1 beside 2 + 2; shortest first would end at 6
     assert makespan(jobs, weigh, 9) == 3.0
     assert makespan([], weigh, 2) == 0.0
-    weight = weights(dense=1.0, l1=2.0, gdp=4.0)
+    weight = weights(dense=1.0, l1=2.0, search=3.0, gdp=2.0)
     assert makespan(JOBS, lambda job: weight[job.id], 1) == sum(weight.values())
-    assert makespan(JOBS, lambda job: weight[job.id], 99) == 1 + 4 + 4  # dense, search, transfer
+    assert makespan(JOBS, lambda job: weight[job.id], 99) == 1 + 3 + 2 + 2  # dense, search, cell, transfer

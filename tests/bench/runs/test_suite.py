@@ -98,6 +98,7 @@ def test_only_selects_and_explains_what_there_is() -> None:
     cells = suite_from_table(table(), "t").cells
     chosen = select(cells, ["method=l1", "method=random", "seed=0", "budget=0.50"])
     assert {(c.method, c.seed, c.budget) for c in chosen} == {("l1", 0, 0.5), ("random", 0, 0.5)}
+    assert select(cells, ["method=l1,random,seed=0, budget=0.5"]) == chosen
     with pytest.raises(RequestError, match="method: dense-longer, l1, random, random-widths, uniform-scratch"):
         select(cells, ["method=gdp9"])
     with pytest.raises(RequestError, match="KEY one of method, seed"):

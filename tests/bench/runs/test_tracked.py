@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.errors import RequestError
 from bench.runs.events import Event, Started
 from bench.runs.job import Job, Settings
 from bench.runs.place import where
@@ -169,6 +170,12 @@ def test_an_interrupt_from_the_keyboard_ends_the_run_itself(tracker: Tracker, se
     state = tracker.find(CELL.id)
     assert state is not None and state.status == "running"  # taken up again by the next run, since this one is gone
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("minutes", [-1.0, float("nan")])
+def test_minutes_between_uploads_that_are_none_are_refused(minutes: float) -> None:
+    with pytest.raises(RequestError, match="is not allowed; use 0 or more minutes"):
+        Settings(suite="s", tracking_uri="sqlite:///x.db", checkpoint_every=minutes)
 
 
 def test_what_is_left_of_recorded_jobs_is_removed_and_of_others_kept(tracker: Tracker, settings: Settings) -> None:

@@ -14,12 +14,12 @@ from typing import Any
 
 from bench.interface.cell import Cell
 from bench.interface.record import Record
-from bench.runs.agenda import dense_jobs
+from bench.runs.agenda import dense_jobs, search_jobs
 from bench.runs.job import Job
 from bench.runs.suite import suite_from_table
 from bench.tracking.address import sqlite_path
 from bench.tracking.mlflow_store import Tracker
-from bench.tracking.places import RECORD, artifact_root, seal
+from bench.tracking.places import RECORD, SEARCH, artifact_root, seal
 from bench.tracking.states import FINAL, SEAL, TAG
 from tests.bench.report import synthetic
 
@@ -48,6 +48,8 @@ epochs = {{ dense = 12, search = 6, recovery = 8 }}
 )
 A_SEED = len(MODELS) * len(BUDGETS) * (len(METHODS) + 2)
 """Cells of one seed."""
+SEARCHES = len(MODELS) * len(BUDGETS) * 4
+"""Searches of one seed: those of DCSS, DAIS, TAS and GDP."""
 
 
 def toml(count: int) -> str:
@@ -69,7 +71,7 @@ def large_records(cells: Sequence[Cell]) -> Iterator[Record]:
 
 
 def fill(uri: str, cells: Sequence[Cell], *, files: bool = True) -> None:
-    """Record all of these cells and their dense networks as finished.
+    """Record all of these cells, their searches and their dense networks as finished.
 
     Args:
         files: whether to write their records; without, all of them are lost.
@@ -79,7 +81,7 @@ def fill(uri: str, cells: Sequence[Cell], *, files: bool = True) -> None:
     runs: list[tuple[Any, ...]] = []
     tags: list[tuple[str, str, str]] = []
     metrics: list[tuple[Any, ...]] = []
-    jobs = [*dense_jobs(cells), *map(Job.of_cell, cells)]
+    jobs = [*dense_jobs(cells), *search_jobs(cells), *map(Job.of_cell, cells)]
     for number, job in enumerate(jobs):
         run_id = uuid.UUID(int=number + 1).hex
         start = STARTED + number * LASTED
@@ -88,6 +90,10 @@ def fill(uri: str, cells: Sequence[Cell], *, files: bool = True) -> None:
         own = {"kind": job.kind, "cell_id": job.id, "host": "elsewhere", "pid": "1", "heartbeat": str(start // 1000)}
         facts = {"dense.seconds": 0.5}
         text = '{"metrics": {"accuracy": 90.0}, "trajectory": [], "notes": []}'
+        if job.search is not None:
+            ledger = synthetic.record(job.search, suite=NAME, samples=400).ledger
+            assert ledger is not None
+            facts = {"search_seconds": ledger.search_seconds}
         if job.cell is not None:
             record = synthetic.record(job.cell, suite=NAME, samples=400).model_copy(update={"run_id": run_id})
             assert record.ledger is not None
@@ -99,12 +105,15 @@ def fill(uri: str, cells: Sequence[Cell], *, files: bool = True) -> None:
             (folder / "model").mkdir(parents=True)
             (folder / RECORD).write_text(text, "utf-8")
             (folder / "model/model.safetensors").write_bytes(b"")
+            if job.search is not None:
+                (folder / SEARCH).parent.mkdir()
+                (folder / SEARCH).write_text("{}", "utf-8")
         tags += [(TAG + key, value, run_id) for key, value in own.items()] + [(SEAL, seal(text.encode()), run_id)]
         metrics += [(key, value, start, 0, 0, run_id) for key, value in facts.items()]
     with sqlite3.connect(sqlite_path(uri)) as database:
         database.executemany(
-            "INSERT INTO runs (run_uuid, name, source_type, status, start_time, end_time, lifecycle_stage, "
-            "artifact_uri, experiment_id) VALUES (?, ?, 'LOCAL', 'FINISHED', ?, ?, 'active', ?, ?)",
+            "INSERT INTO runs (run_uuid, name, source_type, user_id, status, start_time, end_time, lifecycle_stage, "
+            "artifact_uri, experiment_id) VALUES (?, ?, 'LOCAL', 'somebody', 'FINISHED', ?, ?, 'active', ?, ?)",
             runs,
         )
         database.executemany("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", tags)

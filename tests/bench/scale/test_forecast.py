@@ -11,7 +11,7 @@ from bench.cli.forecast import duration
 from bench.runs.suite import load_suite
 from bench.tracking.quick_read import read_states
 from tests.bench.runs.tiny import SUITE, prunebench
-from tests.bench.scale.store import A_SEED, LASTED, NAME, fill, large_cells, toml
+from tests.bench.scale.store import A_SEED, LASTED, NAME, SEARCHES, fill, large_cells, toml
 
 
 @pytest.fixture
@@ -30,9 +30,10 @@ def test_the_rest_takes_as_long_as_what_is_recorded(
     each = LASTED / 1000
     assert prunebench(monkeypatch, "plan", "large.toml", "--json") == 0
     estimate = json.loads(capsys.readouterr().out)["estimate"]
-    assert estimate["recorded_jobs"] == A_SEED + 4 and estimate["guesses"] == {}
-    assert estimate["seconds"]["dense"] == pytest.approx(4 * each)
-    # Training and the rest of a recorded cell add up to its time; here the median of each is taken by itself.
+    assert estimate["recorded_jobs"] == A_SEED + SEARCHES + 4 and estimate["guesses"] == {}
+    # Training and the rest of a recorded job add up to its time; here the median of each is taken by itself.
+    assert estimate["seconds"]["dense"] == pytest.approx(4 * each, rel=0.05)
+    assert estimate["seconds"]["search"] == pytest.approx(SEARCHES * each, rel=0.1)
     assert estimate["seconds"]["cell"] == pytest.approx(A_SEED * each, rel=0.1)
     walls = estimate["wall_seconds"]
     assert list(walls) == ["1", "2", "4", "8"]
@@ -45,8 +46,12 @@ def test_the_rest_takes_as_long_as_what_is_recorded(
 
     assert prunebench(monkeypatch, "plan", "large.toml", "--jobs", "3") == 0
     said = capsys.readouterr().out
-    assert f"time: {duration(estimate['device_seconds'])} of one device (dense networks 2 min, cells" in said
-    assert "with --jobs 3; as 204 recorded jobs took" in said and "--jobs 1" not in said and "guessed" not in said
+    whole, dense, searches = (
+        duration(seconds)
+        for seconds in (estimate["device_seconds"], *(estimate["seconds"][kind] for kind in ("dense", "search")))
+    )
+    assert f"time: {whole} of one device (dense networks {dense}, searches {searches}, cells" in said
+    assert "with --jobs 3; as 284 recorded jobs took" in said and "--jobs 1" not in said and "guessed" not in said
 
 
 def test_a_plan_names_what_it_guesses(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import pytest
 from bench.errors import RequestError
 from bench.tracking.mlflow_store import TAG, AlreadyRunning, Tracker
 from bench.tracking.quick_read import read_states
-from tests.bench.tracking.ended import end, make_dead
+from bench.tracking.states import LOST
+from tests.bench.tracking.ended import end, make_dead, make_distant
 
 
 @pytest.fixture
@@ -54,6 +54,20 @@ def test_a_live_cell_is_not_taken_over(uri: str) -> None:
         tracker.claim("aaa", kind="cell", label="a")
 
 
+def test_who_asks_for_a_cell_too_late_leaves_no_run_open(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker, asked = Tracker(uri, "s"), list[str]()
+
+    def beaten(self: Tracker, run_id: str, where: str, parent_run: str | None) -> object:
+        asked.append(run_id)
+        return self.states(where)[0]
+
+    monkeypatch.setattr(Tracker, "_rival", beaten)
+    with pytest.raises(AlreadyRunning):
+        tracker.claim("aaa", kind="cell", label="a")
+    info = tracker.client.get_run(*asked).info
+    assert (info.status, info.lifecycle_stage) == ("KILLED", "deleted")
+
+
 def test_a_dead_run_is_replaced_and_counts_once(uri: str) -> None:
     tracker = Tracker(uri, "s")
     dead = tracker.claim("aaa", kind="cell", label="a")
@@ -64,14 +78,18 @@ def test_a_dead_run_is_replaced_and_counts_once(uri: str) -> None:
     assert read_states(uri, "s")["aaa"].run_id == run_id
 
 
-def test_a_run_on_another_machine_is_dead_only_when_silent(uri: str) -> None:
+def test_a_run_on_another_machine_is_nobodys_only_when_it_was_taken_over(uri: str) -> None:
     tracker = Tracker(uri, "s")
     run = tracker.claim("aaa", kind="cell", label="a")
-    tracker.client.set_tag(run.run_id, TAG + "host", "elsewhere")
+    make_distant(tracker, run.run_id, silent=86400.0)  # by a clock that may be wrong
     with pytest.raises(AlreadyRunning, match="elsewhere"):
         tracker.claim("aaa", kind="cell", label="a")
-    tracker.client.set_tag(run.run_id, TAG + "heartbeat", f"{time.time() - 3600:.0f}")
+    (state,) = tracker.states()
+    assert tracker.take_over(state, "silent") and tracker.take_over(state, "silent")  # two may see it at once
     assert tracker.claim("aaa", kind="cell", label="a").run_id != run.run_id
+    closed = tracker.client.get_run(run.run_id)
+    assert (closed.info.status, closed.info.lifecycle_stage) == ("KILLED", "deleted")
+    assert closed.data.tags[LOST].startswith("silent; taken over by process ")
 
 
 def test_a_reused_process_number_is_not_mistaken_for_life(uri: str) -> None:
@@ -87,6 +105,7 @@ def test_epochs_and_parameters_are_logged_once_each(uri: str) -> None:
     run.parameters({"a": {"b": 1, "c": [2]}, "d": "x" * 9000})
     run.rows([{"phase": "dense", "epoch": e, "loss": 1.0 / e, "note": "text"} for e in (1, 2)])
     run.epoch("dense", 3, {"loss": 0.1, "epoch": 3, "phase": "dense"})
+    run.flush()
     data = tracker.client.get_run(run.run_id).data
     assert data.params["a.b"] == "1" and data.params["a.c"] == "[2]" and len(data.params["d"]) == 500
     history = tracker.client.get_metric_history(run.run_id, "dense.loss")

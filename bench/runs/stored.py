@@ -1,0 +1,178 @@
+"""Results of stages that cells share, as they lie in the store: with checksums, and made again where one fails."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.errors import CellError
+from bench.interface.cell import digest
+from bench.runs.events import Ended, Waiting
+from bench.runs.followers import follow
+from bench.runs.job import Job
+from bench.runs.tracked import ActiveJob, Result, run_tracked
+from bench.tracking.connect import StoreError, gone
+from bench.tracking.liveness import Watch, why_dead
+from bench.tracking.mlflow_store import Tracker
+from bench.tracking.places import RECORD
+from bench.tracking.states import RunState
+from bench.training import parallel
+
+logger = logging.getLogger("prunebench")
+T = TypeVar("T")
+
+PAUSE = 2.0
+"""Seconds between two looks at a stage that another process is making."""
+
+
+class DamagedStageError(CellError):
+    """What is stored of a finished stage is not what was stored; `state` is its run."""
+
+    def __init__(self, state: RunState, reason: str) -> None:
+        super().__init__(reason)
+        self.state, self.reason = state, reason
+
+
+def sealed(facts: Mapping[str, Any], folder: Path) -> str:
+    """The text of the record of a stage, with the checksums of its files and of itself.
+
+    Args:
+        folder: holds the files as they are laid down among the run's artifacts.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    whole = dict(facts) | {"files": {path.relative_to(folder).as_posix(): _sha256(path) for path in paths}}
+    return json.dumps(whole | {"digest": _digest(whole)})
+
+
+def resealed(facts: Mapping[str, Any]) -> str:
+    """The text of the record of a stage in which fields that are no files were changed."""
+    whole = {name: value for name, value in facts.items() if name != "digest"}
+    return json.dumps(whole | {"digest": _digest(whole)})
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    return digest(json.dumps(facts, sort_keys=True))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def facts_of(tracker: Tracker, state: RunState) -> dict[str, Any]:
+    """The record of a stage that has ended. One of an earlier release has no checksums.
+
+    Raises:
+        DamagedStageError: it is gone or not as it was stored.
+    """
+    try:
+        facts = json.loads(tracker.read_text(state.run_id, RECORD))
+    except (StoreError, OSError, ValueError) as error:
+        if isinstance(error, StoreError) and not gone(error.__cause__):
+            raise
+        raise DamagedStageError(state, f"{RECORD} of run {state.run_id} cannot be read") from None
+    if not isinstance(facts, dict):
+        raise DamagedStageError(state, f"{RECORD} of run {state.run_id} holds no record")
+    sum_ = facts.get("digest")
+    if sum_ is not None and sum_ != _digest({name: value for name, value in facts.items() if name != "digest"}):
+        raise DamagedStageError(state, f"the checksum of {RECORD} of run {state.run_id} does not hold")
+    return facts
+
+
+@contextmanager
+def stored_folder(tracker: Tracker, state: RunState, name: str, facts: Mapping[str, Any]) -> Iterator[Path]:
+    """A folder of a finished stage's artifacts, every file of it checked.
+
+    Args:
+        name: of the folder among the artifacts.
+        facts: the stage's record, as `facts_of` gave it.
+
+    Raises:
+        DamagedStageError: a file is gone or not as it was stored.
+    """
+    files = {file: sum_ for file, sum_ in facts.get("files", {}).items() if file.startswith(f"{name}/")}
+    try:
+        with tracker.artifact(state.run_id, name) as folder:
+            for file, sum_ in files.items():
+                path = folder / file.removeprefix(f"{name}/")
+                if not path.is_file():
+                    raise DamagedStageError(state, f"{file} of run {state.run_id} is gone")
+                if _sha256(path) != sum_:
+                    raise DamagedStageError(state, f"the checksum of {file} of run {state.run_id} does not hold")
+            yield folder
+    except StoreError as error:
+        if not gone(error.__cause__):
+            raise
+        raise DamagedStageError(state, f"{name} of run {state.run_id} is gone") from None
+
+
+def read_stage(job: Job, active: ActiveJob, read: Callable[[], T], work: Callable[[ActiveJob, str], Result]) -> T:
+    """What `read` makes of the stored result of a stage; a result that is damaged is made again here.
+
+    Of several processes of the job the first reads before the others, and they follow it.
+
+    Args:
+        active: the job that needs the stage.
+        read: raises DamagedStageError.
+        work: makes the stage; gets a note for its record.
+    """
+    found: T | None = None
+    damage: DamagedStageError | None = None
+    if parallel.first():
+        try:
+            found = read()
+        except DamagedStageError as error:
+            damage = error
+    if parallel.agreed(damage is not None):
+        if damage is not None:
+            _make_again(job, active, damage, work)
+            parallel.agreed(False)
+        else:
+            while parallel.agreed(True):
+                with parallel.for_now():
+                    follow(job, active.settings, lambda inner: work(inner, ""))
+        return read()
+    return read() if found is None else found
+
+
+def _make_again(
+    job: Job, active: ActiveJob, damage: DamagedStageError, work: Callable[[ActiveJob, str], Result]
+) -> None:
+    """Make a stage again whose stored result is damaged, or wait until another process has done so.
+
+    The other processes of the job are told each time that they have a part in it.
+    """
+
+    def together(inner: ActiveJob) -> Result:
+        parallel.agreed(True)
+        with parallel.for_now():
+            return work(inner, note)
+
+    note = f"an earlier result was damaged and made again: {damage.reason}"
+    logger.warning("%s: %s", job.label, note)
+    tracker = active.tracker
+    tracker.lose(damage.state, damage.reason)
+    watch = Watch()
+    while True:
+        outcome = run_tracked(job, active.settings, active.emit, together)
+        active.emit(Ended(id=job.id, outcome=outcome))
+        if outcome.status != "elsewhere":
+            return
+        active.emit(Waiting(id=job.id, label=job.label, run=outcome.error))
+        if not _taken_from_the_dead(tracker, job.id, watch):
+            return
+
+
+def _taken_from_the_dead(tracker: Tracker, identity: str, watch: Watch) -> bool:
+    """Wait until the run that another process has of a stage has ended; whether that process died, and left it."""
+    while (state := tracker.find(identity)) is not None and state.status == "running":
+        if watch.has_lapsed(state) and tracker.take_over(state, why_dead(state)):
+            return True
+        time.sleep(PAUSE)
+    return state is None

@@ -1,0 +1,1 @@
+"""A method and a task for prunebench, registered by the entry points in `pyproject.toml`."""

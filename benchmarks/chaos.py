@@ -167,10 +167,18 @@ def undisturbed(folder: Path, cells: int) -> tuple[Place, float]:
 
 
 def begun(place: Place, process: subprocess.Popen[bytes]) -> None:
-    """Wait until a job is at work, or the command has ended."""
-    work = place.folder / ".prunebench" / "chaos"
-    while process.poll() is None and not (work.is_dir() and any(work.iterdir())):
+    """Wait until this command has a job at work, or has ended."""
+    since, work = time.time(), place.folder / ".prunebench" / "chaos"
+    while process.poll() is None and not any(written(file) > since for file in work.glob("*/log.txt")):
         time.sleep(0.02)
+
+
+def written(file: Path) -> float:
+    """When a file was changed last; 0 where it is gone."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def processes(folder: Path, cells: int, kills: int, rng: random.Random) -> dict[str, Any]:

@@ -193,12 +193,6 @@ class _Plan:
             if workload.protect
         ]
 
-    def running(self) -> list[tuple[str, str]]:
-        """(cell, search or dense network, the devices and machine that it is on) of what runs now."""
-        jobs = [*self.dense, *self.searches, *map(Job.of_cell, self.cells)]
-        now = [job for job in jobs if self.status(job.id) == "running"]
-        return [(job.label, self.states[job.id].tags.get(TAG + WHERE, "")) for job in now]
-
     def timed(self) -> list[str]:
         """A line for each workload whose networks are timed at other than the default."""
         plans = {c.workload.name: c.latency for c in self.cells}
@@ -207,6 +201,12 @@ class _Plan:
             for name, plan in plans.items()
             if plan is not None
         ]
+
+    def running(self) -> list[tuple[str, str]]:
+        """(cell, search or dense network, the devices and machine that it is on) of what runs now."""
+        jobs = [*self.dense, *self.searches, *map(Job.of_cell, self.cells)]
+        now = [job for job in jobs if self.status(job.id) == "running"]
+        return [(job.label, self.states[job.id].tags.get(TAG + WHERE, "")) for job in now]
 
     def summary(self) -> str:
         counts = self.counts
@@ -219,8 +219,8 @@ class _Plan:
             f"{len(self.cells)} cells: {words}; dense networks: {ready} of {len(self.dense)} done; {searches}"
             f"{self.epochs_left} epochs to train"
         ]
-        lines += [f"running: {label}{f' on {where}' * bool(where)}" for label, where in self.running()]
         lines += filter(None, [self.shared()])
+        lines += [f"running: {label}{f' on {where}' * bool(where)}" for label, where in self.running()]
         if stopped:
             lines.append(
                 f"stopped, since the process that ran it has ended: {', '.join(stopped)}; prunebench run goes on from "

@@ -47,12 +47,11 @@ Within = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Start no cell that cannot end within this time, e.g. 8h, 90m, 1h30m."),
 ]
-
-Wait = Annotated[
-    bool, typer.Option("--wait", help="Wait for cells that other processes run; run those of one that dies.")
-]
 CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="Minutes between uploads of an unfinished job's checkpoint; 0: after each epoch.")
+]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait for cells that other processes run; run those of one that dies.")
 ]
 
 
@@ -88,7 +87,7 @@ def run(
     limit = seconds_of(time_limit) if time_limit is not None else None
     loaded = load_suite(suite, set_ or (), seeds)
     chosen = select(loaded.cells, only or ())
-    _require_choice(rerun, only)
+    _require_choice(only, rerun=rerun)
     folder = report_folder(out, loaded, set_ or (), seeds)
     settings = Settings(
         suite=loaded.name,
@@ -118,12 +117,6 @@ def run(
     return None
 
 
-def _require_choice(rerun: bool, only: Sequence[str] | None) -> None:
-    """Refuse to discard everything."""
-    if rerun and not only:
-        raise RequestError("--rerun needs --only KEY=VALUE, which says of which cells the results are discarded")
-
-
 def _warned(chosen: Sequence[Cell], states: Mapping[str, RunState]) -> set[str]:
     """Say which of the chosen cells were recorded with other code; none of them is run again for that."""
     for sentence in warnings_of(chosen, states):
@@ -134,6 +127,12 @@ def _warned(chosen: Sequence[Cell], states: Mapping[str, RunState]) -> set[str]:
 def _again(chosen: Sequence[Cell], cells: Sequence[Cell]) -> set[str]:
     """Ids of the chosen cells, and of the searches that are made again with them."""
     return {cell.id for cell in chosen} | searches_of(chosen, cells)
+
+
+def _require_choice(only: Sequence[str] | None, *, rerun: bool) -> None:
+    """Refuse to discard everything."""
+    if rerun and not only:
+        raise RequestError("--rerun needs --only KEY=VALUE, which says of which cells the results are discarded")
 
 
 def _tell(agenda: Agenda, suite: Suite, settings: Settings, busy: Busy, executor: str, workers: int) -> None:

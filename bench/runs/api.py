@@ -123,8 +123,8 @@ def run(
     loaded = load_suite(str(suite), changed, seeds)
     chosen = select(loaded.cells, picked)
     folder = report_folder(Path(out) if out else None, loaded, changed, seeds)
-    own = {"workers": workers, "download": download, "checkpoint_every": checkpoint_every}
-    settings = _settings(loaded, data, tracking_uri, _several(resource), device=device, **own)
+    own = {"resources": loaded.resources.changed(_several(resource)), "workers": workers, "download": download}
+    settings = _settings(loaded, data, tracking_uri, device=device, checkpoint_every=checkpoint_every, **own)
     with Busy(f"{loaded.name}: reading what is recorded", quiet=quiet) as busy:
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)
@@ -133,18 +133,11 @@ def run(
     return _result(loaded.name, reported, chosen)
 
 
-def _settings(
-    loaded: Suite, data: Path | str | None, tracking_uri: str | None, resource: Sequence[str], **own: Any
-) -> Settings:
+def _settings(loaded: Suite, data: Path | str | None, tracking_uri: str | None, **own: Any) -> Settings:
     """The settings of a run, with what the environment says where nothing is given."""
     place = data or os.environ.get("PRUNEBENCH_DATA")
-    return Settings(
-        suite=loaded.name,
-        tracking_uri=store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")),
-        data_root=Path(place) if place else None,
-        resources=loaded.resources.changed(resource),
-        **own,
-    )
+    uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+    return Settings(suite=loaded.name, tracking_uri=uri, data_root=Path(place) if place else None, **own)
 
 
 def _result(suite: str, reported: Reported, chosen: Sequence[Cell]) -> Result:

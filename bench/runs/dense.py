@@ -16,7 +16,7 @@ from torch import nn
 from bench.errors import CellError
 from bench.interface.cell import Cell
 from bench.interface.log import TrainingLog
-from bench.runs.shared import taken_stage
+from bench.runs.shared import agreed_taken, taken_stage
 from bench.runs.stored import facts_of, sealed, stored_folder
 from bench.runs.tracked import ActiveJob, Result
 from bench.runs.workload import load_workload
@@ -61,7 +61,8 @@ def train_dense(active: ActiveJob, note: str = "") -> Result:
     task, data = loaded.task, loaded.data
     active.made_with(data.fingerprint)
     run.parameters({"workload": workload.identity(), "seed": seed, "kind": "dense"})
-    if (taken := taken_stage(active, data.fingerprint, "model", note)) is not None:
+    taken = agreed_taken(lambda: taken_stage(active, data.fingerprint, "model", note))
+    if taken is not None:
         return taken
     (model, notes), log = loaded.initial_network(seed), TrainingLog()
     checkpoint = active.folder / "train.pt"

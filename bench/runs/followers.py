@@ -11,14 +11,20 @@ import torch
 from bench.runs.events import ignore
 from bench.runs.job import Job, Settings
 from bench.runs.tracked import ActiveJob, Result, now, work_folder
-from bench.tracking.mlflow_store import TrackedRun
+from bench.tracking.tracked_run import TrackedRun
 
 
 class Unrecorded(TrackedRun):
     """A run that is none: what is logged in it is dropped, since the first process logs the same."""
 
     def __init__(self) -> None:
-        self.run_id = ""
+        self.run_id, self.has_uploads = "", False
+
+    def check(self) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def upload(self, file: Path, epoch: int) -> None: ...
 
     def tags(self, values: Mapping[str, str]) -> None: ...
 

@@ -8,7 +8,7 @@ outcomes = run_matrix(make_agenda(cells, {}), settings, make_executor("local", 2
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 
 from bench.errors import RequestError
@@ -26,6 +26,7 @@ from bench.runs.preflight import preflight
 from bench.runs.resources import Resources
 from bench.runs.tracked import discard, open_tracker, sweep
 from bench.tracking.connect import StoreError
+from bench.tracking.mlflow_store import Tracker
 from bench.training.device import resolve_device
 
 
@@ -64,26 +65,34 @@ def run_matrix(
     sweep(settings, agenda.states)
     parent = tracker.begin_invocation(f"{settings.suite}: {len(agenda.due)} cells", environment_tags())
     settings = replace(settings, parent_run=parent)
+    shown = display or nullcontext(ignore)
+    with _closed_at_the_end(tracker, parent), shown as emit, started(executor, settings, emit) as ordered:
+
+        def run(jobs: Sequence[Job]) -> Iterator[Outcome]:
+            weigh = alike if executor.at_once == 1 else estimator.weight  # one at a time keep the suite's order
+            by_id = {job.id: job for job in jobs}
+            for outcome in run_jobs(executor, jobs, settings, ordered, weigh=weigh, limit=limit):
+                if outcome.status == "finished":
+                    estimator.observe(by_id[outcome.id], outcome.seconds)
+                yield outcome
+
+        outcomes = run_beside_others(
+            [agenda.jobs],
+            run,
+            tracker,
+            ordered,
+            wait=wait,
+            time_is_up=lambda: limit is not None and limit.left <= 0,
+        )
+        tracker.sweep()
+    return outcomes
+
+
+@contextmanager
+def _closed_at_the_end(tracker: Tracker, parent: str) -> Iterator[None]:
+    """Close the invocation's run, however the invocation ends."""
     try:
-        with display or nullcontext(ignore) as emit, started(executor, settings, emit) as ordered:
-
-            def run(jobs: Sequence[Job]) -> Iterator[Outcome]:
-                weigh = alike if executor.at_once == 1 else estimator.weight  # one at a time keep the suite's order
-                by_id = {job.id: job for job in jobs}
-                for outcome in run_jobs(executor, jobs, settings, ordered, weigh=weigh, limit=limit):
-                    if outcome.status == "finished":
-                        estimator.observe(by_id[outcome.id], outcome.seconds)
-                    yield outcome
-
-            outcomes = run_beside_others(
-                [agenda.jobs],
-                run,
-                tracker,
-                ordered,
-                wait=wait,
-                time_is_up=lambda: limit is not None and limit.left <= 0,
-            )
-            tracker.sweep()
+        yield
     except RequestError:
         with suppress(StoreError):  # it may be the store that failed: that is not waited for again
             tracker.end_invocation(parent, "KILLED", patience=0.0)
@@ -92,4 +101,3 @@ def run_matrix(
         tracker.end_invocation(parent, "KILLED")
         raise
     tracker.end_invocation(parent)
-    return outcomes

@@ -31,6 +31,9 @@ Work = Callable[[Job, Settings, Emit], Outcome | None]
 GRACE = 20.0
 """Seconds in which the processes of a job end by themselves, once one of them is done or has failed."""
 
+LINGER = 5.0
+"""Seconds that a process waits to be ended which has lost another."""
+
 
 def run_together(work: Work, job: Job, settings: Settings, emit: Emit) -> Outcome:
     """Run `work` in `settings.resources.devices_per_cell` processes; what it gives in the first of them.
@@ -99,7 +102,8 @@ def _rank(work: Work, job: Job, settings: Settings, pipes: Sequence[Connection])
     try:
         told = work(job, settings, pipe.send if rank == 0 else _silent)
     except parallel.PeerLostError:
-        os._exit(1)  # the launcher knows of the one that is gone, or has been told by it
+        time.sleep(LINGER)  # the launcher, which names the first that it misses, ends this one as well
+        os._exit(1)
     except Exception as error:
         told = error
     if rank == 0:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 from bench.runs.cell.run import run_cell
 from bench.runs.cell.search import make_search
 from bench.runs.dense import train_dense
 from bench.runs.events import Emit
 from bench.runs.followers import follow
-from bench.runs.job import Job, Outcome, Settings
+from bench.runs.job import Job, Kind, Outcome, Settings
 from bench.runs.ranks import run_together
-from bench.runs.tracked import run_tracked
+from bench.runs.stored import DamagedStageError, facts_of, made_again, stored_folder
+from bench.runs.tracked import Result, open_tracker, run_tracked
+from bench.tracking.places import MODEL, SEARCH
 from bench.training import parallel
 
-WORKS = {"cell": run_cell, "search": make_search, "dense": train_dense}
-"""What runs a job, by its kind."""
+WORKS: Mapping[Kind, Callable[..., Result]] = {"cell": run_cell, "search": make_search, "dense": train_dense}
 
 
 def run_job(job: Job, settings: Settings, emit: Emit) -> Outcome:
@@ -24,14 +28,38 @@ def run_job(job: Job, settings: Settings, emit: Emit) -> Outcome:
         RankLostError: the job has several processes, and one of them was lost.
     """
     if settings.resources.devices_per_cell > 1:
+        _mend_stages(job, settings, emit)
         return run_together(run_in_rank, job, settings, emit)
     return run_tracked(job, settings, emit, WORKS[job.kind])
 
 
-def run_in_rank(job: Job, settings: Settings, emit: Emit) -> Outcome | None:
-    """What each of the processes of a job does; how it ended is known to the first of them."""
-    work = WORKS[job.kind]
+def run_in_rank(job: Job, settings: Settings, emit: Emit, note: str = "") -> Outcome | None:
+    """What each of the processes of a job does; how it ended is known to the first of them.
+
+    Args:
+        note: for the record of a stage.
+    """
+    work = partial(WORKS[job.kind], note=note) if note else WORKS[job.kind]
     if parallel.first():
         return run_tracked(job, settings, emit, work)
     follow(job, settings, work)
     return None
+
+
+def _mend_stages(job: Job, settings: Settings, emit: Emit) -> None:
+    """Make again what is damaged of the stages that a job reads, which its processes cannot do amid their work."""
+    cell, tracker = job.subject, open_tracker(settings.tracking_uri, settings.suite)
+    stages = [] if cell is None else [(Job.of_dense(cell), MODEL), (Job.of_search(cell), SEARCH)]
+    for stage, file in stages:
+        state = tracker.find(stage.id) if stage.id in job.needs else None
+        if state is None or state.status != "finished":
+            continue
+        try:
+            with stored_folder(tracker, state, file.partition("/")[0], facts_of(tracker, state)):
+                pass  # its checksums hold
+        except DamagedStageError as damage:
+
+            def run(note: str, stage: Job = stage) -> Outcome:
+                return run_together(partial(run_in_rank, note=note), stage, settings, emit)
+
+            made_again(stage, settings, emit, damage, run)

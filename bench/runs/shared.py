@@ -16,14 +16,6 @@ from bench.tracking.states import DATA, SOURCE, TAG, RunState
 from bench.training import parallel
 
 
-def seen_by_first(look: Callable[[], Result | None]) -> Result | None:
-    """What `look` gives in the first of several processes; the others do not look, and give a result with nothing in it
-    where there is one."""
-    found = look() if parallel.first() else None
-    there = parallel.agreed(found is not None)
-    return found or (Result(summary="", record="") if there else None)
-
-
 def taken_stage(active: ActiveJob, fingerprint: str, name: str, note: str = "") -> Result | None:
     """The result of another suite for a dense network or a search, stored with this run; None where there is none.
 
@@ -32,10 +24,6 @@ def taken_stage(active: ActiveJob, fingerprint: str, name: str, note: str = "") 
         name: the folder of its artifacts.
         note: for its record.
     """
-    return seen_by_first(lambda: _taken(active, fingerprint, name, note))
-
-
-def _taken(active: ActiveJob, fingerprint: str, name: str, note: str) -> Result | None:
     for tracker, state in found_elsewhere(active, fingerprint):
         try:
             facts = facts_of(tracker, state)
@@ -49,6 +37,17 @@ def _taken(active: ActiveJob, fingerprint: str, name: str, note: str) -> Result 
         facts["label"] = active.job.label
         return Result(summary=taken_summary(str(facts.get("summary", "")), tracker), record=resealed(facts))
     return None
+
+
+def agreed_taken(find: Callable[[], Result | None]) -> Result | None:
+    """What the first of the processes of a job takes from elsewhere; in the others an empty result where it does.
+
+    Args:
+        find: gives what there is to take; called in the first process alone.
+    """
+    taken = find() if parallel.first() else None
+    there = parallel.agreed(taken is not None)
+    return Result(summary="", record="") if there and taken is None else taken
 
 
 def found_elsewhere(

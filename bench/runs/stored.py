@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bench.errors import CellError
 from bench.interface.cell import digest
-from bench.runs.events import Ended, Waiting
-from bench.runs.followers import follow
-from bench.runs.job import Job
-from bench.runs.tracked import ActiveJob, Result, run_tracked
+from bench.runs.events import Emit, Ended, Waiting
+from bench.runs.job import Job, Outcome, Settings
+from bench.runs.tracked import ActiveJob, Result, open_tracker, run_tracked
 from bench.tracking.connect import StoreError, gone
 from bench.tracking.liveness import Watch, why_dead
 from bench.tracking.mlflow_store import Tracker
@@ -25,7 +24,6 @@ from bench.tracking.states import RunState
 from bench.training import parallel
 
 logger = logging.getLogger("prunebench")
-T = TypeVar("T")
 
 PAUSE = 2.0
 """Seconds between two looks at a stage that another process is making."""
@@ -112,59 +110,46 @@ def stored_folder(tracker: Tracker, state: RunState, name: str, facts: Mapping[s
         raise DamagedStageError(state, f"{name} of run {state.run_id} is gone") from None
 
 
-def read_stage(job: Job, active: ActiveJob, read: Callable[[], T], work: Callable[[ActiveJob, str], Result]) -> T:
-    """What `read` makes of the stored result of a stage; a result that is damaged is made again here.
-
-    Of several processes of the job the first reads before the others, and they follow it.
-
-    Args:
-        active: the job that needs the stage.
-        read: raises DamagedStageError.
-        work: makes the stage; gets a note for its record.
-    """
-    found: T | None = None
-    damage: DamagedStageError | None = None
-    if parallel.first():
-        try:
-            found = read()
-        except DamagedStageError as error:
-            damage = error
-    if parallel.agreed(damage is not None):
-        if damage is not None:
-            _make_again(job, active, damage, work)
-            parallel.agreed(False)
-        else:
-            while parallel.agreed(True):
-                with parallel.for_now():
-                    follow(job, active.settings, lambda inner: work(inner, ""))
-        return read()
-    return read() if found is None else found
-
-
-def _make_again(
+def make_again(
     job: Job, active: ActiveJob, damage: DamagedStageError, work: Callable[[ActiveJob, str], Result]
 ) -> None:
     """Make a stage again whose stored result is damaged, or wait until another process has done so.
 
-    The other processes of the job are told each time that they have a part in it.
+    Args:
+        active: the job that needs the stage.
+        work: makes it; gets a note for its record.
+
+    Raises:
+        DamagedStageError: several processes run the job, of which none can make another one amid its work.
     """
+    if parallel.size() > 1:
+        raise damage  # those of several processes are looked through before the processes are started
 
-    def together(inner: ActiveJob) -> Result:
-        parallel.agreed(True)
-        with parallel.for_now():
-            return work(inner, note)
+    def run(note: str) -> Outcome:
+        return run_tracked(job, active.settings, active.emit, lambda inner: work(inner, note))
 
+    made_again(job, active.settings, active.emit, damage, run)
+
+
+def made_again(
+    job: Job, settings: Settings, emit: Emit, damage: DamagedStageError, run: Callable[[str], Outcome]
+) -> None:
+    """As `make_again`, for whoever runs jobs in another way.
+
+    Args:
+        run: runs the job; gets the note.
+    """
     note = f"an earlier result was damaged and made again: {damage.reason}"
     logger.warning("%s: %s", job.label, note)
-    tracker = active.tracker
+    tracker = open_tracker(settings.tracking_uri, settings.suite)
     tracker.lose(damage.state, damage.reason)
     watch = Watch()
     while True:
-        outcome = run_tracked(job, active.settings, active.emit, together)
-        active.emit(Ended(id=job.id, outcome=outcome))
+        outcome = run(note)
+        emit(Ended(id=job.id, outcome=outcome))
         if outcome.status != "elsewhere":
             return
-        active.emit(Waiting(id=job.id, label=job.label, run=outcome.error))
+        emit(Waiting(id=job.id, label=job.label, run=outcome.error))
         if not _taken_from_the_dead(tracker, job.id, watch):
             return
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -131,7 +131,10 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
             run = _claim(job, settings)
         except AlreadyRunning as other:
             return Outcome.of(job, "elsewhere", error=str(other))
+        place = where(settings)
         try:
+            run.tags({WHERE: place})
+            emit(Started(id=job.id, label=job.label, where=place))
             outcome = _run_claimed(job, settings, emit, work, run)
         except LeaseLostError as lost:
             return Outcome.of(job, "elsewhere", error=str(lost))
@@ -139,7 +142,7 @@ def run_tracked(job: Job, settings: Settings, emit: Emit, work: Callable[[Active
             run.let_go()
     if outcome.status == "finished":
         _clear(job, settings, run)
-    return outcome
+    return replace(outcome, where=place)
 
 
 def _run_claimed(
@@ -149,12 +152,9 @@ def _run_claimed(
 
     Raises:
         LeaseLostError: the run is no longer ours.
-        PeerLostError, KeyboardInterrupt, RequestError: as of `run_tracked`.
+        KeyboardInterrupt, RequestError: as of `run_tracked`.
     """
     start, started_at, folder = time.perf_counter(), now(), work_folder(job, settings)
-    place = where(settings)
-    run.tags({WHERE: place})
-    emit(Started(id=job.id, label=job.label, where=place))
     with _logging_to(folder / LOG), interrupts_told_apart() as interrupted:
         try:
             logger.info("%s starts as run %s", job.label, run.run_id)
@@ -164,13 +164,12 @@ def _run_claimed(
             logger.info("%s: %s", job.label, result.summary)
             _store_log(run, folder)
             run.finish(result.record)
-            seconds = time.perf_counter() - start
-            return Outcome.of(job, "finished", summary=result.summary, seconds=seconds, where=place)
-        except (StoreAwayError, LeaseLostError, PeerLostError):
+            return Outcome.of(job, "finished", summary=result.summary, seconds=time.perf_counter() - start)
+        except (StoreAwayError, LeaseLostError):
             raise
         except BaseException as error:
             # An adapter may leave by sys.exit or KeyboardInterrupt as well: that is the failure of this job alone.
-            if isinstance(error, KeyboardInterrupt) and interrupted():
+            if isinstance(error, PeerLostError) or (isinstance(error, KeyboardInterrupt) and interrupted()):
                 raise
             run.check()  # what fails in a job that was taken over is no news
             if is_disk_full(error):
@@ -183,7 +182,7 @@ def _run_claimed(
                     job, settings, run.run_id, started_at, error=reason, traceback=encodable(traceback.format_exc())
                 )
             )
-            return Outcome.of(job, "failed", error=reason, seconds=time.perf_counter() - start, where=place)
+            return Outcome.of(job, "failed", error=reason, seconds=time.perf_counter() - start)
 
 
 def _clear(job: Job, settings: Settings, run: TrackedRun) -> None:

@@ -34,12 +34,6 @@ PATIENCE = timedelta(days=2)
 """How long a process waits for the others: whoever started them sees one that is lost, and ends the rest."""
 
 
-_stays = False
-"""Whether the processes stay connected after the work that they do now."""
-_apart = False
-"""Whether each is by itself until the end of that work."""
-
-
 class PeerLostError(Exception):
     """Another of the processes is gone, so that this one cannot go on. It says nothing of what this one did."""
 
@@ -59,7 +53,7 @@ def leave() -> None:
 
 def size() -> int:
     """How many processes train one network together."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() and not _apart else 1
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
@@ -74,24 +68,9 @@ def first() -> bool:
 
 def goes_on() -> bool:
     """The end of what is done together: True in the first process, which is alone from now on."""
-    global _apart
     alone = first()
-    if _stays:
-        _apart = True
-    else:
-        leave()
+    leave()
     return alone
-
-
-@contextmanager
-def for_now() -> Iterator[None]:
-    """Work inside that `goes_on` ends is a part of a larger one: after it the processes are together again."""
-    global _stays, _apart
-    before, _stays = (_stays, _apart), True
-    try:
-        yield
-    finally:
-        _stays, _apart = before
 
 
 def agreed(state: T) -> T:

@@ -57,7 +57,7 @@ def _own(inputs: CellInputs, active: ActiveJob, find: Callable[[Context], Found]
     known = restore(file, use, inputs.log)
     if known is not None:
         return known
-    found = searched(inputs, active, find)
+    found = parallel.agreed(searched(inputs, active, find))
     save_state(file, found)
     return use(found)
 

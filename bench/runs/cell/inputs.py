@@ -11,7 +11,7 @@ from bench.interface.log import TrainingLog
 from bench.interface.source import source_hash
 from bench.runs.dense import DenseNetwork, load_dense, train_dense
 from bench.runs.job import Job
-from bench.runs.stored import read_stage
+from bench.runs.stored import DamagedStageError, make_again
 from bench.runs.tracked import ActiveJob
 from bench.runs.workload import LoadedWorkload, load_workload
 from bench.structure.graph import PruningGraph
@@ -49,12 +49,11 @@ def cell_inputs(active: ActiveJob) -> CellInputs:
     loaded = load_workload(cell.workload, active.settings)
     active.run.tags({SOURCE: source_hash(cell.adapter)})
     fresh, fingerprint = loaded.fresh_network(cell.seed), loaded.data.fingerprint
-    dense = read_stage(
-        Job.of_dense(cell),
-        active,
-        lambda: load_dense(cell, active.tracker, like=fresh, fingerprint=fingerprint),
-        train_dense,
-    )
+    try:
+        dense = load_dense(cell, active.tracker, like=fresh, fingerprint=fingerprint)
+    except DamagedStageError as damage:
+        make_again(Job.of_dense(cell), active, damage, train_dense)
+        dense = load_dense(cell, active.tracker, like=fresh, fingerprint=fingerprint)
     log = TrainingLog()
     resumed = _log_earlier_epochs(active, log)
     return CellInputs(cell, loaded, dense, fresh, loaded.graph(dense.model), log, resumed)

@@ -20,6 +20,7 @@ from bench.runs.cell.search import Decision, budget_of
 from bench.runs.cell.taken import figures_of, summary_of, taken_cell
 from bench.runs.cores import require_cores
 from bench.runs.pictures import save_widths
+from bench.runs.shared import agreed_taken
 from bench.runs.tracked import ActiveJob, Result
 from bench.runs.workload import load_workload
 from bench.search.fit import check, counted
@@ -43,7 +44,8 @@ def run_cell(active: ActiveJob) -> Result:
     active.run.parameters(cell.identity())
     fingerprint = load_workload(cell.workload, active.settings).data.fingerprint
     active.made_with(fingerprint)
-    if (taken := taken_cell(active, fingerprint)) is not None:
+    taken = agreed_taken(lambda: taken_cell(active, fingerprint))
+    if taken is not None:
         return taken
     inputs = cell_inputs(active)
     require_cores([inputs.cell], inputs.loaded.device)

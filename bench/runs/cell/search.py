@@ -23,8 +23,8 @@ from bench.interface.stages import search_id, search_identity, searched_cell
 from bench.runs.cell.inputs import CellInputs, cell_inputs
 from bench.runs.isolation import process_kept
 from bench.runs.job import Job
-from bench.runs.shared import taken_stage
-from bench.runs.stored import facts_of, read_stage, sealed, stored_folder
+from bench.runs.shared import agreed_taken, taken_stage
+from bench.runs.stored import DamagedStageError, facts_of, make_again, sealed, stored_folder
 from bench.runs.tracked import ActiveJob, Result
 from bench.runs.workload import load_workload
 from bench.search.fit import Fitted, fit, search_budget
@@ -68,7 +68,8 @@ def make_search(active: ActiveJob, note: str = "") -> Result:
     active.run.parameters(search_identity(cell))
     fingerprint = load_workload(cell.workload, active.settings).data.fingerprint
     active.made_with(fingerprint)
-    if (taken := taken_stage(active, fingerprint, FOLDER, note)) is not None:
+    taken = agreed_taken(lambda: taken_stage(active, fingerprint, FOLDER, note))
+    if taken is not None:
         return taken
     inputs = cell_inputs(active)
     active.stage("search")
@@ -97,8 +98,7 @@ def make_search(active: ActiveJob, note: str = "") -> Result:
 
 
 def searched(inputs: CellInputs, active: ActiveJob, find: Callable[[Context], Found]) -> dict[str, Any]:
-    """What `find` makes of a search's context, fitted to the budget: tensors and plain values, the same ones in each
-    process."""
+    """What `find` makes of a search's context, fitted to the budget: tensors and plain values."""
     cell, log = inputs.cell, inputs.log
     ctx = search_context(
         inputs.loaded.task,
@@ -117,14 +117,13 @@ def searched(inputs: CellInputs, active: ActiveJob, find: Callable[[Context], Fo
     fitted = fit(inputs.graph, found, budget_of(cell), round_to=cell.round_to)
     # The clock saw this process alone; the epochs of a search that was resumed are in its log.
     seconds = max(time.perf_counter() - waited() - start, log.seconds("search"))
-    state = {
+    return {
         "pruning": fitted.pruning.to_dict(),
         "fitted": {f.name: getattr(fitted, f.name) for f in dataclasses.fields(fitted) if f.name != "pruning"},
         "weights": tensors_of(found.model) if found.model is not None else None,
         "seconds": seconds,
         "log": log.state(),
     }
-    return parallel.agreed(state)
 
 
 def method_found(inputs: CellInputs, ctx: Context) -> Found:
@@ -164,7 +163,11 @@ def shared_search(inputs: CellInputs, active: ActiveJob) -> tuple[Decision, dict
     Raises:
         CellError: it is not recorded as finished, or was made on other data.
     """
-    return read_stage(Job.of_search(inputs.cell), active, lambda: _read(inputs, active), make_search)
+    try:
+        return _read(inputs, active)
+    except DamagedStageError as damage:
+        make_again(Job.of_search(inputs.cell), active, damage, make_search)
+        return _read(inputs, active)
 
 
 def _read(inputs: CellInputs, active: ActiveJob) -> tuple[Decision, dict[str, Any]]:

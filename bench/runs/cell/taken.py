@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.interface.cell import BUDGET_WORDS
 from bench.interface.record import Record, RecordError
 from bench.interface.source import source_hash
-from bench.runs.shared import found_elsewhere, seen_by_first, taken_from, taken_summary
+from bench.runs.shared import found_elsewhere, taken_from, taken_summary
 from bench.runs.tracked import ActiveJob, Result
 
 
@@ -21,10 +21,6 @@ def taken_cell(active: ActiveJob, fingerprint: str) -> Result | None:
     Args:
         fingerprint: of the data here.
     """
-    return seen_by_first(lambda: _taken(active, fingerprint))
-
-
-def _taken(active: ActiveJob, fingerprint: str) -> Result | None:
     cell = active.job.cell
     assert cell is not None
     code = source_hash(cell.adapter)

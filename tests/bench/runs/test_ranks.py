@@ -6,20 +6,20 @@ import os
 import signal
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bench.errors import CellError
+from bench.runs import run_job
 from bench.runs.events import Emit, Event, StageReached
 from bench.runs.executors.parent import RankLostError
-from bench.runs.followers import Unrecorded
 from bench.runs.job import Job, Outcome, Settings
-from bench.runs.ranks import run_together
+from bench.runs.ranks import Work, run_together
 from bench.runs.resources import Resources
-from bench.runs.stored import DamagedStageError, read_stage
+from bench.runs.stored import sealed
 from bench.runs.suite import load_suite
-from bench.runs.tracked import ActiveJob, Result, open_tracker
 from bench.tracking.mlflow_store import Tracker
 from bench.training import parallel
 from tests.bench.runs.tiny import OUT, SUITE, prunebench, records
@@ -75,40 +75,29 @@ def test_a_process_that_dies_takes_the_job_with_it_and_is_named(tmp_path: Path) 
         run("second fails", tmp_path)
 
 
-def mend(job: Job, settings: Settings, emit: Emit) -> Outcome | None:
-    """A cell whose stage is found damaged in the store: what each process reads in the end, and how many they are."""
-    stage, made = Job.of_dense(load_suite("demo", ["seeds=[0]"]).cells[0]), settings.work / "made"
-    tracker = open_tracker(settings.tracking_uri, settings.suite)
-    if parallel.first():
-        tracker.claim(stage.id, kind="dense", label=stage.label).finish("{}")
-    state = tracker.find(stage.id)
+def test_a_damaged_stage_is_made_again_before_the_processes_of_a_cell_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    stage, tracker = Job.of_dense(load_suite("demo", ["seeds=[0]"]).cells[0]), Tracker(store, "s")
+    (tmp_path / "out" / "model").mkdir(parents=True)
+    weights = tmp_path / "out" / "model" / "model.safetensors"
+    weights.write_bytes(b"as stored")
+    record = sealed({"metrics": {}}, tmp_path / "out")
+    weights.write_bytes(b"as_stored")
+    made = tracker.claim(stage.id, kind="dense", label=stage.label)
+    made.folder(tmp_path / "out")
+    made.finish(record)
+    given: list[tuple[str, str]] = []
 
-    def read() -> str:
-        if not made.exists():
-            assert parallel.first() and state is not None
-            raise DamagedStageError(state, "it is gone")
-        return made.read_text()
+    def together(work: Work, job: Job, settings: Settings, emit: Emit) -> Outcome:
+        given.append((job.id, work.keywords["note"] if isinstance(work, partial) else ""))
+        return Outcome.of(job, "finished")
 
-    def make(active: ActiveJob, note: str) -> Result:
-        met = parallel.agreed({"from": parallel.rank()})
-        both = parallel.size()
-        if not parallel.goes_on():
-            return Result(summary="", record="")
-        made.write_text(f"made by {both}, then {parallel.size()}: {met}, {note}")
-        return Result(summary="made again", record="{}")
-
-    text = read_stage(stage, ActiveJob(job, settings, emit, Unrecorded(), settings.work, ""), read, make)
-    alike = parallel.agreed(text) == text
-    summary = f"{text}; then {parallel.size()}; {alike}; {[s.status for s in tracker.states()]}"
-    return Outcome.of(job, "finished", summary=summary) if parallel.first() else None
-
-
-def test_a_damaged_stage_is_made_again_by_all_and_the_cell_goes_on_with_all(tmp_path: Path, store: str) -> None:
-    outcome = run_together(mend, JOB, replace(settings(tmp_path), tracking_uri=store), [].append)
-    assert outcome.summary == (
-        "made by 2, then 1: {'from': 0}, an earlier result was damaged and made again: it is gone; then 2; True; "
-        "['finished', 'lost']"
-    )
+    monkeypatch.setattr(run_job, "run_together", together)
+    run_job.run_job(JOB, replace(settings(tmp_path), tracking_uri=store), [].append)
+    reason = f"the checksum of model/model.safetensors of run {made.run_id} does not hold"
+    assert given == [(stage.id, f"an earlier result was damaged and made again: {reason}"), (JOB.id, "")]
+    assert [state.status for state in tracker.states()] == ["lost"]
 
 
 def test_a_cell_in_two_processes_is_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
@@ -127,6 +116,8 @@ def test_a_cell_in_two_processes_is_recorded_once(tmp_path: Path, monkeypatch: p
     ]
     assert all("val_accuracy" in row for row in record.trajectory)
     states = [state for state in Tracker(store, "tiny").states() if state.kind != "invocation"]
-    assert sorted((s.kind, s.status) for s in states) == [(kind, "finished") for kind in ("cell", "dense", "search")]
+    assert sorted((state.kind, state.status) for state in states) == [
+        (kind, "finished") for kind in ("cell", "dense", "search")
+    ]
     assert {state.tags["prunebench.where"].split(" of ")[0] for state in states} == {"cpu ×2"}
     assert not any(Path(".prunebench", "tiny").iterdir())

@@ -11,8 +11,7 @@ from bench.cli.forecast import forecast
 from bench.cli.lines import name_lost, summary
 from bench.cli.options import Data, MaxRetries, Only, Out, Resource, Seeds, Set, SuiteName, Uri, store_address
 from bench.errors import RequestError
-from bench.interface.devices import DEVICES, require_device_name
-from bench.interface.loading import set_workers
+from bench.interface.devices import DEVICES
 from bench.runs.agenda import Agenda, make_agenda
 from bench.runs.changed import searches_of, warnings_of, with_dependents
 from bench.runs.display import Busy
@@ -88,7 +87,7 @@ def run(
     limit = seconds_of(time_limit) if time_limit is not None else None
     loaded = load_suite(suite, set_ or (), seeds)
     chosen = select(loaded.cells, only or ())
-    _require_sense(device, workers, rerun=rerun, picked=bool(only))
+    _require_choice(only, rerun=rerun)
     folder = report_folder(out, loaded, set_ or (), seeds)
     settings = Settings(
         suite=loaded.name,
@@ -130,11 +129,9 @@ def _again(chosen: Sequence[Cell], cells: Sequence[Cell]) -> set[str]:
     return {cell.id for cell in chosen} | searches_of(chosen, cells)
 
 
-def _require_sense(device: str, workers: int | None, *, rerun: bool, picked: bool) -> None:
-    """Refuse a device that is none, a count of workers that is not allowed, and discarding everything."""
-    set_workers(workers)
-    require_device_name(device)
-    if rerun and not picked:
+def _require_choice(only: Sequence[str] | None, *, rerun: bool) -> None:
+    """Refuse to discard everything."""
+    if rerun and not only:
         raise RequestError("--rerun needs --only KEY=VALUE, which says of which cells the results are discarded")
 
 

@@ -13,7 +13,7 @@ from bench.cli.options import Data, Out, Set, SuiteName, Uri, store_address
 from bench.cli.settings import plain_text
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Cell
-from bench.interface.devices import DEVICES, require_device_name
+from bench.interface.devices import DEVICES
 from bench.interface.record import Record
 from bench.runs.agenda import make_agenda
 from bench.runs.display import Busy
@@ -48,7 +48,6 @@ def tune_methods(
     Trials are recorded as cells of suite NAME-tune, and the same command goes on where it stopped. It prints what to
     write into the suite, with the cost, which the suite's ledger then shows.
     """
-    require_device_name(device)
     loaded = load_suite(suite, set_ or ())
     chosen = [_cell(loaded, name.strip(), workload, budget, seed) for name in methods.split(",")]
     spaces = [space_of(cell.adapter, field or ()) for cell in chosen]

@@ -11,6 +11,16 @@ MOST = 128
 _workers: int | None = None
 
 
+def require_workers(count: int | None) -> None:
+    """Refuse a number of processes that is not allowed.
+
+    Raises:
+        RequestError: with the numbers that are.
+    """
+    if count is not None and not 0 <= count <= MOST:
+        raise RequestError(f"workers = {count} is not allowed; use 0 to {MOST}")
+
+
 def set_workers(count: int | None) -> None:
     """Have this process read with `count` processes beside it from now on; 0: by itself; None: as many as it has cores,
     eight at most.
@@ -19,8 +29,7 @@ def set_workers(count: int | None) -> None:
         RequestError: the count is not allowed.
     """
     global _workers
-    if count is not None and not 0 <= count <= MOST:
-        raise RequestError(f"workers = {count} is not allowed; use 0 to {MOST}")
+    require_workers(count)
     _workers = count
 
 

@@ -41,6 +41,17 @@ class Split(Protocol):
         ...
 
 
+@runtime_checkable
+class DividedSplit(Split, Protocol):
+    """A split that can read a part of every batch and leave the rest, where several processes train one network."""
+
+    def part_of_batches(
+        self, batch_size: int, rows: slice, *, seed: int, epoch: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """These rows of each of the batches that `batches` gives, to the bit."""
+        ...
+
+
 @dataclass(frozen=True)
 class DataInfo:
     """What a network must know of its data."""

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError
 from bench.interface.cell import Cell
-from bench.interface.devices import require_device_name
-from bench.interface.loading import set_workers
 from bench.interface.record import Record
 from bench.report import read_records, suite_of
 from bench.runs.agenda import make_agenda
@@ -137,8 +135,6 @@ def run(
 
 def _settings(loaded: Suite, data: Path | str | None, tracking_uri: str | None, **own: Any) -> Settings:
     """The settings of a run, with what the environment says where nothing is given."""
-    require_device_name(own["device"])
-    set_workers(own["workers"])
     place = data or os.environ.get("PRUNEBENCH_DATA")
     uri = store_address(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
     return Settings(suite=loaded.name, tracking_uri=uri, data_root=Path(place) if place else None, **own)

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from bench.errors import RequestError
 from bench.interface.cell import Cell, Workload, dense_id
+from bench.interface.devices import require_device_name
+from bench.interface.loading import require_workers
 from bench.interface.stages import search_id, searched_cell
 from bench.runs.resources import Resources
 
@@ -21,7 +23,7 @@ class Settings:
     """What all jobs of an invocation share and what changes no result.
 
     Raises:
-        RequestError: `checkpoint_every` is negative or no number.
+        RequestError: `checkpoint_every` is negative or no number, or `device` or `workers` are not allowed.
     """
 
     suite: str
@@ -47,6 +49,8 @@ class Settings:
     """Minutes between two uploads of an unfinished job's checkpoint to the tracking store; 0: after each epoch."""
 
     def __post_init__(self) -> None:
+        require_device_name(self.device)
+        require_workers(self.workers)
         if not self.checkpoint_every >= 0:
             raise RequestError(f"checkpoint_every = {self.checkpoint_every} is not allowed; use 0 or more minutes")
 

@@ -129,7 +129,8 @@ def restore_epoch(path: Path | None, parts: Mapping[str, Stateful], log: Trainin
 
 def epochs_in(path: Path) -> int:
     """How many epochs of its phase the last checkpoint there that is whole has behind it; 0 where there is none."""
-    return restore(path, lambda saved: int(saved["epoch"])) or 0
+    found = _first_usable(path, lambda saved: int(saved["epoch"]), None)  # asked of the first process alone
+    return found[1] if found else 0
 
 
 def _previous(path: Path) -> Path:

@@ -216,7 +216,7 @@ class _Training:
         """The batches of one epoch from the split, or from one of its halves."""
         phase = self.phase
         seed = stage_seed(phase.seed, phase.name, "data", number)
-        return self.halves[number].batches(self.batch_size, seed=seed, epoch=epoch, device=phase.device)
+        return parallel.batches(self.halves[number], self.batch_size, seed=seed, epoch=epoch, device=phase.device)
 
     def step(self, step: int, batches: Batches, others: Batches | None = None) -> Tensor:
         """One step of the weights and, in a search, one of the architecture; the loss of the weight step.
@@ -297,7 +297,7 @@ class _Training:
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """The task's loss of a batch, or its distillation loss where there is a teacher."""
         with autocast(self.recipe, self.phase.device):
-            with parallel.share(len(x)) as share:
+            with parallel.share(len(y)) as share:
                 output, soft = share.whole(self.model(share.part(x))), None
                 if self.teacher is not None:
                     with torch.no_grad():

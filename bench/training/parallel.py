@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from bench.errors import CellError, reason_of
+from bench.interface.task import DividedSplit, Split
 from bench.training import quiet
 
 T = TypeVar("T")
@@ -186,8 +187,8 @@ class Share(TorchFunctionMode):
         self.own = slice(bounds[rank()], bounds[rank() + 1])
 
     def part(self, x: Tensor) -> Tensor:
-        """The own rows of a tensor of the whole batch."""
-        return x[self.own]
+        """The own rows of a tensor of the whole batch; or of one that has no other rows."""
+        return x if len(x) == self.own.stop - self.own.start else x[self.own]
 
     def whole(self, output: Any) -> Any:
         """The outputs of all rows, [B, …], from those of the own rows; gradients flow to the own rows."""
@@ -232,6 +233,21 @@ class _Alone:
 def share(rows: int) -> Share | _Alone:
     """How this process takes part in a batch of so many rows."""
     return Share(rows) if size() > 1 else _Alone()
+
+
+def batches(split: Split, batch_size: int, **how: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one epoch as `Split.batches` gives them, with all targets; of inputs that are read from files the
+    own rows alone, so that each process reads its part.
+
+    Args:
+        how: seed, epoch and device.
+    """
+    shared = share(batch_size)
+    if not isinstance(shared, Share) or not isinstance(split, DividedSplit):
+        yield from split.batches(batch_size, **how)
+        return
+    for x, y in split.part_of_batches(batch_size, shared.own, **how):
+        yield x, shared.whole(y)
 
 
 class _Gathered(torch.autograd.Function):

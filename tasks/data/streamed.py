@@ -6,7 +6,7 @@ What a batch holds depends on the seed and the epoch alone: each sample's random
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -66,20 +66,25 @@ class Streamed:
     def batches(
         self, batch_size: int, *, seed: int, epoch: int, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from self.part_of_batches(batch_size, slice(None), seed=seed, epoch=epoch, device=device)
+
+    def part_of_batches(
+        self, batch_size: int, rows: slice, *, seed: int, epoch: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         random = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
         order = torch.randperm(len(self), generator=random).numpy()
         whole = order[: len(order) - len(order) % batch_size]
-        yield from self._stream(whole, batch_size, (seed, epoch), device, augment=True)
+        parts = (part[rows] for part in _cut(whole, batch_size))
+        yield from self._stream(parts, (seed, epoch), device, augment=True)
 
     def ordered(self, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """Every sample once, not augmented; in smaller batches where so many large images would fill the memory."""
         most = max(1, min(batch_size, PIXELS_AT_A_TIME // self.pixels))
-        yield from self._stream(np.arange(len(self)), most, (), device, augment=False)
+        yield from self._stream(_cut(np.arange(len(self)), most), (), device, augment=False)
 
     def _stream(
-        self, order: np.ndarray, size: int, seeds: tuple[int, ...], device: torch.device, *, augment: bool
+        self, parts: Iterable[np.ndarray], seeds: tuple[int, ...], device: torch.device, *, augment: bool
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        parts = (order[start : start + size] for start in range(0, len(order), size))
         # A GPU gets bytes and does the arithmetic itself; on a CPU the processes that read share it.
         there, here = (self._finish, None) if device.type == "cpu" else (None, self._finish)
         requests = (
@@ -99,6 +104,11 @@ class Streamed:
     @property
     def _finish(self) -> Normalised:
         return Normalised(self.mean, self.std)
+
+
+def _cut(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """What stands in each batch, from all that is read."""
+    return (order[start : start + size] for start in range(0, len(order), size))
 
 
 class StreamedPatches(Streamed):

@@ -34,8 +34,9 @@ def decide(inputs: CellInputs, active: ActiveJob) -> Decision:
         if not inputs.resumed:
             active.run.rows(log["rows"])
         return decision
-    record = finished_cell(cell.source, active.tracker)
-    if record is not None:
+    # It may finish at any time: what the first of several processes sees counts for all.
+    if parallel.agreed(finished_cell(cell.source, active.tracker) is not None):
+        record = recorded_cell(cell.source, active.tracker)
         return _own(inputs, active, lambda ctx: _taken_over(inputs, ctx, record.config.label, _of(record)))
     origin, _ = shared_search(inputs, active)
     label = cell.model_copy(update={"ablation": None}).label

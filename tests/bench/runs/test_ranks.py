@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bench.errors import CellError
+from bench.runs import run_job
 from bench.runs.events import Emit, Event, StageReached
 from bench.runs.executors.parent import RankLostError
 from bench.runs.job import Job, Outcome, Settings
-from bench.runs.ranks import run_together
+from bench.runs.ranks import Work, run_together
 from bench.runs.resources import Resources
+from bench.runs.stored import sealed
 from bench.runs.suite import load_suite
 from bench.tracking.mlflow_store import Tracker
 from bench.training import parallel
@@ -69,6 +73,31 @@ def test_a_process_that_dies_takes_the_job_with_it_and_is_named(tmp_path: Path) 
         run("second dies", tmp_path)
     with pytest.raises(RankLostError, match=r"process 1: ValueError: no memory is left$"):
         run("second fails", tmp_path)
+
+
+def test_a_damaged_stage_is_made_again_before_the_processes_of_a_cell_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    stage, tracker = Job.of_dense(load_suite("demo", ["seeds=[0]"]).cells[0]), Tracker(store, "s")
+    (tmp_path / "out" / "model").mkdir(parents=True)
+    weights = tmp_path / "out" / "model" / "model.safetensors"
+    weights.write_bytes(b"as stored")
+    record = sealed({"metrics": {}}, tmp_path / "out")
+    weights.write_bytes(b"as_stored")
+    made = tracker.claim(stage.id, kind="dense", label=stage.label)
+    made.folder(tmp_path / "out")
+    made.finish(record)
+    given: list[tuple[str, str]] = []
+
+    def together(work: Work, job: Job, settings: Settings, emit: Emit) -> Outcome:
+        given.append((job.id, work.keywords["note"] if isinstance(work, partial) else ""))
+        return Outcome.of(job, "finished")
+
+    monkeypatch.setattr(run_job, "run_together", together)
+    run_job.run_job(JOB, replace(settings(tmp_path), tracking_uri=store), [].append)
+    reason = f"the checksum of model/model.safetensors of run {made.run_id} does not hold"
+    assert given == [(stage.id, f"an earlier result was damaged and made again: {reason}"), (JOB.id, "")]
+    assert [state.status for state in tracker.states()] == ["lost"]
 
 
 def test_a_cell_in_two_processes_is_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bench.interface.cell import Recipe
+from bench.interface.loading import set_workers
 from bench.interface.log import TrainingLog
-from bench.interface.method import Budget, Method
+from bench.interface.method import Budget, Method, Search
 from bench.interface.task import DataInfo, Splits
 from bench.structure.graph import PruningGraph
 from bench.training import parallel
@@ -27,6 +29,8 @@ from methods.gdp import GDP
 from methods.slimming import Slimming
 from methods.tas import TAS
 from tasks.classification import Classification
+from tasks.data.reading import Sample
+from tasks.data.streamed import Streamed
 
 CPU = torch.device("cpu")
 
@@ -80,14 +84,36 @@ class OverBatch(Exact):
         return super().loss(output, target, recipe) + output.softmax(1).mean(0).square().sum().sqrt()
 
 
-def results() -> dict[str, Tensor]:
-    """Weights, statistics and figures that each case ends with, by case and name."""
+class Counting(Streamed):
+    """Counts the samples that this process reads to train on."""
+
+    read: ClassVar[int] = 0
+
+    def _sample(self, number: int, seeds: tuple[int, ...]) -> Sample:
+        Counting.read += bool(seeds)
+        return super()._sample(number, seeds)
+
+
+def streamed(root: Path) -> Splits:
+    """2 × 20 images that are read from files."""
+    data = Classification("imagefolder:pictures", "resnet8", image_size=16, stream=True).load(root)
+    assert isinstance(data.train, Streamed)
+    return replace(data, train=Counting(**vars(data.train)))
+
+
+def results(root: Path) -> dict[str, Tensor]:
+    """Weights, statistics and figures that each case ends with, by case and name.
+
+    Args:
+        root: of `streamed`.
+    """
     torch.set_num_threads(1)
+    set_workers(0)
     data = TASK.load(None)
     graph = PruningGraph.trace(Classification("digits", "resnet8").network(data.info), TASK.example(data.info))
     torch.set_default_dtype(torch.float64)
     try:
-        return _results(data, graph)
+        return _results(data, graph) | _from_files(streamed(root))
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -116,6 +142,23 @@ def _results(data: Splits, graph: PruningGraph) -> dict[str, Tensor]:
     return found
 
 
+def _from_files(data: Splits) -> dict[str, Tensor]:
+    """A network, and a bi-level search, trained on images that are read from files."""
+    task = Exact("imagefolder:pictures", "resnet8", image_size=16, stream=True)
+    torch.manual_seed(0)
+    model = task.network(data.info)
+    recipe, found = RECIPE.model_copy(update={"batch_size": 5}), dict[str, Tensor]()
+    given, log = copy.deepcopy(model), TrainingLog()
+    train(given, task, data.train, recipe, Phase("dense", 2, 0, CPU), log=log)
+    found.update({f"streamed/{name}": t for name, t in given.state_dict().items()})
+    found["streamed/loss"] = torch.tensor([row["loss"] for row in log.rows])
+    gates = torch.zeros(16, requires_grad=True)
+    model.register_forward_pre_hook(lambda _, args: (args[0] * gates.sigmoid(),))
+    search = Search(torch.optim.SGD([gates], lr=0.5))
+    train(model, task, data.train, recipe, Phase("search", 1, 0, CPU), search=search)
+    return found | {"streamed/gates": gates.detach()}
+
+
 def _searched(
     case: str, method: Method, model: nn.Module, graph: PruningGraph, data: Splits, *, blind: bool
 ) -> dict[str, Tensor]:
@@ -138,11 +181,10 @@ def _searched(
     return found
 
 
-def one_of_two(rank: int, port: int, file: Path) -> None:
-    """One of two processes; the first writes what came of it."""
+def one_of_two(rank: int, port: int, file: Path, root: Path) -> None:
+    """One of two processes; each writes what came of it, and how much it has read."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     parallel.join(CPU)
-    found = results()
-    found["same everywhere"] = torch.stack([t.double().sum() for t in found.values()])
+    found = results(root) | {"read": torch.tensor(Counting.read)}
     save_file({name: t.contiguous() for name, t in found.items()}, file.with_suffix(f".{rank}"))
     parallel.leave()

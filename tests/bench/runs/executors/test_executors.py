@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,30 +53,41 @@ class Run:
     stderr: str
 
 
-def run(folder: Path, empty_store: Path, *arguments: str, plugin: Path | None = None) -> Run:
+def start(folder: Path, empty_store: Path, *arguments: str, plugin: Path) -> subprocess.Popen[str]:
     """Run the suite in a folder of its own, with one thread a worker."""
     shutil.copy(empty_store, folder / "mlflow.db")
     (folder / "tiny.toml").write_text(SUITE)
-    paths = [str(path) for path in (plugin, ROOT) if path is not None]
-    own = {"OMP_NUM_THREADS": "1", "PRUNEBENCH_SLURM_TEST": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    (folder / "tmp").mkdir()  # the locks that measurements hold lie there; those of other runs do not matter
+    own = {"OMP_NUM_THREADS": "1", "PRUNEBENCH_SLURM_TEST": "1", "PYTHONPATH": f"{plugin}{os.pathsep}{ROOT}"}
+    own |= {"TMPDIR": str(folder / "tmp"), "RAY_TMPDIR": tempfile.gettempdir()}  # Ray's sockets need short paths
     command = [sys.executable, "-c", PROGRAM, "run", "tiny.toml", "--set", "controls=[]", *OUT, *arguments]
-    done = subprocess.run(command, cwd=folder, env={**os.environ, **own}, capture_output=True, text=True)
-    return Run(folder, done.returncode, done.stderr)
+    with (folder / "stderr.txt").open("w") as said:
+        return subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=said, stderr=said, text=True)
 
 
-@pytest.fixture(scope="module", params=HOW)
-def struck(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Run:
-    """The suite on each executor, two cells at a time, with a method more that kills its worker at one budget."""
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> dict[str, Run]:
+    """The suite on each executor, two cells at a time, with a method more that kills its worker at one budget.
+
+    They run side by side: each waits for its cluster most of the time.
+    """
     plugin = tmp_path_factory.mktemp("plugin")
     facts = plugin / "killer-1.0.dist-info"
     facts.mkdir()
     (plugin / "killer.py").write_text(KILLER)
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: killer\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text("[prunebench.methods]\nkiller = killer:Killer\n")
-    methods = ("--set", 'methods=["killer", "l1"]')
-    once = ("--max-retries", "1")  # each retry waits for the cluster to notice a loss
-    folder = tmp_path_factory.mktemp(request.param)
-    return run(folder, _empty_store, *methods, *once, *HOW[request.param], plugin=plugin)
+    # Each retry waits for the cluster to notice a loss.
+    asked = ("--set", 'methods=["killer", "l1"]', "--max-retries", "1")
+    places = {name: tmp_path_factory.mktemp(name) for name in HOW}
+    begun = {name: start(places[name], _empty_store, *asked, *HOW[name], plugin=plugin) for name in HOW}
+    codes = {name: process.wait() for name, process in begun.items()}
+    return {name: Run(place, codes[name], (place / "stderr.txt").read_text()) for name, place in places.items()}
+
+
+@pytest.fixture(params=HOW)
+def struck(request: pytest.FixtureRequest, runs: dict[str, Run]) -> Run:
+    return runs[request.param]
 
 
 def test_every_executor_gives_the_same_table(tiny_run: Path, struck: Run) -> None:

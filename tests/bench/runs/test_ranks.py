@@ -65,7 +65,7 @@ def test_a_failure_that_all_meet_is_the_first_ones_to_report(tmp_path: Path) -> 
     start = time.monotonic()
     outcome, _ = run("both fail", tmp_path)
     assert (outcome.status, outcome.error) == ("failed", "nothing was found")
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 240
 
 
 def test_a_process_that_dies_takes_the_job_with_it_and_is_named(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_cell_in_two_processes_is_recorded_once(tmp_path: Path, monkeypatch: p
     suite = SUITE.replace('"l1"', '"dcss"').replace('controls = ["random", "uniform-scratch"]', "controls = []")
     suite = suite.replace("budgets = [0.5, 0.3]", "budgets = [0.5]").replace("dense = 2", "dense = 1")
     Path("tiny.toml").write_text(suite)
-    two = ("--resource", "devices_per_cell=2", "--device", "cpu")
+    two = ("--resource", "devices_per_cell=2", "--device", "cpu", "--checkpoint-every", "0")
     assert prunebench(monkeypatch, "run", "tiny.toml", *two, *OUT) == 0
     (record,) = records(tmp_path)
     assert record.status == "finished" and record.environment["devices"] == "2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from methods.tas import TAS
 from tasks.classification import Classification
 from tasks.data.reading import Sample
 from tasks.data.streamed import Streamed
+from tests.bench.training.killed import Kill, Killed
 
 CPU = torch.device("cpu")
 
@@ -105,7 +107,7 @@ def results(root: Path) -> dict[str, Tensor]:
     """Weights, statistics and figures that each case ends with, by case and name.
 
     Args:
-        root: of `streamed`.
+        root: of `streamed`; checkpoints are put there.
     """
     torch.set_num_threads(1)
     set_workers(0)
@@ -113,7 +115,7 @@ def results(root: Path) -> dict[str, Tensor]:
     graph = PruningGraph.trace(Classification("digits", "resnet8").network(data.info), TASK.example(data.info))
     torch.set_default_dtype(torch.float64)
     try:
-        return _results(data, graph) | _from_files(streamed(root))
+        return _results(data, graph) | _from_files(streamed(root)) | _resumed(data, root / f"{parallel.size()}.pt")
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -140,6 +142,18 @@ def _results(data: Splits, graph: PruningGraph) -> dict[str, Tensor]:
         for blind in (False, True) if name in ("dcss", "gdp") else (False,):
             found.update(_searched(f"{name}{', blind' * blind}", method, teacher, graph, data, blind=blind))
     return found
+
+
+def _resumed(data: Splits, checkpoint: Path) -> dict[str, Tensor]:
+    """The dense network of `_results`, from the checkpoint that a run left which was stopped after its first epoch."""
+    phase, log = Phase("dense", 2, 0, CPU, checkpoint), TrainingLog()
+    torch.manual_seed(0)
+    model = TASK.network(data.info)
+    with contextlib.suppress(Killed):
+        train(copy.deepcopy(model), TASK, data.train, RECIPE, phase, observer=Kill(1))
+    train(model, TASK, data.train, RECIPE, phase, log=log)
+    found = {f"resumed/{name}": t for name, t in model.state_dict().items()}
+    return found | {"resumed/loss": torch.tensor([row["loss"] for row in log.rows])}
 
 
 def _from_files(data: Splits) -> dict[str, Tensor]:

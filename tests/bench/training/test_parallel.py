@@ -10,10 +10,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from bench.interface import registry
 from tests.bench.training.side_by_side import METHODS, Counting, one_of_two, results
 from tests.tasks.streams import class_folders
 
-CASES = ("dense", "noise", "distilled", "loss over the batch", *METHODS, "dcss, blind", "gdp, blind", "streamed")
+CASES = (
+    "dense",
+    "noise",
+    "distilled",
+    "loss over the batch",
+    *METHODS,
+    "dcss, blind",
+    "gdp, blind",
+    "streamed",
+    "resumed",
+)
 
 
 Found = dict[str, torch.Tensor]
@@ -55,3 +66,17 @@ def test_each_process_reads_its_own_samples_from_files(both: tuple[Found, list[F
     alone, each = both
     assert int(alone["read"]) == 2 * 35 + 2 * 15  # two epochs of a dense network, and one of both halves in a search
     assert [int(found["read"]) for found in each] == [2 * 14 + 2 * 6, 2 * 21 + 2 * 9]  # of five samples two and three
+
+
+def test_a_resumed_run_of_two_processes_ends_where_theirs_does_that_was_not_stopped(
+    both: tuple[Found, list[Found]],
+) -> None:
+    for found in both[1]:
+        names = [name.removeprefix("resumed/") for name in found if name.startswith("resumed/")]
+        assert len(names) > 20
+        assert all(torch.equal(found[f"resumed/{name}"], found[f"dense/{name}"]) for name in names)
+
+
+def test_every_method_that_searches_is_among_the_cases() -> None:
+    known = [registry.make_method(name, {}) for name in registry.method_names()]
+    assert {type(method) for method in known if method.searches} == {type(method) for method in METHODS.values()}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Recipe
-from bench.interface.own_network import FORMS, build_own, is_own, require_own
+from bench.interface.own_network import FORMS, build_own, is_own, require_name, require_own
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 from tasks.data.catalogue import DataSet, entry_of, lines
@@ -167,6 +167,7 @@ class Classification:
                 f"model {self.model!r} is not allowed: a network is not fetched from a hub or a file; write timm:NAME "
                 "or torchvision:NAME with the name that the library itself has for it"
             )
+        require_name(self.model)
         own = is_own(self.model)
         if own:
             require_own(self.model, self.model_args)

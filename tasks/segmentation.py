@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from bench.errors import RequestError, did_you_mean, reason_of, unknown
 from bench.interface.cell import Recipe
-from bench.interface.own_network import FORMS, build_own, is_own, require_own
+from bench.interface.own_network import FORMS, build_own, is_own, require_name, require_own
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 from tasks.data.catalogue import DataSet, entry_of, lines
@@ -153,6 +153,7 @@ class Segmentation:
 
     def _validate_model(self) -> None:
         """Refuse a network that cannot be had by such a name, and options that do not go with it."""
+        require_name(self.model)
         if is_own(self.model):
             require_own(self.model, self.model_args)
             if self.encoder_weights:

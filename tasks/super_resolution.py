@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import RequestError, unknown
 from bench.interface.cell import Recipe
-from bench.interface.own_network import FORMS, build_own, is_own, require_own
+from bench.interface.own_network import FORMS, build_own, is_own, require_name, require_own
 from bench.interface.task import DataInfo, Split, Splits
 from bench.lazy import F, torch
 from tasks.data.catalogue import DataSet, entry_of, lines
@@ -94,6 +94,7 @@ class SuperResolution:
 
     def validate(self) -> None:
         entry_of(DATASETS, self.dataset)
+        require_name(self.model)
         if is_own(self.model):
             require_own(self.model, self.model_args)
         elif self.model_args is not None:

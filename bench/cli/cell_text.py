@@ -97,4 +97,4 @@ def _figures(record: Record, audit: Audit, ledger: Ledger) -> list[str]:
     lines.append("widths     " + ", ".join(f"{g.name} {g.width}/{g.size}" for g in record.groups))
     if record.dropped_blocks:
         lines.append(f"removed    {', '.join(record.dropped_blocks)}")
-    return lines + [f"left whole {name}: {why}" for name, why in record.left_whole.items()]
+    return lines + [f"left whole {name} or part of it: {why}" for name, why in record.left_whole.items()]

@@ -76,6 +76,8 @@ def plan(
             typer.echo(f"\n{line}")
         typer.echo(f"\nwhat the planned seeds can show\n{planned.power()}")
         typer.echo("\n" + "\n".join([planned.summary(), *planned.forecast.lines()]))
+        if due:
+            typer.echo(f"data, networks and weights are not tried here: prunebench run {suite} --dry-run tries them")
 
 
 @dataclass(frozen=True)

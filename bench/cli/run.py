@@ -137,12 +137,12 @@ def _require_choice(only: Sequence[str] | None, *, rerun: bool) -> None:
 
 def _tell(agenda: Agenda, suite: Suite, settings: Settings, busy: Busy, executor: str, workers: int) -> None:
     """Check all that is due, and print what would be run and what that takes."""
-    make_executor(executor, workers)
+    place = make_executor(executor, workers)
     if agenda.due:
         busy.say(f"{settings.suite}: checking data and networks")
-        from bench.runs.preflight import preflight  # loads torch
+        from bench.runs.matrix import check_all  # loads torch
 
-        preflight(agenda.due, settings, agenda.made_with)
+        check_all(agenda, settings, place)
     busy.stop()
     for job in agenda.jobs:
         typer.echo(f"{job.id}  {job.label}: {job.epochs} epochs")
@@ -151,6 +151,8 @@ def _tell(agenda: Agenda, suite: Suite, settings: Settings, busy: Busy, executor
         f"{agenda.chosen} cells, {recorded} recorded; would run {len(agenda.dense)} dense networks, "
         f"{len(agenda.searches)} searches and {len(agenda.due)} cells, {agenda.epochs} epochs; nothing was run"
     )
+    if agenda.due:
+        typer.echo("tried and found in order: data, networks, weights, budgets")
     for line in forecast(settings.tracking_uri, suite, agenda.jobs, agenda.states, workers=workers).lines():
         typer.echo(line)
 

@@ -298,7 +298,7 @@ The {kind} `{name}`, for prunebench.
 pip install -e .            # in the environment that has prunebench: its entry point registers {name};
                             # where there is no network: pip install --no-build-isolation -e .
 prunebench check {name}     # the contract that every {kind} holds, property by property
-pytest                      # the same as tests, with those of your own
+python -m pytest            # the same as tests, with those of your own
 {run}
 ```
 

@@ -62,6 +62,12 @@ def source_of(model: str) -> Given:
     return Given(path=model, sha256=digest)
 
 
+def require_name(model: str) -> None:
+    """Refuse a file alone, without the name of what builds the network in it."""
+    if model.endswith(".py"):
+        raise RequestError(f"model {model!r} is a file; name a function or class in it that builds it: {model}:NAME")
+
+
 def require_own(model: str, args: Mapping[str, Any] | None) -> None:
     """Refuse an own network whose source is not there; nothing is imported.
 

@@ -52,14 +52,7 @@ def run_matrix(
     """
     estimator = agenda.estimator()
     limit = TimeLimit(time_limit, lambda job: estimator.of(job).seconds) if time_limit is not None else None
-    require_common_store(executor, settings)
-    here = settings
-    if isinstance(executor, OnMachines):
-        # Those have the devices, and each cell looks for itself: this machine tries the networks on what it has.
-        here = replace(settings, device="auto", resources=Resources())
-    else:
-        require_cores(agenda.due, resolve_device(settings.device))
-    preflight(agenda.due, here, agenda.made_with)
+    check_all(agenda, settings, executor)
     tracker = open_tracker(settings.tracking_uri, settings.suite)
     discard(agenda.discarded, settings)
     sweep(settings, agenda.states)
@@ -86,6 +79,22 @@ def run_matrix(
         )
         tracker.sweep()
     return outcomes
+
+
+def check_all(agenda: Agenda, settings: Settings, executor: Executor) -> None:
+    """Try what the jobs of the agenda need: store, devices, data, networks, budgets.
+
+    Raises:
+        RequestError: something cannot be run as asked.
+    """
+    require_common_store(executor, settings)
+    here = settings
+    if isinstance(executor, OnMachines):
+        # Those have the devices, and each cell looks for itself: this machine tries the networks on what it has.
+        here = replace(settings, device="auto", resources=Resources())
+    else:
+        require_cores(agenda.due, resolve_device(settings.device))
+    preflight(agenda.due, here, agenda.made_with)
 
 
 @contextmanager

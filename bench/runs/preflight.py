@@ -10,15 +10,17 @@ from bench.errors import RequestError, reason_of
 from bench.interface import registry
 from bench.interface.cell import Cell, Workload
 from bench.interface.method import Budget, left_whole
+from bench.interface.own_network import build_own, is_own
 from bench.runs.folders import can_be_written, nearest_existing
 from bench.runs.job import Settings
 from bench.runs.network import usable_graph
 from bench.runs.place import require_devices
-from bench.runs.workload import LoadedWorkload, load_workload
+from bench.runs.workload import LoadedWorkload, load_workload, task_options
 from bench.search.fit import require_reachable
 from bench.search.transfer import matching
 from bench.structure.graph import PruningGraph
 from bench.training.device import resolve_device
+from bench.training.weights import load_weights
 
 
 def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str, Collection[str]]) -> None:
@@ -65,6 +67,11 @@ def _require_work_folder(folder: Path) -> None:
 def _loaded(workload: Workload, settings: Settings) -> LoadedWorkload:
     """The workload with its data; whatever the task's adapter raises becomes a sentence."""
     try:
+        options = task_options(workload)
+        if is_own(options["model"]):  # what takes no data is tried before they are read
+            network = build_own(options["model"], options.get("model_args"))
+            if workload.weights is not None:
+                load_weights(network, Path(workload.weights.path), workload.weights.sha256)
         return load_workload(workload, settings)
     except RequestError as error:
         raise RequestError(f"workload {workload.name}: {error}") from None

@@ -291,7 +291,8 @@ class Probe:
             try:
                 return self._everywhere()
             except FAILURES as error:
-                reason = f"the pruned network fails: {first_line(error)}"
+                said = first_line(error)
+                reason = f"with its channels cut the network fails, as where code fixes a width: {said}"
         with borrowed(self.model):  # once more, to see where
             carve(self.model, plan)
             with running(self.model) as stack, contextlib.suppress(*FAILURES):

@@ -59,6 +59,9 @@ MARKS = (
     "(Student's t), and over test samples (paired bootstrap), which holds for these networks and not for new seeds."
 )
 
+SHOWN = 3
+"""How many of the layers that were left whole are named below a table."""
+
 
 def main_table(matrix: Matrix) -> Table | None:
     """The comparison: one section a workload and protocol."""
@@ -104,7 +107,13 @@ def _section(title: str, entries: Sequence[Entry], workload: WorkloadSummary) ->
     rows += [
         Row(values_of(shown, entry), entry_id(entry), entry.budget if entry.prunes else "unpruned") for entry in entries
     ]
-    notes = [about(workload), *_latency_note(workload), *_settings_note(entries), *_code_notes(entries)]
+    notes = [
+        about(workload),
+        *_latency_note(workload),
+        *_settings_note(entries),
+        *_code_notes(entries),
+        *_whole_note(entries),
+    ]
     return Section(title, columns_of(shown), rows, notes)
 
 
@@ -135,6 +144,16 @@ def _code_notes(entries: Sequence[Entry]) -> list[str]:
         for label, found in sorted(versions.items())
         if len(found) > 1
     ]
+
+
+def _whole_note(entries: Sequence[Entry]) -> list[str]:
+    """A sentence on the layers that no method could cut, or not in part, and why."""
+    found = {name: why for entry in entries for record in entry.records for name, why in record.left_whole.items()}
+    if not found:
+        return []
+    first = "; ".join(f"{name} ({why})" for name, why in list(found.items())[:SHOWN])
+    more = f"; and {len(found) - SHOWN} more, which `prunebench show CELL` names" if len(found) > SHOWN else ""
+    return [f"Left whole, or in part, in every pruned network: {first}{more}."]
 
 
 def _columns(workload: WorkloadSummary, *, several_recoveries: bool) -> list[Shown[Entry]]:

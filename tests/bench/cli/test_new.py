@@ -33,7 +33,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert made.returncode == 0, made.stderr
         files, _, steps = made.stdout.partition("\n\nnext:\n")
         assert files.split() == [f"{kind}s/{file}.py", f"tests/{kind}s/test_{file}.py", f"{kind}s/__init__.py"]
-        assert f"prunebench check {name}" in steps and f"pytest tests/{kind}s/test_{file}.py" in steps
+        assert f"prunebench check {name}" in steps and f"python -m pytest tests/{kind}s/test_{file}.py" in steps
     return root
 
 

@@ -135,7 +135,7 @@ class _Adapter:
             *([] if inside else [f"pip install -e {root}     # in the environment that has prunebench"]),
             f"prunebench check {self.name}     # passes as it stands",
             f"change {what} in {source}, then check again",
-            f"python -m pytest {tests}     # needs pytest; what they say of the skeleton, make them say of yours",
+            f"python -m pytest {tests}     # needs pytest; say there what holds for yours",
             _TRY[self.kind].format(name=self.name),
         ]
 

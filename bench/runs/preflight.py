@@ -6,9 +6,11 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from torch import nn
+
 from bench.errors import RequestError, reason_of
 from bench.interface import registry
-from bench.interface.cell import Cell, Workload
+from bench.interface.cell import Cell, Given, Workload
 from bench.interface.method import Budget, left_whole
 from bench.interface.own_network import build_own, is_own
 from bench.runs.folders import can_be_written, nearest_existing
@@ -71,12 +73,20 @@ def _loaded(workload: Workload, settings: Settings) -> LoadedWorkload:
         if is_own(options["model"]):  # what takes no data is tried before they are read
             network = build_own(options["model"], options.get("model_args"))
             if workload.weights is not None:
-                load_weights(network, Path(workload.weights.path), workload.weights.sha256)
+                _require_fit(network, options["model"], workload.weights)
         return load_workload(workload, settings)
     except RequestError as error:
         raise RequestError(f"workload {workload.name}: {error}") from None
     except (Exception, SystemExit, GeneratorExit) as error:
         raise RequestError(f"workload {workload.name}: its data cannot be loaded: {reason_of(error)}") from error
+
+
+def _require_fit(network: nn.Module, name: str, weights: Given) -> None:
+    """Refuse weights that do not fit the network, which gets them."""
+    try:
+        load_weights(network, Path(weights.path), weights.sha256)
+    except RequestError as error:
+        raise RequestError(f"{name}: {error}") from None
 
 
 def _require_same_data(loaded: LoadedWorkload, made_with: Mapping[str, Collection[str]]) -> None:

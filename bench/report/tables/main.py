@@ -59,6 +59,8 @@ MARKS = (
     "(Student's t), and over test samples (paired bootstrap), which holds for these networks and not for new seeds."
 )
 
+OUTPUT = "output of the network"
+"""Why the last layer is left whole, as the structural engine says it: that needs no note."""
 SHOWN = 3
 """How many of the layers that were left whole are named below a table."""
 
@@ -149,6 +151,7 @@ def _code_notes(entries: Sequence[Entry]) -> list[str]:
 def _whole_note(entries: Sequence[Entry]) -> list[str]:
     """A sentence on the layers that no method could cut, or not in part, and why."""
     found = {name: why for entry in entries for record in entry.records for name, why in record.left_whole.items()}
+    found = {name: why for name, why in found.items() if why != OUTPUT}
     if not found:
         return []
     first = "; ".join(f"{name} ({why})" for name, why in list(found.items())[:SHOWN])

@@ -70,7 +70,7 @@ def test_a_cell_that_finished() -> None:
         "latency    2.00 -> 1.00 ms (batch 1, 1 thread, x86)",
         "widths     conv1 8/16",
         "removed    layer2.0",
-        "left whole fc: the output",
+        "left whole fc or part of it: the output",
         "note       a note",
     ):
         assert line in lines

@@ -114,7 +114,7 @@ def test_it_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixture[s
         f"  pip install -e {root}     # in the environment that has prunebench",
         "  prunebench check my-norm     # passes as it stands",
         f"  change search() in {source}, then check again",
-        f"  pytest {root / 'tests'}",
+        f"  python -m pytest {root / 'tests'}     # needs pytest; say there what holds for yours",
         '  prunebench run demo --set \'methods=["l1", "my-norm"]\' --only workload=digits-resnet8',
     ]
 

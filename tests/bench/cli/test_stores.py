@@ -281,7 +281,7 @@ def test_a_dry_run_checks_and_writes_nothing(
     assert out.startswith(
         f"{cells[0].dense_id}  digits-resnet8 dense seed 0: 2 epochs\n{cells[0].id}  {cells[0].label}: 2 epochs\n"
         "2 cells, 1 recorded; would run 1 dense networks, 0 searches and 1 cells, 4 epochs; nothing was run\n"
-        "time and disk: "
+        "tried and found in order: data, networks, weights, budgets\ntime and disk: "
     )
     assert not err
     assert call(monkeypatch, "run", "tiny.toml", "--dry-run", "--set", "budgets=0.001") == 2

@@ -180,7 +180,7 @@ def record(
             note="every further channel would empty a layer" if miss else "",
         ),
         groups=widths,
-        left_whole={"head": "its outputs are the classes"},
+        left_whole={"head": "output of the network"},
         latency_dense=LatencyFigures(median_ms=4.0 + 0.2 * shared.random(), **latency),
         latency_pruned=LatencyFigures(median_ms=4.1 * (0.25 + 0.75 * c.budget) + 0.1 * own.random(), **latency),
         ledger=ledger,

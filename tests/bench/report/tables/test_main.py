@@ -77,6 +77,17 @@ def test_the_interval_over_test_samples_stands_in_the_csv():
     assert "holds for these networks and not for new seeds" in table.caption
 
 
+def test_layers_that_were_left_whole_stand_under_the_table():
+    records = synthetic.results({"dais": [92.0, 92.1], "l1": [91.0, 91.2]})
+    for record in records:
+        record.left_whole |= {f"layer{i}": "a fixed width" for i in range(5)}
+    table = main_table(build(records, suite="s"))
+    assert table is not None and table.sections[0].notes[-1] == (
+        "Left whole, or in part, in every pruned network: layer0 (a fixed width); layer1 (a fixed width); "
+        "layer2 (a fixed width); and 2 more, which `prunebench show CELL` names."
+    )
+
+
 def test_settings_and_versions_of_code_stand_under_the_table():
     records = synthetic.results({"dais": [92.0, 92.1], "l1": [91.0, 91.2]})
     plain = main_table(build(records, suite="s"))

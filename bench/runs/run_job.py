@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from bench.interface.stages import search_id
 from bench.runs.cell.run import run_cell
 from bench.runs.cell.search import make_search
 from bench.runs.dense import train_dense
@@ -49,7 +50,9 @@ def run_in_rank(job: Job, settings: Settings, emit: Emit, note: str = "") -> Out
 def _mend_stages(job: Job, settings: Settings, emit: Emit) -> None:
     """Make again what is damaged of the stages that a job reads, which its processes cannot do amid their work."""
     cell, tracker = job.subject, open_tracker(settings.tracking_uri, settings.suite)
-    stages = [] if cell is None else [(Job.of_dense(cell), MODEL), (Job.of_search(cell), SEARCH)]
+    stages = [] if cell is None else [(Job.of_dense(cell), MODEL)]
+    if cell is not None and search_id(cell) is not None:
+        stages.append((Job.of_search(cell), SEARCH))
     for stage, file in stages:
         if stage.id not in job.needs:
             continue

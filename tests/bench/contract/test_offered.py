@@ -17,6 +17,7 @@ from bench.contract.task import TaskTrial
 from bench.contract.verdict import verdicts
 from bench.interface import registry
 from tasks.classification import Classification
+from tests.bench.contract.planted import assert_named
 
 FETCHES = "gives, as untrained(), itself with a network for which nothing is fetched"
 DEPLOYS = "says, as deployment(info), in plain values how an image becomes the input and what the output means"
@@ -182,6 +183,4 @@ FAULTS: list[tuple[type[Any], str, str]] = [
 def test_a_planted_fault_is_named(
     kind: type[Any], name: str, reason: str, failures: Callable[[type[Any]], dict[str, str]]
 ) -> None:
-    found = failures(kind)
-    assert list(found) == [name], found
-    assert reason in found[name]
+    assert_named(failures(kind), name, reason)

@@ -24,6 +24,7 @@ from bench.errors import RequestError
 from bench.interface import registry
 from bench.interface.method import Found
 from tasks.data.images import ImageSplit
+from tests.bench.contract.planted import assert_named
 
 READS_TEST = "reads no data but the training and validation samples that it is handed"
 LEAVES_ALONE = "leaves the dense network, the graph, the data and hooks on all modules as they were"
@@ -243,9 +244,7 @@ FAULTS: list[tuple[type[Any], str, str]] = [
 def test_a_planted_fault_is_named(
     kind: type[Any], name: str, reason: str, failures: Callable[[type[Any]], dict[str, str]]
 ) -> None:
-    found = failures(kind)
-    assert list(found) == [name], found
-    assert reason in found[name]
+    assert_named(failures(kind), name, reason)
 
 
 def test_a_task_that_overflows_is_found() -> None:

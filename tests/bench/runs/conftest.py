@@ -1,4 +1,4 @@
-"""A working folder for whole runs."""
+"""A working folder for whole runs, and the store and settings of single jobs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.runs.job import Settings
+from bench.tracking.mlflow_store import Tracker
 from tests.bench.runs.tiny import SUITE
 
 
@@ -15,3 +17,14 @@ def place(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.toml").write_text(SUITE)
     return tmp_path
+
+
+@pytest.fixture
+def tracker(store: str) -> Tracker:
+    return Tracker(store, "s")
+
+
+@pytest.fixture
+def settings(store: str, tracker: Tracker, tmp_path: Path) -> Settings:
+    parent = tracker.begin_invocation("x", {})
+    return Settings(suite="s", tracking_uri=store, parent_run=parent, work=tmp_path / "work")

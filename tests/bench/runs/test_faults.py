@@ -32,17 +32,6 @@ CELL = Job.of_cell(load_suite("demo").cells[0])
 AWAY = MlflowException("API request to http://x failed with exception HTTPConnectionPool: refused")
 
 
-@pytest.fixture
-def tracker(store: str) -> Tracker:
-    return Tracker(store, "s")
-
-
-@pytest.fixture
-def settings(store: str, tracker: Tracker, tmp_path: Path) -> Settings:
-    parent = tracker.begin_invocation("x", {})
-    return Settings(suite="s", tracking_uri=store, parent_run=parent, work=tmp_path / "work")
-
-
 def run(settings: Settings, work: Callable[[ActiveJob], Result]) -> Any:
     return run_tracked(CELL, settings, lambda event: None, work)
 

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
@@ -21,17 +20,6 @@ from bench.tracking.states import TAG
 
 CELL = Job.of_cell(load_suite("demo").cells[0])
 DENSE = Job(CELL.workload, CELL.seed)
-
-
-@pytest.fixture
-def tracker(store: str) -> Tracker:
-    return Tracker(store, "s")
-
-
-@pytest.fixture
-def settings(store: str, tracker: Tracker, tmp_path: Path) -> Settings:
-    parent = tracker.begin_invocation("x", {})
-    return Settings(suite="s", tracking_uri=store, parent_run=parent, work=tmp_path / "work")
 
 
 @pytest.mark.parametrize("job", [CELL, DENSE], ids=["cell", "dense"])

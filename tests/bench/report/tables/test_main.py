@@ -2,10 +2,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from bench.interface.cell import PaperPlan
 from bench.report.matrix import build
-from bench.report.tables.main import main_table
+from bench.report.tables.main import OUTPUT, main_table
+from bench.structure.graph import PruningGraph
 from tests.bench.report import synthetic
 
 
@@ -86,6 +89,12 @@ def test_layers_that_were_left_whole_stand_under_the_table():
         "Left whole, or in part, in every pruned network: layer0 (a fixed width); layer1 (a fixed width); "
         "layer2 (a fixed width); and 2 more, which `prunebench show CELL` names."
     )
+
+
+def test_the_last_layer_needs_no_note():
+    """The report knows it by the structural engine's words, and imports nothing of that."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+    assert PruningGraph.trace(model, torch.zeros(1, 1, 4, 4)).skipped == (("2", OUTPUT),)
 
 
 def test_settings_and_versions_of_code_stand_under_the_table():

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of the system that say that a disk, or a share of it, is full."""
 
 
 class RequestError(ValueError):

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("bench.errors", "bench.lazy"),
+    ("bench.errors", "bench.lazy", "bench.processes"),
     ("bench.own",),
     ("bench.structure",),
     ("bench.interface",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import errno
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from typer.core import TyperGroup
 
 from bench import __version__
 from bench.cli.signals import Signals
-from bench.errors import RequestError, unknown
+from bench.errors import DISK_FULL, RequestError, unknown
 
 COMMANDS: Mapping[str, str] = {
     "run": "bench.cli.run:run",
@@ -125,7 +124,7 @@ def main() -> None:
     except (_Interrupted, KeyboardInterrupt):
         sys.exit(caught.how_to_go_on())
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
         where = f" of {error.filename}" if error.filename else ""
         typer.echo(f"prunebench: no space is left on the disk{where}: make room, and give the command again", err=True)

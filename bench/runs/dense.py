@@ -26,7 +26,7 @@ from bench.structure.state import load_state
 from bench.tracking.mlflow_store import Tracker
 from bench.tracking.places import MODEL
 from bench.training import parallel
-from bench.training.checkpoint import restore
+from bench.training.checkpoint import CHECKPOINTS, restore
 from bench.training.loop import Phase, train
 
 
@@ -66,7 +66,7 @@ def train_dense(active: ActiveJob, note: str = "") -> Result:
     if taken is not None:
         return taken
     (model, notes), log = loaded.initial_network(seed), TrainingLog()
-    checkpoint = active.folder / "train.pt"
+    checkpoint = active.folder / CHECKPOINTS["dense"]
     run.rows(restore(checkpoint, lambda state: list(state["log"]["rows"]), log) or [])
     phase = Phase("dense", workload.epochs.dense, seed, loaded.device, checkpoint)
     train(model, task, data.train, workload.train, phase, val=data.val, log=log, observer=active.observer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 from collections import Counter
@@ -34,6 +33,7 @@ from bench.interface.own_network import is_own, short_name, source_of
 from bench.interface.settings import settings_text
 from bench.interface.task import Task, untrained
 from bench.runs.suite_table import SuiteTable, WorkloadTable, explained, workload_label
+from bench.tracking.places import sha256_of
 
 NO_HYPER_PARAMETERS = ("base", "recovery", "tuning")
 """Fields of `[method.NAME]` that are the suite's."""
@@ -324,8 +324,7 @@ def _weights(task: Task, given: str | None) -> Given | None:
         )
     path = Path(given).expanduser().absolute()
     try:
-        with path.open("rb") as file:
-            return Given(path=str(path), sha256=hashlib.file_digest(file, "sha256").hexdigest())
+        return Given(path=str(path), sha256=sha256_of(path))
     except OSError as error:
         raise RequestError(f"weights = {given!r} is not allowed: {path} cannot be read: {error.strerror}") from None
 

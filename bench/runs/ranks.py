@@ -20,8 +20,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from bench.errors import reason_of
+from bench.processes import end_with_parent
 from bench.runs.events import Emit
-from bench.runs.executors.parent import RankLostError, end_with_parent
+from bench.runs.executors.lost import RankLostError
 from bench.runs.job import Job, Outcome, Settings
 from bench.runs.place import device_of_rank, require_devices
 from bench.training import parallel

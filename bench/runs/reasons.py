@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import torch
 
-from bench.errors import CellError, RequestError, message_of
+from bench.errors import DISK_FULL, CellError, RequestError, message_of
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_WORDS = ("no space left on device", "database or disk is full", "disk quota exceeded")
 """How libraries say it that pass on no error number: safetensors, SQLite."""
 _NO_MEMORY_WORDS = ("can't allocate memory", "cannot allocate memory", "not enough memory")
@@ -38,7 +36,7 @@ def is_disk_full(error: BaseException | None) -> bool:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if (isinstance(error, OSError) and error.errno in _FULL) or _says(error, Exception, _FULL_WORDS):
+        if (isinstance(error, OSError) and error.errno in DISK_FULL) or _says(error, Exception, _FULL_WORDS):
             return True
         error = error.__cause__ or error.__context__
     return False

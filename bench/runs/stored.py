@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -19,7 +18,7 @@ from bench.runs.tracked import ActiveJob, Result, open_tracker, run_tracked
 from bench.tracking.connect import StoreError, gone
 from bench.tracking.liveness import Watch, why_dead
 from bench.tracking.mlflow_store import Tracker
-from bench.tracking.places import RECORD
+from bench.tracking.places import RECORD, sha256_of
 from bench.tracking.states import RunState
 from bench.training import parallel
 
@@ -44,7 +43,7 @@ def sealed(facts: Mapping[str, Any], folder: Path) -> str:
         folder: holds the files as they are laid down among the run's artifacts.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    whole = dict(facts) | {"files": {path.relative_to(folder).as_posix(): _sha256(path) for path in paths}}
+    whole = dict(facts) | {"files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in paths}}
     return json.dumps(whole | {"digest": _digest(whole)})
 
 
@@ -56,11 +55,6 @@ def resealed(facts: Mapping[str, Any]) -> str:
 
 def _digest(facts: Mapping[str, Any]) -> str:
     return digest(json.dumps(facts, sort_keys=True))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def ended(tracker: Tracker, job: Job) -> RunState:
@@ -113,7 +107,7 @@ def stored_folder(tracker: Tracker, state: RunState, name: str, facts: Mapping[s
                 path = folder / file.removeprefix(f"{name}/")
                 if not path.is_file():
                     raise DamagedStageError(state, f"{file} of run {state.run_id} is gone")
-                if _sha256(path) != sum_:
+                if sha256_of(path) != sum_:
                     raise DamagedStageError(state, f"the checksum of {file} of run {state.run_id} does not hold")
             yield folder
     except StoreError as error:

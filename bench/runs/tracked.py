@@ -32,14 +32,12 @@ from bench.tracking.connect import StoreAwayError, StoreError
 from bench.tracking.mlflow_store import AlreadyRunning, LeaseLostError, TrackedRun, Tracker
 from bench.tracking.states import DATA, WHERE, WORKLOAD, RunState
 from bench.tracking.uploads import fetch, uploaded
-from bench.training.checkpoint import epochs_in
+from bench.training.checkpoint import CHECKPOINTS, epochs_in
 from bench.training.parallel import PeerLostError
 
 logger = logging.getLogger("prunebench")
 
 LOG = "log.txt"
-CHECKPOINTS = {"dense": "train.pt", "search": "search.pt", "recovery": "recovery.pt"}
-"""Names of the files that training replaces after each epoch, by phase."""
 
 
 @dataclass(frozen=True)

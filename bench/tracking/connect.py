@@ -7,12 +7,13 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import requests
 import sqlalchemy
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.tracking import MlflowClient
@@ -168,6 +169,30 @@ def store_patience() -> float:
     if not 0 <= seconds < float("inf"):
         raise RequestError(f"PRUNEBENCH_PATIENCE={text} is not allowed; use a number of seconds, 0 or more")
     return seconds
+
+
+def all_runs(
+    client: MlflowClient, experiments: Sequence[str], where: str, view: int = ViewType.ACTIVE_ONLY, order: str = ""
+) -> Iterator[Run]:
+    """Every run of these experiments that a filter of MLflow's holds for, page after page.
+
+    Args:
+        order: what they are ordered by, as MLflow writes it; "" for its own order.
+
+    Raises:
+        StoreError: as for `retry`.
+    """
+    token: str | None = None
+    while True:
+        page = retry(
+            lambda token=token: client.search_runs(
+                list(experiments), where, view, 1000, [order] if order else None, token
+            )
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def download(client: MlflowClient, run_id: str, path: str, folder: str) -> str:

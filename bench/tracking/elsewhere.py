@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from bench.tracking.connect import retry
+from bench.tracking.connect import all_runs, retry
 from bench.tracking.states import TAG
 
 
@@ -21,23 +18,9 @@ def finished_elsewhere(client: MlflowClient, experiment: str, cell_id: str = "")
     names = {e.experiment_id: e.name for e in retry(client.search_experiments)}
     names.pop(experiment, None)
     found: dict[str, list[str]] = {}
-    for run in _finished(client, list(names), cell_id) if names else ():
+    where = "attributes.status = 'FINISHED'" + (f" and tags.`{TAG}cell_id` = '{cell_id}'" if cell_id else "")
+    for run in all_runs(client, list(names), where, order="attributes.start_time ASC") if names else ():
         identity = run.data.tags.get(TAG + "cell_id")
         if identity:
             found.setdefault(identity, []).append(names[run.info.experiment_id])
     return {identity: list(dict.fromkeys(suites)) for identity, suites in found.items()}
-
-
-def _finished(client: MlflowClient, experiments: list[str], cell_id: str) -> Iterator[Run]:
-    where = "attributes.status = 'FINISHED'" + (f" and tags.`{TAG}cell_id` = '{cell_id}'" if cell_id else "")
-    token: str | None = None
-    while True:
-        page = retry(
-            lambda token=token: client.search_runs(
-                experiments, where, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
-            )
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return

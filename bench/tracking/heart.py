@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import os
 import select
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -137,6 +136,11 @@ def heart_of(uri: str, tag: str, interval: float) -> Heart:
     return _hearts[key]
 
 
+def heartbeat(count: object) -> str:
+    """The value of a run's heartbeat: the time of day, for people, and a count, so that no two are the same."""
+    return f"{time.time():.0f} {count}"
+
+
 def main(uri: str, tag: str, interval: str, parent: str) -> None:
     """The process: changes the tag of the runs that its parent holds, until that one is gone."""
     beat, held, due, count, rest = _beats(uri, tag), list[str](), time.monotonic() + float(interval), 0, b""
@@ -155,7 +159,7 @@ def main(uri: str, tag: str, interval: str, parent: str) -> None:
         due, count = time.monotonic() + float(interval), count + 1
         for run_id in list(held):
             try:
-                ours = beat(run_id, f"{time.time():.0f} {os.getpid()}.{count}")
+                ours = beat(run_id, heartbeat(f"{os.getpid()}.{count}"))
             except Exception:  # the store is away: it is tried again at the next beat
                 continue
             if not ours:
@@ -190,11 +194,7 @@ def _beat_file(uri: str, tag: str, run_id: str, value: str) -> bool:
             SELECT 1 FROM runs WHERE run_uuid = ? AND status = 'RUNNING' AND lifecycle_stage = 'active')
     """
     with connected(sqlite_path(uri)) as database:
-        return _changed(database, update, (value, run_id, tag, run_id)) == 1
-
-
-def _changed(database: sqlite3.Connection, update: str, values: tuple[str, ...]) -> int:
-    return database.execute(update, values).rowcount
+        return database.execute(update, (value, run_id, tag, run_id)).rowcount == 1
 
 
 def _beat_server(uri: str, tag: str, run_id: str, value: str) -> bool:

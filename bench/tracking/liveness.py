@@ -57,11 +57,6 @@ def silence(state: RunState) -> float:
         return float("inf")
 
 
-def heartbeat(count: int) -> str:
-    """The value of a run's heartbeat: the time of day, for people, and a number, so that no two are the same."""
-    return f"{time.time():.0f} {count}"
-
-
 class Watch:
     """Watches runs of other machines, look by look, and says which of them show no sign of life.
 

@@ -20,16 +20,16 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from bench.errors import RequestError
 from bench.interface.record import Record, RecordError, read_record
 from bench.tracking.address import SERVERS, absolute, redacted, scheme, server_address, sqlite_path
-from bench.tracking.connect import StoreError, connect, download, gone, retry, sentences
+from bench.tracking.connect import StoreError, all_runs, connect, download, gone, retry, sentences
 from bench.tracking.database import relocate
-from bench.tracking.heart import Heart, heart_of
-from bench.tracking.liveness import BEAT, heartbeat, is_dead, is_gone, machine, process_start
+from bench.tracking.heart import Heart, heart_of, heartbeat
+from bench.tracking.liveness import BEAT, is_dead, is_gone, machine, process_start
 from bench.tracking.places import FILES, RECORD, artifact_root, current_folder, local_folder
 from bench.tracking.states import LOST, PARENT_TAG, STAGES, TAG, RunState, best_of, run_state
 from bench.tracking.tracked_run import AlreadyRunning, LeaseLostError, TrackedRun
@@ -98,18 +98,8 @@ class Tracker:
 
     def states(self, filter_string: str = "") -> list[RunState]:
         """Every run of the suite that is not deleted."""
-        found: list[RunState] = []
-        token: str | None = None
-        while True:
-            page = retry(
-                lambda token=token: self.client.search_runs(
-                    [self.experiment], filter_string, ViewType.ACTIVE_ONLY, max_results=1000, page_token=token
-                )
-            )
-            found += [s for s in map(self._state, page) if s is not None]
-            token = page.token
-            if not token:
-                return found
+        runs = all_runs(self.client, [self.experiment], filter_string)
+        return [state for state in map(self._state, runs) if state is not None]
 
     def _state(self, run: Run) -> RunState | None:
         info = run.info

@@ -6,6 +6,7 @@ folder has been moved.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import urllib.parse
 import zlib
@@ -18,6 +19,16 @@ MODEL = "model/model.safetensors"
 SEARCH = "search/search.json"
 FILES = {"dense": (MODEL,), "search": (SEARCH,)}
 """What a stage that has finished must have beside its record, by its kind."""
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def artifact_root(database: Path, suite: str) -> Path:

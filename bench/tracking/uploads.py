@@ -6,7 +6,6 @@ file, and changes once the upload has ended: until then, and where the file prov
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import tempfile
@@ -19,7 +18,8 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.tracking import MlflowClient
 
 from bench.errors import first_line
-from bench.tracking.connect import StoreError, download, retry
+from bench.tracking.connect import StoreError, all_runs, download, retry
+from bench.tracking.places import sha256_of
 from bench.tracking.states import TAG
 
 logger = logging.getLogger("prunebench")
@@ -58,7 +58,7 @@ def upload(client: MlflowClient, run_id: str, file: Path, epoch: int, patience: 
     """
     last = _listed(retry(lambda: client.get_run(run_id), patience=patience))[:1]
     place = 1 - last[0].place if last else 0
-    made = Uploaded(run_id, place, file.name, epoch, _sha256(file))
+    made = Uploaded(run_id, place, file.name, epoch, sha256_of(file))
     retry(lambda: client.log_artifact(run_id, str(file), f"{FOLDER}/{place}"), patience=patience)
     tag = json.dumps([asdict(entry) for entry in (made, *last)])
     retry(lambda: client.set_tag(run_id, CHECKPOINT, tag), patience=patience)
@@ -69,7 +69,7 @@ def fetch(client: MlflowClient, entry: Uploaded, folder: Path) -> bool:
     with tempfile.TemporaryDirectory(dir=folder) as out:
         try:
             got = Path(retry(lambda: download(client, entry.run_id, entry.path, out), tries=2))
-            problem = "" if _sha256(got) == entry.sha256 else "its checksum does not hold"
+            problem = "" if sha256_of(got) == entry.sha256 else "its checksum does not hold"
         except (StoreError, OSError) as error:
             got, problem = None, first_line(error)
         if problem or got is None:
@@ -98,13 +98,8 @@ def drop_uploads(client: MlflowClient, uri: str, experiment: str, cell_id: str) 
 
 def _runs(client: MlflowClient, experiment: str, cell_id: str) -> list[Run]:
     where = f"tags.`{TAG}cell_id` = '{cell_id}' and tags.`{CHECKPOINT}` LIKE '%'"
-    return list(retry(lambda: client.search_runs([experiment], where, ViewType.ALL)))
+    return list(all_runs(client, [experiment], where, ViewType.ALL))
 
 
 def _listed(run: Run) -> list[Uploaded]:
     return [Uploaded(**entry) for entry in json.loads(run.data.tags.get(CHECKPOINT, "[]"))]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -25,6 +25,8 @@ from bench.training import parallel
 logger = logging.getLogger("prunebench")
 T = TypeVar("T")
 
+CHECKPOINTS = {"dense": "train.pt", "search": "search.pt", "recovery": "recovery.pt"}
+"""Names of the files that training replaces after each epoch, by phase."""
 _MAGIC = b"prunebench checkpoint 1 "
 _DIGEST = 64
 """Hexadecimal digits of a SHA-256, which stand between the first words and a line feed."""

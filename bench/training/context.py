@@ -11,6 +11,7 @@ from bench.interface.cell import Recipe
 from bench.interface.log import Observer, TrainingLog
 from bench.interface.method import Context, Penalty, Search
 from bench.interface.task import Task, TrainVal
+from bench.training.checkpoint import CHECKPOINTS
 from bench.training.loop import Phase, steps_per_epoch, train
 
 
@@ -35,7 +36,7 @@ def search_context(
         blind: keep the task's gradient from the architecture (`bench.training.loop.train`).
     """
     log, observer = log or TrainingLog(), observer or Observer()
-    phase = Phase("search", epochs, seed, device, workdir / "search.pt" if workdir else None)
+    phase = Phase("search", epochs, seed, device, workdir / CHECKPOINTS["search"] if workdir else None)
 
     def trainer(model: nn.Module, search: Search | None, recipe: Recipe, penalty: Penalty | None) -> nn.Module:
         return train(

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 import sys
-import threading
 import types
 import warnings
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.errors import CellError, DataError, first_line
 from bench.interface.loading import workers
+from bench.processes import end_with_parent
 from bench.training import quiet
 from tasks.data.places import Place
 
@@ -211,15 +210,8 @@ def _pinned(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def _start(number: int) -> None:
-    """In a process that starts: end with the one that asked for it, which need not be the one that forked it."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    """What a process does first."""
+    end_with_parent()
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from bench.runs.tracked import ActiveJob
 from bench.runs.workload import LoadedWorkload, load_workload
 from bench.structure.graph import PruningGraph
 from bench.tracking.states import SOURCE
-from bench.training.checkpoint import restore
+from bench.training.checkpoint import CHECKPOINTS, restore
 
-SEARCH, FOUND, RECOVERY = "search.pt", "found.pt", "recovery.pt"
+SEARCH, FOUND, RECOVERY = CHECKPOINTS["search"], "found.pt", CHECKPOINTS["recovery"]
 """Checkpoints of a cell, in the order in which they are written; each holds the log of all that came before it."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from bench.runs.events import Emit
-from bench.runs.executors.parent import RankLostError
+from bench.runs.executors.lost import RankLostError
 from bench.runs.job import Job, Outcome, Settings
 
 

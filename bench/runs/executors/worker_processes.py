@@ -17,8 +17,9 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
 from bench.errors import RequestError, reason_of
+from bench.processes import end_with_parent
 from bench.runs.events import Emit, Event
-from bench.runs.executors.parent import RankLostError, end_with_parent
+from bench.runs.executors.lost import RankLostError
 from bench.runs.job import Job, Outcome, Settings
 from bench.runs.place import VISIBLE, shared_out
 

@@ -14,7 +14,7 @@ import pytest
 from bench.errors import CellError
 from bench.runs import run_job
 from bench.runs.events import Emit, Event, StageReached
-from bench.runs.executors.parent import RankLostError
+from bench.runs.executors.lost import RankLostError
 from bench.runs.job import Job, Outcome, Settings
 from bench.runs.ranks import Work, run_together
 from bench.runs.resources import Resources

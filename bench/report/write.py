@@ -62,7 +62,7 @@ def write_report(
     load = loader(pictures) if pictures is not None and any(record.pictures for record in matrix.records) else None
 
     write_lines(out / CELLS, (dump_line(record) for record in matrix.records))
-    write_text(out / "results.csv", to_csv([record.row() for record in matrix.records]))
+    write_text(out / "results.csv", to_csv([record.row(matrix.configs[record.cell_id]) for record in matrix.records]))
     tables = all_tables(matrix)
     _write_tables(tables, out / "tables")
     figures, images = _write_figures(matrix, load, out / "figures")

@@ -53,9 +53,7 @@ def dot_panels(
         yield partial(_page, matrix, shown, title), [entry for entries in shown.values() for entry in entries]
 
 
-def _page(
-    matrix: Matrix, shown: dict[tuple[str, str], list[Entry]], title: Callable[[tuple[str, str]], str]
-) -> Figure:
+def _page(matrix: Matrix, shown: dict[tuple[str, str], list[Entry]], title: Callable[[tuple[str, str]], str]) -> Figure:
     columns = min(3, len(shown))
     keys = list(shown)
     grid = [keys[i : i + columns] for i in range(0, len(keys), columns)]

@@ -83,9 +83,7 @@ def _title(matrix: Matrix, key: tuple[str, str], entries: list[Entry]) -> str:
     return f"{workload}, {budget}" + (f" · {protocol}" if several_protocols(matrix) else "")
 
 
-def _curves(
-    matrix: Matrix, groups: _Groups, kind: BudgetKind
-) -> Iterator[tuple[Callable[[], Figure], list[Entry]]]:
+def _curves(matrix: Matrix, groups: _Groups, kind: BudgetKind) -> Iterator[tuple[Callable[[], Figure], list[Entry]]]:
     def across(entry: Entry) -> Sample:
         return entry.macs_percent if kind == "macs" else entry.params_percent
 

@@ -86,9 +86,7 @@ def panels(
         yield numbered(name, page), whole, [entry for entries in shown.values() for entry in entries]
 
 
-def _page(
-    matrix: Matrix, draw: DrawPanel, shown: Mapping[PanelKey, list[Entry]], *, unpruned_as_lines: bool
-) -> Figure:
+def _page(matrix: Matrix, draw: DrawPanel, shown: Mapping[PanelKey, list[Entry]], *, unpruned_as_lines: bool) -> Figure:
     columns = min(3, len(shown))
     rows = math.ceil(len(shown) / columns)
     width = PANEL_WIDTH * columns

@@ -41,10 +41,10 @@ def carry_out(
     place = make_executor(executor, workers)
     due = len(agenda.due)
     title = f"{settings.suite}: {agenda.chosen} cells, {agenda.chosen - due} recorded, {due} to run"
-    busy.say(f"{title}; checking data and networks")
-    from bench.runs.matrix import run_matrix  # loads torch
+    busy.say(f"{settings.suite}: loading PyTorch")
+    from bench.runs.matrix import run_matrix
 
     display = Display(
         title, jobs=len(agenda.jobs), epochs=agenda.epochs, quiet=quiet, verbose=verbose, before=busy.stop
     )
-    return run_matrix(agenda, settings, place, display, wait=wait, time_limit=time_limit)
+    return run_matrix(agenda, settings, place, display, say=busy.say, wait=wait, time_limit=time_limit)

@@ -163,7 +163,8 @@ def commands_document() -> str:
         "",
         "`prunebench COMMAND --help` shows the same; this page is made from the commands by `make reference`. "
         "`prunebench` and `python -m prunebench` are one program, and `--install-completion` teaches the shell its "
-        "names. A request that is wrong ends with one sentence on stderr and exit code 2, an interrupted one with 130.",
+        "names. What is being done is told on stderr, on a terminal in a line that changes, elsewhere line by line. A "
+        "request that is wrong ends with one sentence on stderr and exit code 2, an interrupted one with 130.",
         "",
     ]
     group: Any = typer.main.get_command(app)

@@ -63,8 +63,7 @@ def report(
             raise RequestError(
                 f"nothing of suite {loaded.name!r} is recorded in {redacted(uri)}; prunebench run {suite} comes first"
             )
-        with Busy(f"{loaded.name}: writing the report"):
-            reported = write_suite_report(picked, uri, folder)
+        reported = write_suite_report(picked, uri, folder)
         name_lost(reported)
     typer.echo(summary(reported, loaded, chosen) if only else summary(reported, loaded))
     return None

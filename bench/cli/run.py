@@ -25,10 +25,7 @@ from bench.runs.reporting import write_suite_report
 from bench.runs.suite import load_suite, select
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.interface.cell import Cell
-    from bench.runs.reporting import Reported
     from bench.runs.suite import Suite
     from bench.tracking.states import RunState
 
@@ -112,18 +109,12 @@ def run(
             return _tell(agenda, loaded, settings, busy, executor, jobs)
         shown = {"quiet": quiet, "verbose": verbose, "wait": wait}
         outcomes = carry_out(agenda, settings, busy, executor=executor, workers=jobs, time_limit=limit, **shown)
-    reported = _reported(loaded, settings, folder, quiet=quiet)
+    reported = write_suite_report(loaded, settings.tracking_uri, folder, quiet=quiet)
+    name_lost(reported)
     if not quiet:
         typer.echo(summary(reported, loaded, chosen if only else None))
     _say_what_is_missing(outcomes, agenda)
     return None
-
-
-def _reported(suite: Suite, settings: Settings, folder: Path, *, quiet: bool) -> Reported:
-    with Busy(f"{suite.name}: writing the report", quiet=quiet):
-        reported = write_suite_report(suite, settings.tracking_uri, folder)
-    name_lost(reported)
-    return reported
 
 
 def _warned(chosen: Sequence[Cell], states: Mapping[str, RunState]) -> set[str]:

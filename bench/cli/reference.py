@@ -1,4 +1,4 @@
-"""The pages of docs/ that are made from the code: settings.md, suites.md and commands.md.
+"""The pages of docs/ that are made from the code: api.md, commands.md, settings.md and suites.md.
 
 python -m bench.cli.reference docs    # writes them into a folder
 """
@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from bench.cli import settings
 from bench.cli.app import COMMANDS, app
+from bench.cli.reference_api import api_document
 from bench.cli.settings import plain_text, table
 from bench.interface import registry
 from bench.interface.cell import Epochs, LatencyPlan, Recipe, Tuning
@@ -218,7 +219,12 @@ def _kind(kind: Any) -> str:
     return {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH"}.get(kind, "TEXT")
 
 
-PAGES = {"settings.md": settings.document, "suites.md": suites_document, "commands.md": commands_document}
+PAGES = {
+    "api.md": api_document,
+    "commands.md": commands_document,
+    "settings.md": settings.document,
+    "suites.md": suites_document,
+}
 """File -> what makes its text."""
 
 

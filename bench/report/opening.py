@@ -256,9 +256,9 @@ def _power(spread: Spread | None) -> str:
     step = f"{spread.point:g}{_points(spread.unit, spread.point)}"
     return (
         "The difference of two entries varies from seed to seed, with a standard deviation of "
-        f"{amount(spread.spread)}. With {spread.seeds} seeds, only a true difference of {amount(spread.smallest)} or more would be found with "
-        f"{CHANCE} probability; a smaller one may be there and stay unseen. To find {step} would take "
-        f"{spread.seeds_for_a_point:,} seeds."
+        f"{amount(spread.spread)}. With {spread.seeds} seeds, only a true difference of "
+        f"{amount(spread.smallest)} or more would be found with {CHANCE} probability; a smaller "
+        f"one may be there and stay unseen. To find {step} would take {spread.seeds_for_a_point:,} seeds."
     )
 
 

@@ -141,10 +141,7 @@ class Cost:
         self, model: nn.Module, search: Search | None, recipe: Recipe, penalty: Penalty | None = None
     ) -> nn.Module:
         assert search is not None
-        dense = copy.deepcopy(model)  # hooks of the copy act on copies of the gates and are removed
-        for module in dense.modules():
-            module._forward_hooks.clear()
-            module._forward_pre_hooks.clear()
+        dense = copy.deepcopy(self.bench.model)
         start_of = {name: copy.deepcopy(part.state_dict()) for name, part in search.state.items()}
 
         def epoch(network: nn.Module, extra: Search | None) -> None:

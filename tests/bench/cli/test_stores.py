@@ -65,6 +65,7 @@ def test_a_lost_record_is_one_missing_cell_and_a_sentence(
     file.write_text(file.read_text()[:-20])
     assert call(monkeypatch, "report", "tiny.toml") == 0
     told = capsys.readouterr()
+    assert told.err.startswith("tiny: writing the report …\nlost: ")
     assert f"lost: cell {cells[1].id} counts as missing, and prunebench run runs it again" in told.err
     assert "record.json is damaged" in told.err and "1 of 6 cells recorded" in told.out
     (line,) = Path("reports/tiny/cells.jsonl").read_text().splitlines()
@@ -207,6 +208,9 @@ def test_a_dense_network_is_shown_and_not_exported(
     ]
     assert call(monkeypatch, "show", identity, "--json") == 0
     assert json.loads(capsys.readouterr().out) == facts
+    for wrong, sentence in (((), "--config is for cells"), (("--json",), "--config and --json are not allowed")):
+        assert call(monkeypatch, "show", identity, "--config", *wrong) == 2
+        assert sentence in capsys.readouterr().err
     assert call(monkeypatch, "export", identity, "--out", "out") == 2
     assert f"{identity} is a dense network and no cell" in capsys.readouterr().err
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bench.errors import RequestError
+from bench.processes import importing
 from bench.runs.agenda import Agenda
 from bench.runs.display import Busy, Display
 from bench.runs.executors.executor import make_executor
+from bench.runs.executors.worker_processes import WorkerProcesses
 from bench.runs.job import Outcome, Settings
 
 
@@ -42,7 +44,10 @@ def carry_out(
     due = len(agenda.due)
     title = f"{settings.suite}: {agenda.chosen} cells, {agenda.chosen - due} recorded, {due} to run"
     busy.say(f"{settings.suite}: loading PyTorch")
-    from bench.runs.matrix import run_matrix
+    if isinstance(place, WorkerProcesses):
+        place.load(settings)
+    with importing():
+        from bench.runs.matrix import run_matrix
 
     display = Display(
         title, jobs=len(agenda.jobs), epochs=agenda.epochs, quiet=quiet, verbose=verbose, before=busy.stop

@@ -96,7 +96,7 @@ def _start_method(device: str) -> str:
     """How processes begin: from nothing where GPUs may be used, else from a server that has torch imported already."""
     if resolve_device(device).type != "cpu":
         return "spawn"
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["bench.runs.run_job"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["bench.runs.loaded"])
     return "forkserver"
 
 

@@ -302,8 +302,9 @@ class Cost:
         return self.units.by_channel(values), self.units.by_block(values)
 
     def R(self, g: Tensor) -> Tensor:
-        groups, blocks = self.split(g)
-        return self.graph.macs({name: part.sum() for name, part in groups.items()}, blocks)
+        parts = zip(self.graph.groups, self.units.parts(g), strict=True)
+        widths = {u.name: (p if u.bundle == 1 else p.repeat_interleave(u.bundle)).sum() for u, p in parts}
+        return self.graph.macs(widths, self.units.by_block(g))
 
     def nonzero(self, phi: Tensor) -> int:
         """Multiply-adds of the gates that are not zero: of the network that extraction would make."""

@@ -12,17 +12,20 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
 from bench.errors import RequestError, reason_of
-from bench.processes import end_with_parent
+from bench.processes import end_with_parent, importing
 from bench.runs.events import Emit, Event
 from bench.runs.executors.lost import RankLostError
 from bench.runs.job import Job, Outcome, Settings
 from bench.runs.place import VISIBLE, shared_out
 
+LOADED = "bench.runs.loaded"
+"""What the server loads that forks the workers."""
 STARTS = 10
 """How often a process is tried to be started whose server is killed meanwhile."""
 
@@ -45,9 +48,14 @@ class WorkerProcesses:
         self.at_once: int | None = workers
         self._workers = workers
 
-    def start(self, settings: Settings, emit: Emit) -> Emit:
-        from bench.runs import run_job  # loads torch
+    def load(self, settings: Settings) -> None:
+        """Let the server that forks the workers load PyTorch already, while this process does."""
+        if not shared_out(self._workers, settings):
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload([LOADED])
+            forkserver.ensure_running()
 
+    def start(self, settings: Settings, emit: Emit) -> Emit:
         threads = settings.threads or max(1, (os.cpu_count() or 1) // self._workers)
         self._settings = replace(settings, threads=threads)
         gpus = shared_out(self._workers, self._settings)
@@ -57,7 +65,7 @@ class WorkerProcesses:
         else:
             # Torch is imported once, by a server that forks the workers before anything runs in it.
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload([run_job.__name__])
+            self.load(self._settings)
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._forwarder = threading.Thread(target=_forward, args=(self._events, emit), daemon=True)
         self._forwarder.start()
@@ -196,7 +204,8 @@ def _environment(gpus: str | None) -> Iterator[None]:
 
 def _serve(pipe: Connection) -> None:
     """A worker process: run the jobs that come, tell what happens, and end when there are no more."""
-    from bench.runs.run_job import run_job
+    with importing():
+        from bench.runs.run_job import run_job
 
     end_with_parent()
     # Ctrl-C reaches every process of a terminal, and the one that asked for this one says so.

@@ -83,6 +83,16 @@ def test_no_zero_takes_the_macs_below_the_budget() -> None:
     assert (search.phi == 0).tolist() == [False, True, True, False]
 
 
+def test_a_gate_that_is_too_dear_stays_and_a_later_one_goes() -> None:
+    """16 pixels × (9 a + a b + 9 b) multiply-adds at a = 2, b = 4: 49 at a = 1, 51 at b = 3, and 39 at both."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 4, 1), nn.Conv2d(4, 1, 3, padding=1))
+    cost = Cost(PruningGraph.trace(model, torch.randn(1, 1, 4, 4)))
+    phi = torch.tensor([0.01, 1.0, 0.02, 0.03, 0.04, 1.0])
+    assert (cost.dense, cost.nonzero(phi)) == (16 * 62, 16 * 62)
+    zero_lowest(phi, torch.ones(6, dtype=torch.bool), cost, F=16 * 51, band=0.01)
+    assert (phi == 0).tolist() == [False, False, True, False, False, False]
+
+
 def test_the_target_falls_to_the_budget_and_never_fast() -> None:
     """R* by hand at ε = 1, with a start of φ = 1 (R = 864) and a budget of one half."""
     search = chain([1.0] * 4, epsilon=1.0, F=864, prune_from=0.2, prune_until=0.6, epsilon_start=1.0, epsilon_end=1.0)

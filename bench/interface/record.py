@@ -239,9 +239,13 @@ class Record(BaseModel):
     def _ranked(self, metrics: dict[str, float]) -> float | None:
         return metrics.get(self.metric_name)
 
-    def row(self) -> dict[str, Any]:
-        """The cell's line in `results.csv`; None where a failed cell has no figure."""
-        cell, audit, ledger = self.config, self.audit, self.ledger
+    def row(self, cell: Cell | None = None) -> dict[str, Any]:
+        """The cell's line in `results.csv`; None where a failed cell has no figure.
+
+        Args:
+            cell: the configuration, where it has been checked before.
+        """
+        cell, audit, ledger = cell or self.config, self.audit, self.ledger
         return {
             "cell_id": self.cell_id,
             "run_id": self.run_id,

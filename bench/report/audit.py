@@ -19,7 +19,7 @@ import hashlib
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,20 +83,19 @@ def contradictions(records: Sequence[Record]) -> list[str]:
         "ledger",
         "data_fingerprint",
     }
-    return audit_cells([record.model_dump(mode="json", include=fields) for record in records])
+    return audit_cells(record.model_dump(mode="json", include=fields) for record in records)
 
 
-def audit_cells(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+def audit_cells(cells: Iterable[Mapping[str, Any]]) -> list[str]:
     """What is wrong in the records themselves."""
     findings: list[str] = []
-    versions = sorted({cell["protocol_version"] for cell in cells})
-    if len(versions) > 1:
-        findings.append(f"records of protocol versions {', '.join(map(str, versions))} are mixed")
+    versions: set[int] = set()
     seen: set[str] = set()
     dense: dict[str, list[tuple[str, str]]] = defaultdict(list)
     data: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for cell in cells:
         name = cell["cell_id"]
+        versions.add(cell["protocol_version"])
         if name in seen:
             findings.append(f"cell {name} is there twice")
         seen.add(name)
@@ -112,6 +111,8 @@ def audit_cells(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         if cell["cell"].get("needs_dense", True):
             stated = ", ".join(f"{key} {value!r}" for key, value in sorted(cell["dense_metrics"].items()))
             dense[f"{network} {seed}"].append((name, f"dense network's {stated}"))
+    if len(versions) > 1:
+        findings.insert(0, f"records of protocol versions {', '.join(map(str, sorted(versions)))} are mixed")
     for made in data.values():
         usual, count = Counter(fingerprint for _, fingerprint in made).most_common(1)[0]
         findings += [

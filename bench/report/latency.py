@@ -11,6 +11,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from bench.interface.record import LatencyPair, Record, timed_at
@@ -60,11 +61,11 @@ class DenseLatency:
     own_range: float
     """Interquartile range over the runs of a cell, the largest."""
 
-    @property
+    @cached_property
     def median(self) -> float:
         return statistics.median(self.values)
 
-    @property
+    @cached_property
     def iqr(self) -> float:
         """Interquartile range over cells; of one cell, over its runs."""
         if len(self.values) < 2:

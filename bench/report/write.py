@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from bench.interface.cell import Cell
 from bench.interface.record import Record
 from bench.report.audit import contradictions
-from bench.report.figures.catalogue import all_figures
-from bench.report.figures.drawing import Written
-from bench.report.figures.samples import LoadPicture
+from bench.report.figures.fingerprint import line_digest
 from bench.report.figures.style import FORMATS as FIGURE_FORMATS
-from bench.report.figures.style import render
+from bench.report.figures.write import writing_figures
 from bench.report.formats.csv import to_csv
 from bench.report.formats.latex import to_latex
 from bench.report.formats.markdown import to_markdown
 from bench.report.front_page import LISTED, overview, readme_text
-from bench.report.matrix import Matrix, build
+from bench.report.matrix import build
 from bench.report.page import page_html
-from bench.report.page_pictures import FigurePicture
 from bench.report.pictures import PictureSource, loader, thumbnails
-from bench.report.records import CELLS, dump_line, write_bytes, write_lines, write_text
+from bench.report.records import CELLS, dump_line, write_lines, write_text
 from bench.report.tables.catalogue import all_tables
 from bench.report.tables.data import Table
 
@@ -57,15 +54,19 @@ def write_report(
     """
     out = Path(out)
     matrix = build(records, missing, suite=suite, controls=controls)
-    findings = contradictions(matrix.records)
     when = now or max((record.finished_at for record in matrix.records), default="")
     load = loader(pictures) if pictures is not None and any(record.pictures for record in matrix.records) else None
 
-    write_lines(out / CELLS, (dump_line(record) for record in matrix.records))
-    write_text(out / "results.csv", to_csv([record.row() for record in matrix.records]))
-    tables = all_tables(matrix)
-    _write_tables(tables, out / "tables")
-    figures, images = _write_figures(matrix, load, out / "figures")
+    lines: dict[str, bytes] = {}
+    write_lines(out / CELLS, _dumped(matrix.records, lines))
+    with writing_figures(matrix, load, out / "figures", lines) as written:
+        write_text(out / "results.csv", to_csv([r.row(matrix.configs[r.cell_id]) for r in matrix.records]))
+        tables = all_tables(matrix)
+        _write_tables(tables, out / "tables")
+        findings = contradictions(matrix.records)
+        small = thumbnails(matrix, load) if load else None
+        figures, images = written()
+    _remove_stale(out / "figures", {figure.name for figure in figures}, FIGURE_FORMATS)
     page = page_html(
         matrix,
         tables,
@@ -74,12 +75,20 @@ def write_report(
         findings=findings[:LISTED],
         when=when,
         runs=runs,
-        thumbnails=thumbnails(matrix, load) if load else None,
+        thumbnails=small,
     )
     write_text(out / "index.html", page)
     readme = out / "README.md"
     write_text(readme, readme_text(matrix, tables, figures, findings, when=when))
     return readme
+
+
+def _dumped(records: Sequence[Record], digests: dict[str, bytes]) -> Iterator[str]:
+    """Lines of records, whose digests are kept by cell id."""
+    for record in records:
+        line = dump_line(record)
+        digests[record.cell_id] = line_digest(line)
+        yield line
 
 
 def _write_tables(tables: Sequence[Table], folder: Path) -> None:
@@ -88,21 +97,6 @@ def _write_tables(tables: Sequence[Table], folder: Path) -> None:
         write_text(folder / f"{table.name}.csv", to_csv(table.raw))
         write_text(folder / f"{table.name}.tex", to_latex(table))
     _remove_stale(folder, {table.name for table in tables}, TABLE_FORMATS)
-
-
-def _write_figures(matrix: Matrix, load: LoadPicture | None, folder: Path) -> tuple[list[Written], list[FigurePicture]]:
-    """What was drawn, and as images those figures that the page does not draw itself."""
-    written: list[Written] = []
-    images: list[FigurePicture] = []
-    for drawing in all_figures(matrix, load):
-        rendered = render(drawing.figure)
-        for suffix, data in rendered.items():
-            write_bytes(folder / f"{drawing.name}.{suffix}", data)
-        written.append(Written(drawing.name, drawing.title, drawing.caption))
-        if not drawing.interactive:
-            images.append(FigurePicture(drawing.title, drawing.caption, rendered["png"]))
-    _remove_stale(folder, {figure.name for figure in written}, FIGURE_FORMATS)
-    return written, images
 
 
 def _remove_stale(folder: Path, names: Collection[str], suffixes: Collection[str]) -> None:

@@ -35,7 +35,7 @@ def read_recorded(tracker: Tracker, cells: Sequence[Cell]) -> Recorded:
     Raises:
         RequestError: a later release has made one of the records, or the store cannot be read.
     """
-    states = tracker.best()
+    states = read_states(tracker.uri, tracker.suite)
     ended = [states[c.id] for c in cells if c.id in states and states[c.id].status != "running"]
     found = dict(zip((state.cell_id for state in ended), tracker.records(ended), strict=True))
     records = [record for record in found.values() if isinstance(record, Record)]

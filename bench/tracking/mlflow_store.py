@@ -368,7 +368,8 @@ class Tracker:
         if state.problem:
             raise RecordError(state.problem)
         try:
-            text = self.read_text(state.run_id, RECORD)
+            # MLflow takes ten times as long to say where the record lies as it takes to read it.
+            text = (state.folder / RECORD).read_text("utf-8") if state.folder else self.read_text(state.run_id, RECORD)
         except UnicodeDecodeError:
             raise RecordError(f"{RECORD} of run {state.run_id} is damaged") from None
         except (StoreError, OSError) as error:
@@ -378,7 +379,7 @@ class Tracker:
         return read_record(text, f"{RECORD} of run {state.run_id}")
 
     def records(self, states: Sequence[RunState]) -> list[Record | RecordError]:
-        """The records of many runs, read side by side; in place of one that is gone or damaged, the reason."""
+        """The records of many runs, fetched side by side; in place of one that is gone or damaged, the reason."""
         from concurrent.futures import ThreadPoolExecutor
 
         def read(state: RunState) -> Record | RecordError:
@@ -387,6 +388,8 @@ class Tracker:
             except RecordError as error:
                 return error
 
+        if all(state.folder is not None for state in states):
+            return list(map(read, states))  # threads would wait for each other: nothing else is waited for
         with ThreadPoolExecutor(8) as pool:
             return list(pool.map(read, states))
 

@@ -48,6 +48,8 @@ class RunState:
     `dense_epoch`, the last epoch of a dense network."""
     problem: str = ""
     """Why it is lost."""
+    folder: Path | None = None
+    """Of its artifacts, where they are on this machine."""
 
     @property
     def parent_run(self) -> str | None:
@@ -101,6 +103,7 @@ def run_state(
         final=metrics.get(FINAL),
         seconds={name: metrics[key] for key, name in SECONDS.items() if key in metrics},
         problem=problem,
+        folder=folder,
     )
 
 

@@ -13,7 +13,6 @@ from bench.report.figures.metric_vs_latency import metric_vs_latency
 from bench.report.figures.metric_vs_macs import metric_vs_macs
 from bench.report.figures.samples import LoadPicture, samples
 from bench.report.figures.sensitivity import sensitivity
-from bench.report.figures.style import RC
 from bench.report.figures.trajectories import trajectories
 from bench.report.figures.widths_over_time import widths_over_time
 from bench.report.figures.widths_per_layer import widths_per_layer
@@ -33,15 +32,11 @@ FIGURES: tuple[Callable[[Matrix], Iterator[Drawing]], ...] = (
 
 
 def all_figures(matrix: Matrix, load: LoadPicture | None = None) -> Iterator[Drawing]:
-    """Every figure that has something to show, one at a time, so that a large suite takes little memory.
+    """Every figure that has something to show; each is drawn when it is asked for.
 
     Args:
         load: reads the bytes of a record's picture; without it no sample pictures are drawn.
     """
-    import matplotlib
-
     makers = [*FIGURES, *([partial(samples, load=load)] if load is not None else [])]
     for make in makers:
-        # A figure takes its style when it is drawn and again when it is written, which the caller does.
-        with matplotlib.rc_context(RC):
-            yield from make(matrix)
+        yield from make(matrix)

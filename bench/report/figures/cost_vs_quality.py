@@ -31,13 +31,14 @@ def cost_vs_quality(matrix: Matrix) -> Iterator[Drawing]:
         return bool(entry.n and entry.total_seconds.n)
 
     groups = usable_groups(matrix, usable)
-    for name, figure in panels(matrix, "cost_vs_quality", draw, groups, pages=SECONDARY_PAGES):
+    for name, page, shown in panels(matrix, "cost_vs_quality", draw, groups, pages=SECONDARY_PAGES):
         yield Drawing(
             name,
             "Cost against quality",
             "Test metric after recovery against all device-seconds behind the network, the shared dense training "
             "included; bars are 95 % intervals over seeds. Points of a method are its budgets."
             + beyond(len(groups), SECONDARY_PAGES),
-            figure,
+            page,
+            shown,
             interactive=True,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.report.figures import style
@@ -33,7 +34,8 @@ def critical_difference(matrix: Matrix) -> Iterator[Drawing]:
             f"Mean ranks, protocol {summary.protocol}",
             f"Mean ranks over {test.blocks} workloads (1 is best); bars join methods that the Nemenyi test at 5 % does "
             f"not tell apart. Friedman test: p = {test.friedman_p:.2g}. Controls in italics.",
-            _diagram(test, summary.controls),
+            partial(_diagram, test, summary.controls),
+            further=(test, summary.controls),
         )
 
 

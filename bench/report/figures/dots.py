@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.report.entry import Entry
@@ -36,8 +37,10 @@ def dot_panels(
     title: Callable[[tuple[str, str]], str],
     *,
     pages: int,
-) -> Iterator[Figure]:
+) -> Iterator[tuple[Callable[[], Figure], list[Entry]]]:
     """One panel a workload and protocol, in as many figures as there must be, up to `pages`.
+
+    How a figure is drawn, and the entries that it shows.
 
     Args:
         groups: entries with a result, pruned ones of one budget and references that are not pruned.
@@ -46,21 +49,26 @@ def dot_panels(
     for page, start in enumerate(range(0, len(keys), PANELS)):
         if page == pages:
             return
-        shown = keys[start : start + PANELS]
-        columns = min(3, len(shown))
-        grid = [shown[i : i + columns] for i in range(0, len(shown), columns)]
-        heights = [max(_height(groups[key]) for key in row) for row in grid]
-        width = 5.6 if columns == 1 else 4.1 * columns
-        figure = style.new_figure(width, sum(heights) + 0.35)
-        axes = figure.subplots(len(grid), columns, squeeze=False, height_ratios=heights)
-        for axis, key in zip(axes.flat, shown, strict=False):
-            _panel(axis, matrix, groups[key], matrix.workloads[key[0]])
-            axis.set_title(style.label(title(key), 46 if columns == 1 else 34))
-        for axis in list(axes.flat)[len(shown) :]:
-            axis.set_axis_off()
-        lines = [line for key in shown for line in unpruned_lines(matrix.workloads[key[0]], groups[key])]
-        label_unpruned(figure, lines)
-        yield figure
+        shown = {key: groups[key] for key in keys[start : start + PANELS]}
+        yield partial(_page, matrix, shown, title), [entry for entries in shown.values() for entry in entries]
+
+
+def _page(matrix: Matrix, shown: dict[tuple[str, str], list[Entry]], title: Callable[[tuple[str, str]], str]) -> Figure:
+    columns = min(3, len(shown))
+    keys = list(shown)
+    grid = [keys[i : i + columns] for i in range(0, len(keys), columns)]
+    heights = [max(_height(shown[key]) for key in row) for row in grid]
+    width = 5.6 if columns == 1 else 4.1 * columns
+    figure = style.new_figure(width, sum(heights) + 0.35)
+    axes = figure.subplots(len(grid), columns, squeeze=False, height_ratios=heights)
+    for axis, (key, entries) in zip(axes.flat, shown.items(), strict=False):
+        _panel(axis, matrix, entries, matrix.workloads[key[0]])
+        axis.set_title(style.label(title(key), 46 if columns == 1 else 34))
+    for axis in list(axes.flat)[len(shown) :]:
+        axis.set_axis_off()
+    lines = [line for key, entries in shown.items() for line in unpruned_lines(matrix.workloads[key[0]], entries)]
+    label_unpruned(figure, lines)
+    return figure
 
 
 def _height(entries: Sequence[Entry]) -> float:

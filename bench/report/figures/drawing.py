@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from bench.report.entry import Entry
+from bench.report.figures.style import RC
 from bench.report.matrix import Matrix
 
 if TYPE_CHECKING:
@@ -18,14 +20,27 @@ MAX_DEEP = 3
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, where it goes and what it says."""
+    """A figure, where it goes, what it says, and how it is drawn from what."""
 
     name: str
     title: str
     caption: str
-    figure: Figure
+    draw: Callable[[], Figure]
+    entries: Sequence[Entry] = ()
+    """All entries that `draw` looks at."""
+    further: Any = None
+    """What `draw` looks at beside entries, their workloads, and the methods and protocols of the report: plain values,
+    as for `fingerprint`."""
     interactive: bool = False
     """Whether the page draws it itself, from its data."""
+
+    @cached_property
+    def figure(self) -> Figure:
+        """The figure, drawn when it is first asked for."""
+        import matplotlib
+
+        with matplotlib.rc_context(RC):
+            return self.draw()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.report.entry import Entry
@@ -31,7 +32,8 @@ def gate_histograms(matrix: Matrix) -> Iterator[Drawing]:
             f"Gates: {name}, protocol {protocol}, budget {budget:g}",
             f"Share of all gates by value, at the start, middle and end of the search; seed "
             f"{', '.join(sorted({str(e.records[0].cell['seed']) for e in shown}))}.",
-            _figure(matrix, shown),
+            partial(_figure, matrix, shown),
+            shown,
         )
 
 

@@ -38,13 +38,14 @@ def metric_vs_latency(matrix: Matrix) -> Iterator[Drawing]:
         axis.set_xlim(left=max(0.0, axis.get_xlim()[0]))  # An interval of few seeds can reach below zero.
         axis.set_xlabel(f"measured latency (ms), {conditions.words}")
 
-    for name, figure in panels(matrix, "metric_vs_latency", draw, groups, pages=SECONDARY_PAGES):
+    for name, page, shown in panels(matrix, "metric_vs_latency", draw, groups, pages=SECONDARY_PAGES):
         yield Drawing(
             name,
             "Metric against measured latency",
             "Test metric after recovery against measured latency, a panel for each batch size and number of threads; "
             "bars are 95 % intervals over seeds. Dotted lines: the dense network. Red crosses: off budget."
             + beyond(len(groups), SECONDARY_PAGES),
-            figure,
+            page,
+            shown,
             interactive=True,
         )

@@ -47,16 +47,18 @@ def _of_kind(matrix: Matrix, kind: BudgetKind) -> Iterator[Drawing]:
     several, single = _by_budgets(matrix, kind)
     number = 0
 
-    def drawing(caption: str, groups: _Groups, figure: Figure) -> Drawing:
+    def drawing(caption: str, groups: _Groups, page: Callable[[], Figure], shown: list[Entry]) -> Drawing:
         unit = BUDGET_WORDS[kind]
         text = caption.format(unit=unit) + beyond(len(groups), MAX_PAGES)
-        return Drawing(numbered(f"metric_vs_{kind}", number), f"Metric against {unit}", text, figure, interactive=True)
+        name = numbered(f"metric_vs_{kind}", number)
+        return Drawing(name, f"Metric against {unit}", text, page, shown, interactive=True)
 
-    for figure in _curves(matrix, several, kind):
-        yield drawing(CURVES, several, figure)
+    for page, shown in _curves(matrix, several, kind):
+        yield drawing(CURVES, several, page, shown)
         number += 1
-    for figure in dot_panels(matrix, single, lambda key: _title(matrix, key, single[key]), pages=MAX_PAGES - number):
-        yield drawing(DOTS, single, figure)
+    pages = MAX_PAGES - number
+    for page, shown in dot_panels(matrix, single, lambda key: _title(matrix, key, single[key]), pages=pages):
+        yield drawing(DOTS, single, page, shown)
         number += 1
 
 
@@ -81,7 +83,7 @@ def _title(matrix: Matrix, key: tuple[str, str], entries: list[Entry]) -> str:
     return f"{workload}, {budget}" + (f" · {protocol}" if several_protocols(matrix) else "")
 
 
-def _curves(matrix: Matrix, groups: _Groups, kind: BudgetKind) -> Iterator[Figure]:
+def _curves(matrix: Matrix, groups: _Groups, kind: BudgetKind) -> Iterator[tuple[Callable[[], Figure], list[Entry]]]:
     def across(entry: Entry) -> Sample:
         return entry.macs_percent if kind == "macs" else entry.params_percent
 
@@ -94,7 +96,7 @@ def _curves(matrix: Matrix, groups: _Groups, kind: BudgetKind) -> Iterator[Figur
         axis.set_xlabel(f"{BUDGET_WORDS[kind]}, % of dense")
 
     drawn = panels(matrix, f"metric_vs_{kind}", draw, groups, pages=MAX_PAGES, unpruned_as_lines=True)
-    yield from (figure for _, figure in drawn)
+    yield from ((page, shown) for _, page, shown in drawn)
 
 
 def _ring(axis: Axes, front: list[Entry], across: Callable[[Entry], Sample]) -> None:

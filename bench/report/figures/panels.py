@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.report.entry import Entry
@@ -67,8 +68,10 @@ def panels(
     *,
     pages: int,
     unpruned_as_lines: bool = False,
-) -> Iterator[tuple[str, Figure]]:
+) -> Iterator[tuple[str, Callable[[], Figure], list[Entry]]]:
     """Small multiples: one panel a workload and protocol, a shared legend below.
+
+    A figure's name, how it is drawn, and the entries that it shows.
 
     Args:
         groups: the entries of each panel, by its `PanelKey`.
@@ -78,30 +81,35 @@ def panels(
     for page, start in enumerate(range(0, len(keys), PANELS)):
         if page == pages:
             return
-        shown = keys[start : start + PANELS]
-        columns = min(3, len(shown))
-        rows = math.ceil(len(shown) / columns)
-        width = PANEL_WIDTH * columns
-        figure = style.new_figure(*(SINGLE_PANEL if len(shown) == 1 else (width, PANEL_HEIGHT * rows)))
-        axes = figure.subplots(rows, columns, squeeze=False)
-        for axis, key in zip(axes.flat, shown, strict=False):
-            workload, protocol, *further = key
-            draw(axis, groups[key], matrix.workloads[workload], key)
-            named = [workload, *[protocol] * several_protocols(matrix), *further]
-            axis.set_title(style.label(" · ".join(named), 38))
-        for axis in list(axes.flat)[len(shown) :]:
-            axis.set_axis_off()
-        entries = [entry for key in shown for entry in groups[key]]
-        lines: list[UnprunedLine] = []
-        if unpruned_as_lines:
-            lines = [line for key in shown for line in unpruned_lines(matrix.workloads[key[0]], groups[key])]
-            entries = [entry for entry in entries if entry.prunes]
-        if len(shown) == 1:
-            legend(figure, matrix, entries, None, lines)
-        else:
-            rows_of_legend = legend(figure, matrix, entries, width, lines)
-            figure.set_figheight(PANEL_HEIGHT * rows + LEGEND_ROW * rows_of_legend + 0.1)
-        yield numbered(name, page), figure
+        shown = {key: groups[key] for key in keys[start : start + PANELS]}
+        whole = partial(_page, matrix, draw, shown, unpruned_as_lines=unpruned_as_lines)
+        yield numbered(name, page), whole, [entry for entries in shown.values() for entry in entries]
+
+
+def _page(matrix: Matrix, draw: DrawPanel, shown: Mapping[PanelKey, list[Entry]], *, unpruned_as_lines: bool) -> Figure:
+    columns = min(3, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    width = PANEL_WIDTH * columns
+    figure = style.new_figure(*(SINGLE_PANEL if len(shown) == 1 else (width, PANEL_HEIGHT * rows)))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis, (key, of_panel) in zip(axes.flat, shown.items(), strict=False):
+        workload, protocol, *further = key
+        draw(axis, of_panel, matrix.workloads[workload], key)
+        named = [workload, *[protocol] * several_protocols(matrix), *further]
+        axis.set_title(style.label(" · ".join(named), 38))
+    for axis in list(axes.flat)[len(shown) :]:
+        axis.set_axis_off()
+    entries = [entry for of_panel in shown.values() for entry in of_panel]
+    lines: list[UnprunedLine] = []
+    if unpruned_as_lines:
+        lines = [line for key, of_panel in shown.items() for line in unpruned_lines(matrix.workloads[key[0]], of_panel)]
+        entries = [entry for entry in entries if entry.prunes]
+    if len(shown) == 1:
+        legend(figure, matrix, entries, None, lines)
+    else:
+        rows_of_legend = legend(figure, matrix, entries, width, lines)
+        figure.set_figheight(PANEL_HEIGHT * rows + LEGEND_ROW * rows_of_legend + 0.1)
+    return figure
 
 
 def beyond(workloads: int, pages: int) -> str:

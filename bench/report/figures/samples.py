@@ -10,6 +10,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,13 +45,14 @@ def samples(matrix: Matrix, load: LoadPicture) -> Iterator[Drawing]:
     """One figure a workload, at its smallest budget: the first seed of each method."""
     for index, (name, protocol), entries in by_workload(matrix, lambda e: any(r.pictures for r in e.records)):
         budget, shown = at_smallest_budget(entries)
-        figure = _figure(_loaded(shown, load))
-        if figure is not None:
+        pictures = _loaded(shown, load)
+        if pictures:
             yield Drawing(
                 numbered("samples", index),
                 f"Samples: {name}, protocol {protocol}, budget {budget:g}",
                 "The same test samples after recovery, by method; the first seed of each.",
-                figure,
+                partial(_figure, pictures),
+                further=pictures,
             )
 
 
@@ -73,9 +75,7 @@ def picture_name(path: str) -> tuple[str, str]:
     return (f"{match[1]}{match[3]}" or "picture", match[2]) if match else (PurePosixPath(path).stem, "")
 
 
-def _figure(pictures: Pictures) -> Figure | None:
-    if not pictures:
-        return None
+def _figure(pictures: Pictures) -> Figure:
     firsts = [next(iter(of_method.values())) for of_method in pictures.values()]
     if any(strip_ratio(data) is not None for data in firsts):
         return _strips(pictures)

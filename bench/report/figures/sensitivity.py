@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.interface.record import Record
@@ -29,12 +30,14 @@ def sensitivity(matrix: Matrix) -> Iterator[Drawing]:
         record = next(r for e in entries for r in e.records if r.snapshots.get("sensitivity"))
         scan = _scan(record)
         if scan:
+            metric = metric_label(matrix.workloads[name])
             yield Drawing(
                 numbered("sensitivity", index),
                 f"Sensitivity of layers: {name}",
                 f"Validation metric as one layer at a time is thinned to the given share, before any recovery "
                 f"({style.label(matrix.labels[record.cell_id][1])}, seed {record.cell['seed']}).",
-                _figure(scan, metric_label(matrix.workloads[name])),
+                partial(_figure, scan, metric),
+                further=(scan, metric),
             )
 
 

@@ -104,6 +104,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 def render(figure: Figure, formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
     """The figure's bytes by format: the same for the same figure, without dates."""
+    import matplotlib
+
+    # A figure takes its style when it is drawn and again when it is written.
+    with matplotlib.rc_context(RC):
+        return _rendered(figure, formats)
+
+
+def _rendered(figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
     metadata: dict[str, dict[str, Any]] = {
         "png": {"Software": None},
         "svg": {"Date": None, "Creator": "prunebench"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.interface.record import Record
@@ -34,7 +35,8 @@ def trajectories(matrix: Matrix) -> Iterator[Drawing]:
                 f"Searches: {name}, protocol {protocol}, budget {budget:g}",
                 "Figures logged once an epoch of each search: mean over seeds, single seeds faint. Dotted: the share "
                 "of the MACs that the searches were asked for.",
-                _figure(matrix, shown, keys, _target(shown, budget)),
+                partial(_figure, matrix, shown, keys, _target(shown, budget)),
+                shown,
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.interface.record import Record
@@ -29,7 +30,8 @@ def widths_over_time(matrix: Matrix) -> Iterator[Drawing]:
             f"Widths over time: {name}, protocol {protocol}, budget {budget:g}",
             "Share of each group's channels that the search keeps, or expects to keep, at the end of each epoch; seed "
             f"{', '.join(sorted({str(r.cell['seed']) for r in records.values()}))}.",
-            _figure(list(records), list(records.values())),
+            partial(_figure, list(records), list(records.values())),
+            shown[:MAX_METHODS],
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.report.entry import Entry
@@ -35,7 +36,8 @@ def widths_per_layer(matrix: Matrix) -> Iterator[Drawing]:
             numbered("widths_per_layer", drawn),
             f"Widths per layer: {name}, protocol {protocol}",
             "Share of each channel group's channels that is kept, mean over seeds; layers from input to output.",
-            _figure(usable),
+            partial(_figure, usable),
+            usable,
             interactive=True,
         )
         drawn += 1

@@ -17,6 +17,7 @@ from bench.runs.agenda import make_agenda
 from bench.runs.events import Emit
 from bench.runs.executors.executor import run_jobs
 from bench.runs.job import Job, Outcome, Settings
+from bench.runs.recorded import read_recorded
 from bench.tracking import quick_read
 from bench.tracking.mlflow_store import Tracker
 from bench.tracking.quick_read import read_states
@@ -147,3 +148,16 @@ def test_a_claim_reads_the_runs_of_its_cell_alone(store: str, monkeypatch: pytes
     tracker.claim(new.id, kind="cell", label=new.label).finish(dump_line(next(large_records([new]))))
     assert sum(found) <= 2 and len(found) <= 4
     assert read_states(store, NAME)[new.id].status == "finished"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_records_are_read_without_asking_mlflow_for_each(
+    seeds: int, store: str, monkeypatch: pytest.MonkeyPatch, statements: list[str]
+) -> None:
+    cells = large_cells(seeds * A_SEED)
+    fill(store, cells)
+    tracker = Tracker(store, NAME)
+    asked = [counted(monkeypatch, type(tracker.client), name) for name in ("get_run", "search_runs")]
+    found = read_recorded(tracker, cells)
+    assert len(found.records) == len(cells) and not found.lost
+    assert asked == [[], []] and sum("SELECT" in text for text in statements) == 3

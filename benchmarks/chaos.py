@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAM = "from bench.cli.app import main; main()"
+PROGRAM = "from bench.cli.program import main; main()"
 SUITE = """
 name = "chaos"
 methods = ["l1", "dais"]

@@ -12,7 +12,7 @@ import tempfile
 
 from benchmarks.measure import in_turn, medians, ratio, timed
 
-PROGRAM = "from bench.cli.app import main; main()"
+PROGRAM = "from bench.cli.program import main; main()"
 CALLS = {"python": ["pass"], "help": [PROGRAM, "--help"], "plan": [PROGRAM, "plan", "demo"]}
 
 

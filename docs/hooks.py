@@ -3,6 +3,8 @@
 - A fence named `math` becomes MathML, which browsers draw by themselves. GitHub draws the same fence.
 - What stands between `<!-- include: ../README.md#limits -->` and `<!-- end of include -->` is replaced by that section
   of that file, or by the whole file where no heading is named. GitHub shows what stands there.
+- What stands between `<!-- reference: bench.runs.api.run -->` and `<!-- end of reference -->`, its heading first, is
+  replaced by the whole docstring of what is named. GitHub shows what stands there.
 - A link to a file outside of docs/ leads to the page that includes it, or to a copy of it in the site.
 """
 
@@ -31,6 +33,9 @@ COPIES = "repository"
 SHOWN = frozenset({".csv", ".html", ".jpg", ".pdf", ".png", ".svg", ".txt"})
 """What a browser shows; copies of other files get the ending .txt."""
 INCLUDE = re.compile(r"^<!-- include: ([^\s#]+)(?:#(\S+))? -->\n.*?^<!-- end of include -->$", re.DOTALL | re.MULTILINE)
+REFERENCE = re.compile(
+    r"^<!-- reference: (\S+) -->\n### (\S+)\n.*?^<!-- end of reference -->$", re.DOTALL | re.MULTILINE
+)
 LINK = re.compile(r"(?P<before>\]\()(?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?(?=\))")
 CODE = re.compile(r"(^(?P<fence>```+|~~~+).*?^(?P=fence)$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^(#+) (.+)$")
@@ -51,6 +56,7 @@ def equation(source: str, *_: Any, **__: Any) -> str:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     here = DOCS / page.file.src_uri
     whole = INCLUDE.sub(lambda found: included(here, found[1], found[2]), markdown)
+    whole = REFERENCE.sub(r"::: \1\n    options: { heading: \2 }", whole)
     return with_links(whole, lambda target, anchor: leads_to(here, target, anchor, config, files))
 
 

@@ -302,14 +302,24 @@ class Cost:
         return self.units.by_channel(values), self.units.by_block(values)
 
     def R(self, g: Tensor) -> Tensor:
-        groups, blocks = self.split(g)
-        return self.graph.macs({name: part.sum() for name, part in groups.items()}, blocks)
+        parts = zip(self.graph.groups, self.units.parts(g), strict=True)
+        widths = {u.name: (p if u.bundle == 1 else p.repeat_interleave(u.bundle)).sum() for u, p in parts}
+        return self.graph.macs(widths, self.units.by_block(g))
 
     def nonzero(self, phi: Tensor) -> int:
         """Multiply-adds of the gates that are not zero: of the network that extraction would make."""
-        groups, blocks = self.split((phi != 0).cpu())
-        counts = {name: int(part.sum()) for name, part in groups.items()}
-        return self.graph.macs(counts, {name: int(present) for name, present in blocks.items()})
+        return self.macs(self.counts(phi))
+
+    def counts(self, phi: Tensor) -> list[int]:
+        """How many gates are not zero: of each group, and of each block."""
+        there = (phi != 0).cpu()
+        return [*(int(part.sum()) for part in self.units.parts(there)), *there[self.channels :].int().tolist()]
+
+    def macs(self, counts: list[int]) -> int:
+        """Multiply-adds of a network with so many gates."""
+        groups, blocks = self.graph.groups, self.graph.blocks
+        widths = {g.name: n * g.bundle for g, n in zip(groups, counts[: len(groups)], strict=True)}
+        return self.graph.macs(widths, {b.name: n for b, n in zip(blocks, counts[len(groups) :], strict=True)})
 
     def strongest(self, phi: Tensor, share: float, F: float) -> Tensor:
         """Marks the largest φ of each group: a share of them, less where F is very low, and at least one."""
@@ -322,12 +332,16 @@ class Cost:
 
 def zero_lowest(phi: Tensor, among: Tensor, cost: Cost, F: float, band: float) -> None:
     """Zero gates in ascending order, in place, until the MACs are F, but none that would take them below the band."""
-    order = phi.argsort()
+    order, there, counts = phi.argsort(), (phi != 0).tolist(), cost.counts(phi)
+    place = [part for part, n in enumerate((*cost.units.counts, *[1] * len(cost.graph.blocks))) for _ in range(n)]
+    gone: list[int] = []
     for i in order[among[order]].tolist():
-        before = phi[i].item()
-        phi[i] = 0
-        macs = cost.nonzero(phi)
+        counts[place[i]] -= there[i]
+        macs = cost.macs(counts)
         if macs < (1 - band) * F:
-            phi[i] = before
-        elif macs <= (1 + band) * F:
-            return
+            counts[place[i]] += there[i]
+            continue
+        gone.append(i)
+        if macs <= (1 + band) * F:
+            break
+    phi[torch.tensor(gone, dtype=torch.long, device=phi.device)] = 0

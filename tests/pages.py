@@ -35,7 +35,7 @@ def write_programs(place: Path) -> None:
     """`python` and `prunebench` in `place/bin`: those of this project, whatever is installed."""
     programs = place / "bin"
     programs.mkdir()
-    for name, rest in {"python": "", "prunebench": " -c 'from bench.cli.app import main; main()'"}.items():
+    for name, rest in {"python": "", "prunebench": " -c 'from bench.cli.program import main; main()'"}.items():
         (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}"{rest} "$@"\n')
         (programs / name).chmod(0o755)
 

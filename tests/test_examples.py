@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
-PROGRAM = "from bench.cli.app import main; main()"
+PROGRAM = "from bench.cli.program import main; main()"
 
 
 @pytest.fixture(scope="module")

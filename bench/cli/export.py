@@ -17,6 +17,8 @@ from bench.cli.options import CellId, Uri, require_writable, store_address
 from bench.cli.stored_cell import find_cell, lost, record_of
 from bench.errors import CellError, RequestError
 from bench.interface.exported import CARD
+from bench.runs.display import Busy
+from bench.runs.events import Say, untold
 
 if TYPE_CHECKING:
     from bench.interface.record import Record
@@ -39,20 +41,23 @@ def export(
     """The pruned model of a cell: model.safetensors, architecture.json, card.json, model.onnx and model.pt2."""
     require_writable(out)
     _require_ours(out)
-    tracker, state = find_cell(cell, store_address(tracking_uri))
-    if state.problem:
-        raise lost(state, state.problem)
-    if state.status != "finished":
-        raise RequestError(f"cell {state.cell_id} is {state.status}: there is no pruned model to export")
-    record = record_of(tracker, state)
-    with _model(tracker, state) as folder, _whole(out) as draft:
-        for name in MODEL_FILES:
-            shutil.copy(folder / name, draft / name)
-        try:
-            written = write_portable(record, draft, onnx=onnx, pt2=pt2)
-        except CellError as error:
-            raise RequestError(f"cell {state.cell_id} cannot be exported: {error}") from error
-    typer.echo(f"{out}: {', '.join([*MODEL_FILES, *written])}")
+    with Busy(f"{cell}: reading what is recorded") as busy:
+        tracker, state = find_cell(cell, store_address(tracking_uri))
+        if state.problem:
+            raise lost(state, state.problem)
+        if state.status != "finished":
+            raise RequestError(f"cell {state.cell_id} is {state.status}: there is no pruned model to export")
+        record = record_of(tracker, state)
+        with _model(tracker, state) as folder, _whole(out) as draft:
+            for name in MODEL_FILES:
+                shutil.copy(folder / name, draft / name)
+            try:
+                written = write_portable(
+                    record, draft, onnx=onnx, pt2=pt2, say=lambda text: busy.say(f"{cell}: {text}")
+                )
+            except CellError as error:
+                raise RequestError(f"cell {state.cell_id} cannot be exported: {error}") from error
+    typer.echo(f"wrote {out}: {', '.join([*MODEL_FILES, *written])}")
 
 
 def _require_ours(out: Path) -> None:
@@ -101,8 +106,11 @@ def _model(tracker: Tracker, state: RunState) -> Iterator[Path]:
         raise
 
 
-def write_portable(record: Record, folder: Path, *, onnx: bool, pt2: bool) -> list[str]:
+def write_portable(record: Record, folder: Path, *, onnx: bool, pt2: bool, say: Say = untold) -> list[str]:
     """Write `card.json` and what other programs run, from the model of `folder`, which holds `MODEL_FILES`.
+
+    Args:
+        say: is told what is done.
 
     Returns:
         The names of the files.
@@ -110,6 +118,7 @@ def write_portable(record: Record, folder: Path, *, onnx: bool, pt2: bool) -> li
     Raises:
         RequestError: the network cannot be built or traced, or the extra `onnx` is not installed.
     """
+    say("loading PyTorch and building the network")
     from bench.cli.model_card import card_of
     from bench.interface import registry
     from bench.interface.exported import info_of
@@ -125,7 +134,7 @@ def write_portable(record: Record, folder: Path, *, onnx: bool, pt2: bool) -> li
     model = load_pruned(folder, fresh_network(untrained(task), info, 0))
     files: dict[str, Any] = {}
     if onnx or pt2:
-        files = _write_programs(model, task.example(info), folder, onnx=onnx, pt2=pt2)
+        files = _write_programs(model, task.example(info), folder, say, onnx=onnx, pt2=pt2)
     card = card_of(record, task, options, files)
     text = json.dumps(card, indent=1, ensure_ascii=False)
     plain_lists = re.sub(r"\[\n[^\[\]{}]*\]", lambda m: re.sub(r"\n\s*", " ", m[0]), text)  # each on one line
@@ -133,18 +142,21 @@ def write_portable(record: Record, folder: Path, *, onnx: bool, pt2: bool) -> li
     return [CARD, *files]
 
 
-def _write_programs(model: Any, example: Any, folder: Path, *, onnx: bool, pt2: bool) -> dict[str, Any]:
+def _write_programs(model: Any, example: Any, folder: Path, say: Say, *, onnx: bool, pt2: bool) -> dict[str, Any]:
     """Write the network as ONNX and as torch.export's program; what each takes and gives, by the file's name."""
     from bench.structure.onnx_export import INPUT, OUTPUT, export_onnx, portable, save_program
 
+    say("tracing the network at several sizes")
     found = portable(model, example)
     step = {"sizes_in_steps_of": found.step} if found.step > 1 else {}
     facts = {"free": list(found.free), "example": list(example.shape), **step}
     files: dict[str, Any] = {}
     if onnx:
+        say(f"writing {ONNX} and comparing what onnxruntime computes")
         export_onnx(model, example, folder / ONNX, found)
         files[ONNX] = {"input": INPUT, "output": OUTPUT, **facts}
     if pt2:
+        say(f"writing {PROGRAM}")
         save_program(found, folder / PROGRAM)
         files[PROGRAM] = facts
     return files

@@ -302,13 +302,17 @@ class _Plan:
 
 def power_words(spread: Spread) -> str:
     """What so many seeds can show at this spread, in one line."""
+    from bench.report.power import CHANCE
+
     unit = spread.unit and f" {spread.unit}"
     what = f"{spread.workload} ({spread.protocol}): differences spread by {spread.spread:.2g}{unit} over seeds so far"
     if spread.seeds < 2:
-        return f"{what}; one seed can show no difference, {spread.point:g}{unit} needs {spread.seeds_for_a_point:,}"
+        return (
+            f"{what}; one seed can show no difference; {spread.point:g}{unit} would take {spread.seeds_for_a_point:,}"
+        )
     return (
-        f"{what}; {spread.seeds} seeds show {spread.smallest:.2g}{unit} in four of five studies, "
-        f"{spread.point:g}{unit} needs {spread.seeds_for_a_point:,}"
+        f"{what}; with {spread.seeds} seeds only {spread.smallest:.2g}{unit} or more would be found with {CHANCE} "
+        f"probability; {spread.point:g}{unit} would take {spread.seeds_for_a_point:,}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The pages of docs/ that are made from the code: settings.md, suites.md and commands.md.
+"""The pages of docs/ that are made from the code: api.md, commands.md, settings.md and suites.md.
 
 python -m bench.cli.reference docs    # writes them into a folder
 """
@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from bench.cli import settings
 from bench.cli.app import COMMANDS, app
+from bench.cli.reference_api import api_document
 from bench.cli.settings import plain_text, table
 from bench.interface import registry
 from bench.interface.cell import Epochs, LatencyPlan, Recipe, Tuning
@@ -163,7 +164,8 @@ def commands_document() -> str:
         "",
         "`prunebench COMMAND --help` shows the same; this page is made from the commands by `make reference`. "
         "`prunebench` and `python -m prunebench` are one program, and `--install-completion` teaches the shell its "
-        "names. A request that is wrong ends with one sentence on stderr and exit code 2, an interrupted one with 130.",
+        "names. What is being done is told on stderr, on a terminal in a line that changes, elsewhere line by line. A "
+        "request that is wrong ends with one sentence on stderr and exit code 2, an interrupted one with 130.",
         "",
     ]
     group: Any = typer.main.get_command(app)
@@ -217,7 +219,12 @@ def _kind(kind: Any) -> str:
     return {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH"}.get(kind, "TEXT")
 
 
-PAGES = {"settings.md": settings.document, "suites.md": suites_document, "commands.md": commands_document}
+PAGES = {
+    "api.md": api_document,
+    "commands.md": commands_document,
+    "settings.md": settings.document,
+    "suites.md": suites_document,
+}
 """File -> what makes its text."""
 
 

@@ -12,6 +12,7 @@ from bench.cli.lines import name_lost, summary
 from bench.cli.options import Only, Out, Seeds, Set, Uri, require_writable, store_address, suites_beginning
 from bench.errors import RequestError
 from bench.report import merge_records, read_records, relabelled, suite_of, write_report
+from bench.runs.display import Busy
 from bench.runs.folders import report_folder, require_own_report
 from bench.runs.recorded import without_record
 from bench.runs.reporting import Reported, write_suite_report
@@ -53,7 +54,8 @@ def report(
         ids = {cell.id for cell in chosen}
         records = relabelled(read_records(from_), loaded.cells)
         records = [record for record in records if record.cell_id in ids] if only else records
-        readme = write_report(records, folder, suite=loaded.name, missing=without_record(chosen, records))
+        with Busy(f"{loaded.name}: writing the report"):
+            readme = write_report(records, folder, suite=loaded.name, missing=without_record(chosen, records))
         reported = Reported(readme=readme, records=records, lost={})
     else:
         uri = store_address(tracking_uri)
@@ -77,7 +79,9 @@ def _report_of_file(file: Path, out: Path | None) -> None:
     require_writable(folder)
     if out is None:
         require_own_report(folder, name, [record.cell_id for record in records])
-    typer.echo(f"{len(records)} cells; report: {write_report(records, folder, suite=name)}")
+    with Busy(f"{name}: writing the report"):
+        readme = write_report(records, folder, suite=name)
+    typer.echo(f"{len(records)} cells; report: {readme}")
 
 
 def merge(
@@ -88,7 +92,8 @@ def merge(
     """Join two reports (their cells.jsonl) into one."""
     require_writable(out)
     records = merge_records(read_records(a), read_records(b))
-    readme = write_report(records, out, suite=suite_of(records))
+    with Busy(f"{suite_of(records)}: writing the report"):
+        readme = write_report(records, out, suite=suite_of(records))
     typer.echo(f"{len(records)} cells; report: {readme}")
 
 

@@ -109,7 +109,7 @@ def run(
             return _tell(agenda, loaded, settings, busy, executor, jobs)
         shown = {"quiet": quiet, "verbose": verbose, "wait": wait}
         outcomes = carry_out(agenda, settings, busy, executor=executor, workers=jobs, time_limit=limit, **shown)
-    reported = write_suite_report(loaded, settings.tracking_uri, folder)
+    reported = write_suite_report(loaded, settings.tracking_uri, folder, quiet=quiet)
     name_lost(reported)
     if not quiet:
         typer.echo(summary(reported, loaded, chosen if only else None))
@@ -139,10 +139,10 @@ def _tell(agenda: Agenda, suite: Suite, settings: Settings, busy: Busy, executor
     """Check all that is due, and print what would be run and what that takes."""
     place = make_executor(executor, workers)
     if agenda.due:
-        busy.say(f"{settings.suite}: checking data and networks")
-        from bench.runs.matrix import check_all  # loads torch
+        busy.say(f"{settings.suite}: loading PyTorch")
+        from bench.runs.matrix import check_all
 
-        check_all(agenda, settings, place)
+        check_all(agenda, settings, place, busy.say)
     busy.stop()
     for job in agenda.jobs:
         typer.echo(f"{job.id}  {job.label}: {job.epochs} epochs")

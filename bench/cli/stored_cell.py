@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import RequestError, reason_of
 from bench.tracking.address import scheme, sqlite_path
 from bench.tracking.places import RECORD
-from bench.tracking.states import TAG, RunState, best_of
+from bench.tracking.states import TAG, WORKLOAD, RunState, best_of
 
 if TYPE_CHECKING:
     from bench.interface.record import Record
@@ -64,6 +64,15 @@ def record_of(tracker: Tracker, state: RunState) -> Record:
         return tracker.record(state)
     except RecordError as error:
         raise lost(state, str(error)) from None
+
+
+def same_workload(tracker: Tracker, record: Record) -> list[Record]:
+    """The records of all cells of a record's workload that have finished; those that are lost are left out."""
+    from bench.interface.record import Record
+
+    states = tracker.states(f"tags.`{TAG}{WORKLOAD}` = '{record.config.workload.id}'")
+    cells = [state for state in best_of(states).values() if (state.kind, state.status) == ("cell", "finished")]
+    return [found for found in tracker.records(cells) if isinstance(found, Record)]
 
 
 def stage_facts(tracker: Tracker, state: RunState) -> dict[str, Any]:

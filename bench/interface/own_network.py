@@ -11,14 +11,15 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import RequestError, did_you_mean, message_of
+from bench.errors import RequestError, choices, did_you_mean, message_of
 from bench.interface.cell import Given
 from bench.interface.module_source import package_digest, spec_of
 
@@ -105,6 +106,8 @@ def build_own(model: str, args: Mapping[str, Any] | None) -> nn.Module:
     except RequestError:
         raise
     except (Exception, SystemExit, GeneratorExit) as error:  # whatever the user's code raises
+        if isinstance(error, TypeError) and error.__traceback__ and error.__traceback__.tb_next is None:
+            _require_arguments(make, args or {}, f"{name} of {place}")  # the call itself failed, nothing inside it
         given = ", ".join(f"{key}={value!r}" for key, value in (args or {}).items())
         raise RequestError(f"{name}({given}) of {place} raises {type(error).__name__}: {message_of(error)}") from error
     if not isinstance(network, nn.Module):
@@ -112,7 +115,30 @@ def build_own(model: str, args: Mapping[str, Any] | None) -> nn.Module:
     return network
 
 
+def _require_arguments(make: Callable[..., Any], args: Mapping[str, Any], what: str) -> None:
+    """Refuse arguments that are missing or that there is no place for, by their names."""
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):  # what is written in C need not have one
+        return
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    missing = [p.name for p in named if p.default is p.empty and p.name not in args]
+    names = [p.name for p in named]
+    odd = [] if any(p.kind is p.VAR_KEYWORD for p in parameters) else [key for key in args if key not in names]
+    takes = f"it takes {', '.join(names)}" if names else "it takes none"
+    if missing:
+        table = ", ".join(f"{name} = …" for name in missing)
+        beside = f" and has no {', '.join(odd)}" * bool(odd)
+        raise RequestError(
+            f"{what} needs {' and '.join(missing)}{beside}: give the workload model_args = {{ {table} }}; {takes}"
+        )
+    if odd:
+        raise RequestError(f"{what} has no argument {odd[0]!r}, which model_args gives{choices(odd[0], names)}")
+
+
 def _read(path: Path, model: str) -> bytes:
+    if not path.exists():
+        raise RequestError(f"model {model!r}: there is no file {path}; give {FORMS}")
     try:
         return path.read_bytes()
     except OSError as error:

@@ -14,7 +14,7 @@ from bench.report.comparison import Comparison, compare
 from bench.report.contribution import Block, blocks, with_architectures
 from bench.report.entry import Entry
 from bench.report.matrix import Matrix, by_contest, by_table
-from bench.report.power import Spread, spreads
+from bench.report.power import CHANCE, Spread, spreads
 from bench.report.tables.data import rounded
 from bench.report.tables.shared import ailment_words, section_title
 from bench.report.workload import WorkloadSummary
@@ -255,9 +255,10 @@ def _power(spread: Spread | None) -> str:
 
     step = f"{spread.point:g}{_points(spread.unit, spread.point)}"
     return (
-        f"With {spread.seeds} seeds and paired differences that spread by {amount(spread.spread)} over seeds, a "
-        f"difference of {amount(spread.smallest)} is shown in four of five studies, and a smaller one is likely to "
-        f"stay unseen; {step} would take {spread.seeds_for_a_point:,} seeds."
+        "The difference of two entries varies from seed to seed, with a standard deviation of "
+        f"{amount(spread.spread)}. With {spread.seeds} seeds, only a true difference of "
+        f"{amount(spread.smallest)} or more would be found with {CHANCE} probability; a smaller "
+        f"one may be there and stay unseen. To find {step} would take {spread.seeds_for_a_point:,} seeds."
     )
 
 
@@ -293,7 +294,10 @@ def _summary(matrix: Matrix, contests: Sequence[Sequence[Entry]]) -> list[str]:
         least, most = min(s.smallest for s in of_unit), max(s.smallest for s in of_unit)
         digits, name = max(s.digits for s in of_unit), _points(unit)
         ends = rounded(least, digits) if len(of_unit) == 1 else f"{rounded(least, digits)} to {rounded(most, digits)}"
-        points.append(f"The smallest difference that the seeds show in four of five studies is {ends}{name}.")
+        which = "" if len(of_unit) == 1 else ", depending on the workload"
+        points.append(
+            f"Only a true difference of {ends}{name} or more would be found with {CHANCE} probability{which}."
+        )
     return points
 
 

@@ -25,10 +25,12 @@ from bench.report.workload import WorkloadSummary, digits_for
 
 POWER = 0.8
 """Chance with which a difference must be shown."""
+CHANCE = f"{100 * POWER:g} %"
+"""The same in words."""
 
 
 def smallest_difference(spread: float, seeds: int) -> float:
-    """The smallest true difference that the test shows in four of five studies.
+    """The smallest true difference that the test finds with a probability of `POWER`.
 
     Args:
         spread: standard deviation of the paired differences over seeds, in the metric's unit.
@@ -41,7 +43,7 @@ def smallest_difference(spread: float, seeds: int) -> float:
 
 
 def seeds_needed(spread: float, difference: float) -> int:
-    """The fewest seeds, at least two, with which `difference` is shown in four of five studies.
+    """The fewest seeds, at least two, with which a true `difference` is found with a probability of `POWER`.
 
     Raises:
         ValueError: the difference is not positive.

@@ -129,7 +129,7 @@ def run(
         states = checked_states(settings.tracking_uri, loaded.name, chosen)
         agenda = make_agenda(chosen, states, retry_failed=retry_failed)
         carry_out(agenda, settings, busy, executor=executor, workers=jobs, quiet=quiet, wait=wait)
-    reported = write_suite_report(loaded, settings.tracking_uri, folder)
+    reported = write_suite_report(loaded, settings.tracking_uri, folder, quiet=quiet)
     return _result(loaded.name, reported, chosen)
 
 

@@ -41,19 +41,22 @@ class Left(TimeRemainingColumn):
 
 
 class Busy:
-    """Says on a terminal what is done before the first job begins; a pipe gets nothing.
+    """Says on stderr what is done while there is nothing else to show: one changing line on a terminal, else a plain
+    line a step.
 
     A context manager that shows its line at once; `stop` takes it away, and so does the end of the block.
     """
 
     def __init__(self, text: str, *, quiet: bool = False) -> None:
+        self._text, self._quiet, self._live = text, quiet, sys.stderr.isatty()
+        self._console = Console(stderr=True, highlight=False)
         self._spinner = Spinner("dots", Text(f"{text} …"))
-        self._line = Live(self._spinner, console=Console(stderr=True, highlight=False), transient=True)
-        self._shown = sys.stderr.isatty() and not quiet
+        self._line = Live(self._spinner, console=self._console, transient=True)
 
     def __enter__(self) -> Busy:
-        if self._shown:
+        if self._live and not self._quiet:
             self._line.start(refresh=True)
+        self._print(self._text)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,10 +67,15 @@ class Busy:
         self._spinner.update(text=Text(f"{text} …"))
         if self._line.is_started:
             self._line.refresh()
+        self._print(text)
 
     def stop(self) -> None:
         """Take the line away."""
         self._line.stop()
+
+    def _print(self, text: str) -> None:
+        if not self._live and not self._quiet:
+            self._console.print(f"{text} …", markup=False, soft_wrap=True)
 
 
 class Display:

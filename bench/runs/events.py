@@ -71,7 +71,13 @@ class Ended:
 
 Event = Started | StageReached | StepTaken | EpochEnded | Waiting | Ended
 Emit = Callable[[Event], None]
+Say = Callable[[str], None]
+"""Is told in a few words what is done now, before the first event."""
 
 
 def ignore(event: Event) -> None:
     """For callers that want no events, and for workers whose events cannot reach the caller."""
+
+
+def untold(text: str) -> None:
+    """For callers that want no words."""

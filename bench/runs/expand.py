@@ -323,10 +323,14 @@ def _weights(task: Task, given: str | None) -> Given | None:
             f"weights = {given!r} is not allowed beside weights that a library fetches; leave one of the two out"
         )
     path = Path(given).expanduser().absolute()
+    if not path.exists():
+        raise RequestError(
+            f"weights = {given!r}: there is no file {path}; give a .safetensors file, or one that torch.save wrote"
+        )
     try:
         return Given(path=str(path), sha256=sha256_of(path))
     except OSError as error:
-        raise RequestError(f"weights = {given!r} is not allowed: {path} cannot be read: {error.strerror}") from None
+        raise RequestError(f"weights = {given!r}: {path} cannot be read: {error.strerror}") from None
 
 
 def _recipe(field: str, default: Recipe, given: Mapping[str, Any]) -> Recipe:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bench.errors import RequestError
+from bench.processes import importing
 from bench.runs.agenda import Agenda
 from bench.runs.display import Busy, Display
 from bench.runs.executors.executor import make_executor
+from bench.runs.executors.worker_processes import WorkerProcesses
 from bench.runs.job import Outcome, Settings
 
 
@@ -41,10 +43,13 @@ def carry_out(
     place = make_executor(executor, workers)
     due = len(agenda.due)
     title = f"{settings.suite}: {agenda.chosen} cells, {agenda.chosen - due} recorded, {due} to run"
-    busy.say(f"{title}; checking data and networks")
-    from bench.runs.matrix import run_matrix  # loads torch
+    busy.say(f"{settings.suite}: loading PyTorch")
+    if isinstance(place, WorkerProcesses):
+        place.load(settings)
+    with importing():
+        from bench.runs.matrix import run_matrix
 
     display = Display(
         title, jobs=len(agenda.jobs), epochs=agenda.epochs, quiet=quiet, verbose=verbose, before=busy.stop
     )
-    return run_matrix(agenda, settings, place, display, wait=wait, time_limit=time_limit)
+    return run_matrix(agenda, settings, place, display, say=busy.say, wait=wait, time_limit=time_limit)

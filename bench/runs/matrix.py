@@ -15,7 +15,7 @@ from bench.errors import RequestError
 from bench.runs.agenda import Agenda
 from bench.runs.cores import require_cores
 from bench.runs.environment import environment_tags
-from bench.runs.events import Emit, ignore
+from bench.runs.events import Emit, Say, ignore, untold
 from bench.runs.executors.executor import Executor, run_jobs, started
 from bench.runs.executors.machines import OnMachines, require_common_store
 from bench.runs.job import Job, Outcome, Settings
@@ -36,6 +36,7 @@ def run_matrix(
     executor: Executor,
     display: AbstractContextManager[Emit] | None = None,
     *,
+    say: Say = untold,
     wait: bool = False,
     time_limit: float | None = None,
 ) -> list[Outcome]:
@@ -43,6 +44,7 @@ def run_matrix(
 
     Args:
         display: shows progress; entered once the matrix has been checked.
+        say: is told what is done until then.
         wait: whether to wait for what other invocations are running, and to take over what those leave that die.
         time_limit: seconds after which nothing is to be running any more: a job that would take longer is not started,
             and has the outcome `unstarted`, or none where it waited for what another process had.
@@ -52,7 +54,7 @@ def run_matrix(
     """
     estimator = agenda.estimator()
     limit = TimeLimit(time_limit, lambda job: estimator.of(job).seconds) if time_limit is not None else None
-    check_all(agenda, settings, executor)
+    check_all(agenda, settings, executor, say)
     tracker = open_tracker(settings.tracking_uri, settings.suite)
     discard(agenda.discarded, settings)
     sweep(settings, agenda.states)
@@ -81,8 +83,11 @@ def run_matrix(
     return outcomes
 
 
-def check_all(agenda: Agenda, settings: Settings, executor: Executor) -> None:
+def check_all(agenda: Agenda, settings: Settings, executor: Executor, say: Say = untold) -> None:
     """Try what the jobs of the agenda need: store, devices, data, networks, budgets.
+
+    Args:
+        say: is told what is tried.
 
     Raises:
         RequestError: something cannot be run as asked.
@@ -94,7 +99,7 @@ def check_all(agenda: Agenda, settings: Settings, executor: Executor) -> None:
         here = replace(settings, device="auto", resources=Resources())
     else:
         require_cores(agenda.due, resolve_device(settings.device))
-    preflight(agenda.due, here, agenda.made_with)
+    preflight(agenda.due, here, agenda.made_with, say)
 
 
 @contextmanager

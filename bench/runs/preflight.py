@@ -13,6 +13,7 @@ from bench.interface import registry
 from bench.interface.cell import Cell, Given, Workload
 from bench.interface.method import Budget, left_whole
 from bench.interface.own_network import build_own, is_own
+from bench.runs.events import Say, untold
 from bench.runs.folders import can_be_written, nearest_existing
 from bench.runs.job import Settings
 from bench.runs.network import usable_graph
@@ -25,11 +26,17 @@ from bench.training.device import resolve_device
 from bench.training.weights import load_weights
 
 
-def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str, Collection[str]]) -> None:
+def preflight(
+    cells: Sequence[Cell],
+    settings: Settings,
+    made_with: Mapping[str, Collection[str]],
+    say: Say = untold,
+) -> None:
     """Load every data set, try and trace every network, and try every budget and transfer of these cells.
 
     Args:
         made_with: the data that results on record were made with, as `Agenda.made_with`.
+        say: is told what is tried.
 
     Raises:
         RequestError: the first problem, in a sentence.
@@ -46,8 +53,10 @@ def preflight(cells: Sequence[Cell], settings: Settings, made_with: Mapping[str,
             continue
         tried.add(place)
         if name not in graphs:
+            say(f"{settings.suite}: reading data of {name}")
             loaded = _loaded(cell.workload, settings)
             _require_same_data(loaded, made_with)
+            say(f"{settings.suite}: trying network and budgets of {name}")
             graphs[name] = usable_graph(loaded)
         fixed: frozenset[str] = frozenset()
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -86,9 +87,17 @@ def _launch(count: int, work: Work, job: Job, settings: Settings, pipes: Sequenc
         rdzv_endpoint="127.0.0.1:0",
         local_addr="127.0.0.1",
         max_restarts=0,  # whoever handed the job out runs it again, from its last checkpoint
-        start_method="spawn",
+        start_method=_start_method(settings.device),
     )
     elastic_launch(config, _rank)(work, job, settings, pipes)
+
+
+def _start_method(device: str) -> str:
+    """How processes begin: from nothing where GPUs may be used, else from a server that has torch imported already."""
+    if resolve_device(device).type != "cpu":
+        return "spawn"
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["bench.runs.loaded"])
+    return "forkserver"
 
 
 def _rank(work: Work, job: Job, settings: Settings, pipes: Sequence[Connection]) -> None:

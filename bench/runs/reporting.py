@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.interface.record import Record
 from bench.report import write_report
+from bench.runs.display import Busy
 from bench.runs.recorded import read_recorded, stored_pictures, without_record
 from bench.runs.suite import Suite
 from bench.tracking.lock import locked
@@ -24,12 +25,20 @@ class Reported:
     """Cells that have ended and whose record is gone or damaged, by id, each with the reason."""
 
 
-def write_suite_report(suite: Suite, uri: str, folder: Path) -> Reported:
-    """Write the report of what the tracking store has of a suite.
+def write_suite_report(suite: Suite, uri: str, folder: Path, *, quiet: bool = False) -> Reported:
+    """Write the report of what the tracking store has of a suite, and say meanwhile that this is done.
+
+    Args:
+        quiet: say nothing.
 
     Raises:
         RequestError: a later release has made one of the records, or the store cannot be used.
     """
+    with Busy(f"{suite.name}: writing the report", quiet=quiet):
+        return _written(suite, uri, folder)
+
+
+def _written(suite: Suite, uri: str, folder: Path) -> Reported:
     from bench.tracking.mlflow_store import Tracker  # loads mlflow
 
     tracker = Tracker(uri, suite.name)

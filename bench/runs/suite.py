@@ -165,6 +165,8 @@ def _read(name: str) -> tuple[str, dict[str, Any]]:
         where, text = f"suite {name!r}", resource.read_text("utf-8")
     else:
         where = str(path)
+        if not path.exists():
+            raise RequestError(f"there is no suite file {path}; give a .toml file, or one of {', '.join(shipped())}")
         try:
             text = path.read_text("utf-8-sig")  # some editors begin a file with a byte-order mark
         except (OSError, UnicodeDecodeError) as error:

@@ -127,11 +127,14 @@ class SuiteTable(_Strict):
 
 
 def workload_label(table: Mapping[str, Any]) -> str:
-    """The name of a workload: what its table says, else its data set and network."""
+    """The name of a workload: what its table says, else its data set and network.
+
+    That of one's own network ends in its file or module: `cifar10-resnet20-from-net.py` beside `cifar10-resnet20`.
+    """
     model = str(table.get("model", ""))
-    model = short_name(model) if is_own(model) else model
-    made = re.sub(r"[^A-Za-z0-9.]+", "-", f"{table.get('dataset', '')}-{model}").strip("-")
-    return str(table.get("name") or made)
+    place, _, name = short_name(model).rpartition(":") if is_own(model) else ("", "", model)
+    whole = f"{table.get('dataset', '')}-{name}" + f"-from-{place}" * bool(place)
+    return str(table.get("name") or re.sub(r"[^A-Za-z0-9.]+", "-", whole).strip("-"))
 
 
 def explained(error: pydantic.ValidationError, model: type[BaseModel], table: Mapping[str, Any] | None = None) -> str:

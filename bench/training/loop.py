@@ -24,6 +24,7 @@ from bench.interface.task import Split, Task
 from bench.training import parallel, quiet
 from bench.training.checkpoint import restore_epoch, save_epoch
 from bench.training.device import autocast, stage_seed, to_device
+from bench.training.optimizer import Optimizer
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,6 @@ def rates(recipe: Recipe, samples: int, epochs: int) -> list[float]:
     """The rate of every step of a phase that passes over `samples`."""
     each = steps_per_epoch(samples, recipe)
     return [learning_rate(recipe, step, each * epochs, each) for step in range(each * epochs)]
-
-
-def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser; weight decay on weights of two dimensions and more."""
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=recipe.lr, fused=True)
-    nesterov = recipe.momentum > 0
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
 
 
 def train(
@@ -156,7 +144,7 @@ class _Training:
         self.architecture = search.parameters if search else []
         searched = {id(p) for p in self.architecture}
         self.weights = [p for p in model.parameters() if p.requires_grad and id(p) not in searched]
-        self.optimizer = make_optimizer(self.weights, recipe)
+        self.optimizer = Optimizer(self.weights, recipe)
         # What an epoch passes over: the split, or in a bi-level search its halves side by side.
         self.halves: tuple[Split, ...] = (split,)
         if search and search.bilevel:
@@ -245,7 +233,7 @@ class _Training:
             group["lr"] = learning_rate(self.recipe, step, self.steps, self.steps_per_epoch)
         search, loss = self.search, self.loss(x, y)
         whole = self.with_penalty(loss)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         if search and search.bilevel:
             # The architecture's gradient of this step would be thrown away: do not compute it.
             gradients = torch.autograd.grad(whole, self.weights, materialize_grads=True)

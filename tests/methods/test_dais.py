@@ -197,8 +197,15 @@ def test_without_annealing_the_gap_stays() -> None:
     assert continuous - discrete > 10
 
 
-@pytest.mark.parametrize("ratio", [0.75, 0.5, 0.25])
-@pytest.mark.parametrize("name", ["segmentation", "super_resolution"])
+@pytest.mark.parametrize(
+    ("name", "ratio"),
+    [
+        ("small_unet", 0.75),
+        ("segmentation", 0.5),
+        ("residual_unet", 0.25),
+        *(("super_resolution", ratio) for ratio in (0.75, 0.5, 0.25)),
+    ],
+)
 def test_other_tasks_meet_their_budget(name: str, ratio: float) -> None:
     bench = getattr(searching, name)()
     ctx = bench.context(3)
@@ -225,10 +232,10 @@ def test_resuming_is_exact(tmp_path: Path) -> None:
 
 
 def test_a_search_step_keeps_what_a_dense_step_keeps() -> None:
-    assert searching.cost_of(searching.digits(), DAIS()).memory <= 1.1
+    assert searching.cost_of(searching.enlarged_digits(), DAIS()).memory <= 1.1
 
 
 @pytest.mark.speed
 def test_a_search_step_costs_what_a_dense_step_costs() -> None:
-    cost = searching.cost_of(searching.digits("resnet20", 1), DAIS(), rounds=5, batch_size=128)
+    cost = searching.cost_of(searching.enlarged_digits("resnet20", 0), DAIS(), rounds=5, batch_size=128)
     assert cost.time <= 1.25  # 1.0 to 1.05 on an idle machine

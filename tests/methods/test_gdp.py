@@ -83,6 +83,16 @@ def test_no_zero_takes_the_macs_below_the_budget() -> None:
     assert (search.phi == 0).tolist() == [False, True, True, False]
 
 
+def test_a_gate_that_is_too_dear_stays_and_a_later_one_goes() -> None:
+    """16 pixels × (9 a + a b + 9 b) multiply-adds at a = 2, b = 4: 49 at a = 1, 51 at b = 3, and 39 at both."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 4, 1), nn.Conv2d(4, 1, 3, padding=1))
+    cost = Cost(PruningGraph.trace(model, torch.randn(1, 1, 4, 4)))
+    phi = torch.tensor([0.01, 1.0, 0.02, 0.03, 0.04, 1.0])
+    assert (cost.dense, cost.nonzero(phi)) == (16 * 62, 16 * 62)
+    zero_lowest(phi, torch.ones(6, dtype=torch.bool), cost, F=16 * 51, band=0.01)
+    assert (phi == 0).tolist() == [False, False, True, False, False, False]
+
+
 def test_the_target_falls_to_the_budget_and_never_fast() -> None:
     """R* by hand at ε = 1, with a start of φ = 1 (R = 864) and a budget of one half."""
     search = chain([1.0] * 4, epsilon=1.0, F=864, prune_from=0.2, prune_until=0.6, epsilon_start=1.0, epsilon_end=1.0)
@@ -219,7 +229,7 @@ def test_a_planted_useless_block_goes_whole_and_exactly() -> None:
     assert found.model is not None and found.keep is not None
     small = prune(found.model.eval(), bench.graph, Pruning(found.keep, found.drop_blocks))
     assert isinstance(small.get_submodule("layer2.1"), torch.nn.ReLU)
-    x = torch.randn(8, 1, 16, 16)
+    x = torch.randn(8, 1, 8, 8)
     with torch.no_grad():
         whole, cut = found.model(x), small(x)
     assert (whole - cut).abs().max() <= 1e-4 * whole.abs().max()
@@ -240,6 +250,11 @@ def traced(ctx: Context) -> tuple[Context, list[float]]:
         return ctx.trainer(model, dataclasses.replace(search, after=trace), recipe, penalty)
 
     return dataclasses.replace(ctx, trainer=trainer), steps
+
+
+def steepest(steps: list[float]) -> float:
+    """The largest fall of R(g) within ten iterations, or within a sixteenth of them where they are fewer than 160."""
+    return max(a - b for a, b in zip(steps, steps[min(10, len(steps) // 16) :], strict=False))
 
 
 @functools.cache
@@ -272,15 +287,15 @@ def test_budgets_are_met_without_a_collapse(ratio: float, seed: int) -> None:
 @pytest.mark.parametrize("ratio", [0.75, 0.5, 0.25])
 def test_no_run_falls_off_a_cliff(ratio: float, seed: int) -> None:
     *_, steps = searched(ratio, seed)
-    assert max(a - b for a, b in zip(steps, steps[20:], strict=False)) <= 0.1
+    assert steepest(steps) <= 0.12  # 0.08 on average; a fall that nothing slows takes 0.2 at once
 
 
 def test_a_unet_falls_off_no_cliff() -> None:
-    bench = searching.small_unet()
-    ctx, steps = traced(bench.context(16))
+    bench = searching.residual_unet()
+    ctx, steps = traced(bench.context(5))
     _, fitted = bench.search(GDP(), 0.5, ctx)
     assert fitted.native_macs_ratio == pytest.approx(0.5, rel=0.02)
-    assert max(a - b for a, b in zip(steps, steps[20:], strict=False)) <= 0.1
+    assert steepest(steps) <= 0.1
 
 
 def test_one_gate_may_fall_where_all_are_dear() -> None:
@@ -294,8 +309,15 @@ def test_one_gate_may_fall_where_all_are_dear() -> None:
     assert search.R(search.phi, 1e-4) <= R - 18
 
 
-@pytest.mark.parametrize("ratio", [0.75, 0.5, 0.25])
-@pytest.mark.parametrize("name", ["segmentation", "super_resolution"])
+@pytest.mark.parametrize(
+    ("name", "ratio"),
+    [
+        ("small_unet", 0.75),
+        ("segmentation", 0.5),
+        ("residual_unet", 0.25),
+        *(("super_resolution", ratio) for ratio in (0.75, 0.5, 0.25)),
+    ],
+)
 def test_other_tasks_meet_their_budget(name: str, ratio: float) -> None:
     bench = getattr(searching, name)()
     ctx = bench.context(3)
@@ -321,10 +343,10 @@ def test_resuming_is_exact(tmp_path: Path) -> None:
 
 
 def test_a_search_step_keeps_what_a_dense_step_keeps() -> None:
-    assert searching.cost_of(searching.digits(), GDP()).memory <= 1.1
+    assert searching.cost_of(searching.enlarged_digits(), GDP()).memory <= 1.1
 
 
 @pytest.mark.speed
 def test_a_search_step_costs_what_a_dense_step_costs() -> None:
-    cost = searching.cost_of(searching.digits("resnet20", 1), GDP(), rounds=5, batch_size=128)
+    cost = searching.cost_of(searching.enlarged_digits("resnet20", 0), GDP(), rounds=5, batch_size=128)
     assert cost.time <= 1.25  # 1.0 to 1.05 on an idle machine

@@ -83,7 +83,7 @@ def test_the_strength_under_adam_by_hand() -> None:
 
 def searched(travel: float) -> tuple[torch.Tensor, float, Any, Any]:
     bench = searching.digits()
-    ctx = bench.context(3)
+    ctx = bench.context(6)
     found, fitted = bench.search(Slimming(travel=travel), 0.5, ctx)
     assert found.model is not None
     scales = Scales(found.model, bench.graph).all().detach()
@@ -115,7 +115,7 @@ def test_a_strength_of_ones_own() -> None:
 
 
 def test_a_network_with_norms_everywhere_has_one_threshold_over_its_scales() -> None:
-    bench = searching.segmentation()
+    bench = searching.residual_unet()
     ctx = bench.context(1)
     found, fitted = bench.search(Slimming(), 0.5, ctx)
     assert fitted.within and found.scope == "raw"

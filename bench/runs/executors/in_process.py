@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 
+from bench.processes import collect_as_usual, importing
 from bench.runs.events import Emit
 from bench.runs.executors.lost import RankLostError
 from bench.runs.job import Job, Outcome, Settings
@@ -25,8 +26,10 @@ class InProcess:
 
         A job with several devices has processes of its own, and those can be.
         """
-        from bench.runs.run_job import run_job  # loads torch
+        with importing():
+            from bench.runs.run_job import run_job  # loads torch
 
+        collect_as_usual()
         ended: list[Future[Outcome]] = []
         for job in jobs:
             future: Future[Outcome] = Future()

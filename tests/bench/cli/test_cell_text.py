@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from bench.cli.cell_text import cell_text
+from bench.cli.cell_text import cell_text, settings_lines
 from bench.interface.record import Audit, GroupWidth, LatencyFigures, Ledger, Record
-from bench.runs.suite import load_suite
+from bench.report.latency import pooled
+from bench.runs.suite import load_suite, suite_from_table
+from tests.bench.runs.tables import changed_workload
 
 CELL = load_suite("demo").cells[0]
 LATENCY = LatencyFigures(median_ms=2.0, iqr_ms=0.1, batch_size=1, threads=1, device="x86")
@@ -75,6 +77,37 @@ def test_a_cell_that_finished() -> None:
     ):
         assert line in lines
     assert "(MISSED: too coarse)" in cell_text(finished(within=False), suite="s", uri="")
+
+
+def test_latencies_that_scatter_are_remarked_on_as_in_the_tables() -> None:
+    """Medians of 1, 2 and 4 ms: quartiles 1.5 and 3, a range of 75 % of the median."""
+    record = finished(within=True)
+    others = [
+        record.model_copy(update={"latency_dense": LATENCY.model_copy(update={"median_ms": ms})}) for ms in (1.0, 4.0)
+    ]
+    lines = cell_text(record, suite="s", uri="", latencies=pooled([record, *others])).splitlines()
+    assert lines[lines.index("latency    2.00 -> 1.00 ms (batch 1, 1 thread, x86)") + 1] == (
+        "           dense latency 2.00 ms (median; interquartile range 75% over 3 cells; above 20%, so that speedups "
+        "are left out; batch 1, 1 thread, on x86)"
+    )
+    assert "dense latency" not in cell_text(record, suite="s", uri="")
+
+
+def test_settings_that_are_not_at_their_defaults_are_named_and_the_others_pointed_to() -> None:
+    table = changed_workload(dataset="digits", model="resnet8", train_size=100, train={"batch_size": 32, "lr": 0.1})
+    table["workloads"][0] |= {"protect": ["fc"], "epochs": {"dense": 1, "search": 2, "recovery": 1}}
+    table |= {"methods": ["dais"], "method": {"dais": {"travel": 3.0}}, "recovery": "finetune", "round_to": 8}
+    (cell, *_) = suite_from_table({**table, "controls": [], "budgets": [0.5], "seeds": [0]}, "t").cells
+    assert settings_lines(cell) == [
+        "workload   classification of digits by resnet8: train_size=100, protect=['fc']",
+        "method     dais: travel=3",
+        "held       recovery finetune, protocol matched, equal samples, widths in steps of 8",
+        "train      batch_size=32",
+        "finetune   batch_size=32",
+        f"settings   all of them: prunebench show {cell.id} --config",
+    ]
+    plain = cell_text(finished(within=True), suite="s", uri="")
+    assert f"method     {CELL.title}: fields at their defaults\n" in plain and "{" not in plain
 
 
 def test_a_cell_that_failed_shows_why_and_no_figures() -> None:

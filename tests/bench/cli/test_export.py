@@ -137,8 +137,19 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_an_export_replaces_an_earlier_one_whole(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_replaces_an_earlier_one_whole(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(monkeypatch, "export", "ab", "--out", "pruned") == 0
+    told = capsys.readouterr()
+    assert told.err.splitlines() == [
+        "ab: reading what is recorded …",
+        "ab: loading PyTorch and building the network …",
+        "ab: tracing the network at several sizes …",
+        "ab: writing model.onnx and comparing what onnxruntime computes …",
+        "ab: writing model.pt2 …",
+    ]
+    assert told.out == "wrote pruned: model.safetensors, architecture.json, card.json, model.onnx, model.pt2\n"
     assert {path.name for path in (stored / "pruned").iterdir()} == set(FILES)
     assert call(monkeypatch, "export", "ab", "--out", "pruned", "--no-onnx") == 0
     assert {path.name for path in (stored / "pruned").iterdir()} == set(FILES) - {"model.onnx"}

@@ -82,8 +82,8 @@ def test_plan_states_what_the_seeds_can_show(
     assert power["spread"] == pytest.approx(1.0) and power["smallest_difference"] == pytest.approx(3.264, abs=1e-3)
     assert call(monkeypatch, *chosen) == 0
     assert (
-        "cifar10-resnet20 (matched): differences spread by 1 % over seeds so far; 3 seeds show 3.3 % in four of five "
-        "studies, 1 % needs 10\n"
+        "cifar10-resnet20 (matched): differences spread by 1 % over seeds so far; with 3 seeds only 3.3 % or more "
+        "would be found with 80 % probability; 1 % would take 10\n"
     ) in capsys.readouterr().out
     states = Tracker(store, "cifar10-resnet20").best()
     assert {i: s.final for i, s in states.items()} == {

@@ -14,7 +14,7 @@ from bench.cli.new import new
 from bench.errors import RequestError
 
 ROOT = Path(__file__).resolve().parents[3]
-PROGRAM = "from bench.cli.app import main; main()"
+PROGRAM = "from bench.cli.program import main; main()"
 
 
 def python(*arguments: str, cwd: Path, path: Path) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import re
 import tomllib
 from pathlib import Path
@@ -10,7 +13,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from bench.cli import reference
+import prunebench
+from bench.cli import reference, reference_api
 from bench.cli.app import COMMANDS
 from bench.interface.cell import Epochs, Recipe, Tuning
 from bench.runs.expand import NO_HYPER_PARAMETERS
@@ -92,3 +96,62 @@ def test_every_command_and_option_is_there() -> None:
     assert "| `--onnx`, `--no-onnx` | `--onnx` | Also write model.onnx (extra `onnx`). |" in text
     assert re.search(r"^\| `--out PATH` \| required \| Folder for the joint report\. \|$", text, re.MULTILINE)
     assert "e.g. methods=l1,fpgm or seeds=0. Can be given several times. |" in text
+
+
+def test_the_python_page_has_every_name_with_its_arguments_and_its_sentence() -> None:
+    text = (DOCS / "api.md").read_text("utf-8")
+    offered = {f"prunebench.{name}" for name in dir(prunebench)} - {"prunebench.budget"}
+    offered |= {f"prunebench.budget.{name}" for name in prunebench.budget.__all__} - {"prunebench.budget.Budget"}
+    places = {name: place for names in reference_api.SECTIONS.values() for name, place in names.items()}
+    assert offered == {name for name in places if name.startswith("prunebench.")}
+    for name, place in places.items():
+        thing = getattr(importlib.import_module(place.rpartition(".")[0]), place.rpartition(".")[2])
+        shown = text.partition(f"### {name}\n")[2].partition("<!-- end of reference -->")[0]
+        assert " ".join(inspect.getdoc(thing).partition("\n\n")[0].split()) in shown, name  # pyright: ignore
+        if inspect.isfunction(thing):
+            assert [f for f in inspect.signature(thing).parameters if not re.search(rf"\b{f}: ", shown)] == [], name
+
+
+CLASS = '''
+class Box:
+    """A box.
+
+    More of it.
+    """
+
+    size: int
+    """In metres."""
+    kind: ClassVar[str] = "no field"
+    parts: list[str] = field(default_factory=list)
+    _own: int = 0
+
+    @property
+    def volume(self) -> float:
+        """Of all
+        of it."""
+
+    @classmethod
+    def of(cls, text: str = 'a', *, strict: bool = True) -> Box: ...
+
+    def _hidden(self): ...
+'''
+
+
+def test_a_class_is_shown_by_what_can_be_read_and_called() -> None:
+    (node,) = ast.parse(CLASS).body
+    assert isinstance(node, ast.ClassDef) and reference_api.about(node) == "A box."
+    assert list(reference_api.members(node)) == [
+        "- `size: int`: In metres.",
+        "- `parts: list[str] = list()`",
+        "- `volume: float`: Of all of it.",
+        '- `of(text: str = "a", *, strict: bool = True) -> Box`',
+    ]
+    assert list(reference_api.signature("x.Box", node)) == ["class x.Box"]
+
+
+def test_long_signatures_have_a_line_for_each_argument() -> None:
+    (short, long) = ast.parse("def f(a, /, b=1, *, c: int): ...\ndef g(a: int, *, b: x = 'y'): ...").body
+    assert isinstance(short, ast.FunctionDef) and isinstance(long, ast.FunctionDef)
+    assert list(reference_api.signature("m.f", short)) == ["m.f(a, /, b = 1, *, c: int)"]
+    name = "m." + "g" * 100
+    assert list(reference_api.signature(name, long)) == [f"{name}(", "    a: int,", "    *,", '    b: x = "y",', ")"]

@@ -65,6 +65,7 @@ def test_a_lost_record_is_one_missing_cell_and_a_sentence(
     file.write_text(file.read_text()[:-20])
     assert call(monkeypatch, "report", "tiny.toml") == 0
     told = capsys.readouterr()
+    assert told.err.startswith("tiny: writing the report …\nlost: ")
     assert f"lost: cell {cells[1].id} counts as missing, and prunebench run runs it again" in told.err
     assert "record.json is damaged" in told.err and "1 of 6 cells recorded" in told.out
     (line,) = Path("reports/tiny/cells.jsonl").read_text().splitlines()
@@ -125,7 +126,8 @@ def test_records_of_a_later_release_are_refused_in_the_store_and_in_files(
         ("audit", "old"),
     ):
         assert call(monkeypatch, *command) == 2
-        (line,) = capsys.readouterr().err.splitlines()
+        *steps, line = capsys.readouterr().err.splitlines()
+        assert all(step.startswith("tiny: ") and step.endswith(" …") for step in steps)
         assert "schema_version 3 is of a later release of prunebench, and this one reads records up to 2" in line
     assert not Path("reports").exists() and not Path("both").exists()
 
@@ -206,6 +208,9 @@ def test_a_dense_network_is_shown_and_not_exported(
     ]
     assert call(monkeypatch, "show", identity, "--json") == 0
     assert json.loads(capsys.readouterr().out) == facts
+    for wrong, sentence in (((), "--config is for cells"), (("--json",), "--config and --json are not allowed")):
+        assert call(monkeypatch, "show", identity, "--config", *wrong) == 2
+        assert sentence in capsys.readouterr().err
     assert call(monkeypatch, "export", identity, "--out", "out") == 2
     assert f"{identity} is a dense network and no cell" in capsys.readouterr().err
 
@@ -283,7 +288,15 @@ def test_a_dry_run_checks_and_writes_nothing(
         "2 cells, 1 recorded; would run 1 dense networks, 0 searches and 1 cells, 4 epochs; nothing was run\n"
         "tried and found in order: data, networks, weights, budgets\ntime and disk: "
     )
-    assert not err
+    assert err.splitlines() == [
+        f"tiny: {step} …"
+        for step in (
+            "reading what is recorded",
+            "loading PyTorch",
+            "reading data of digits-resnet8",
+            "trying network and budgets of digits-resnet8",
+        )
+    ]
     assert call(monkeypatch, "run", "tiny.toml", "--dry-run", "--set", "budgets=0.001") == 2
     assert "budget 0.001 cannot be reached" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
@@ -302,7 +315,8 @@ def test_ctrl_c_says_how_to_go_on(
     )
 
 
-def test_something_is_on_the_screen_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("terminal", [True, False])
+def test_something_is_shown_before_anything_heavy_is_loaded(tmp_path: Path, terminal: bool) -> None:
     Path(tmp_path, "tiny.toml").write_text(SUITE)
     script = (
         "import sys\n"
@@ -316,7 +330,7 @@ def test_something_is_on_the_screen_before_anything_heavy_is_loaded(tmp_path: Pa
         "sys.argv = ['prunebench', 'run', 'tiny.toml']\n"
         "main()\n"
     )
-    main, side = pty.openpty()
+    main, side = pty.openpty() if terminal else os.pipe()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "200"}
     process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment, stderr=side)
     os.close(side)
@@ -326,7 +340,8 @@ def test_something_is_on_the_screen_before_anything_heavy_is_loaded(tmp_path: Pa
             shown += part
     assert process.wait() == 130
     before, _, after = shown.decode().partition("loading torch")
-    assert "tiny: 6 cells, 0 recorded, 6 to run; checking data and networks" in before
+    assert "tiny: reading what is recorded …" in before and "tiny: loading PyTorch …" in before
+    assert terminal or before == "tiny: reading what is recorded …\ntiny: loading PyTorch …\n"
     assert "to go on where this stopped: prunebench run tiny.toml" in after
 
 

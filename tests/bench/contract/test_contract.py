@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import methods
+from bench.contract import suite
 from bench.contract.suite import ELSEWHERE_PROPERTIES, METHOD_PROPERTIES, TASK_PROPERTIES, MethodTrial, TaskTrial, check
 from bench.contract.task import (
     task_draws,
@@ -29,6 +30,7 @@ from bench.interface import registry
 from bench.interface.method import Budget, Found
 from bench.search.fit import fit
 from tasks.data.images import ImageSplit
+from tests.bench.contract.planted import QUICK
 
 
 @cache
@@ -62,6 +64,7 @@ def test_task(name: str, holds: Any) -> None:
 
 def failures(kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What `check` says is wrong with a method of this class, by property."""
+    monkeypatch.setattr(suite, "MAIN", QUICK)
     monkeypatch.setitem(methods.CATALOGUE, "broken", f"{__name__}:{kind.__name__}")
     registry.method_names.cache_clear()
     try:

@@ -24,7 +24,7 @@ from bench.errors import RequestError
 from bench.interface import registry
 from bench.interface.method import Found
 from tasks.data.images import ImageSplit
-from tests.bench.contract.planted import assert_named
+from tests.bench.contract.planted import QUICK, assert_named
 
 READS_TEST = "reads no data but the training and validation samples that it is handed"
 LEAVES_ALONE = "leaves the dense network, the graph, the data and hooks on all modules as they were"
@@ -197,7 +197,7 @@ class Narrow(Plain):
 
 @cache
 def common() -> tuple[Any, Any, Any]:
-    trial = MethodTrial("l1")
+    trial = MethodTrial("l1", QUICK)
     return trial.dense, trial.graph, trial.data
 
 
@@ -209,7 +209,7 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[type[Any]], 
     def of(kind: type[Any]) -> dict[str, str]:
         monkeypatch.setitem(methods.CATALOGUE, "broken", f"{__name__}:{kind.__name__}")
         registry.method_names.cache_clear()
-        trial = MethodTrial("broken")
+        trial = MethodTrial("broken", QUICK)
         vars(trial)["dense"], vars(trial)["graph"] = common()[:2]
         return {v.name: v.reason for v in verdicts(trial, METHOD_PROPERTIES) if not v.passed}
 

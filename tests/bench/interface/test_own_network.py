@@ -28,6 +28,13 @@ class Net(nn.Module):
 def make_net(**options):
     return Net(**options)
 
+class Two(Net):
+    def __init__(self, width, *, classes):
+        super().__init__(width, classes)
+
+def inner():
+    return Two()
+
 built = Net()
 
 def number():
@@ -67,7 +74,18 @@ def test_a_file_stands_in_no_other_modules_way(net: Path, name: str) -> None:
         ("built", None, "is a Net; name a class or a function that builds the network"),
         ("number", None, r"number of .*net\.py returns a int, not a torch\.nn\.Module"),
         ("broken", {"width": 3}, r"broken\(width=3\) of .* raises KeyError: no such width"),
-        ("Net", {"depth": 3}, r"Net\(depth=3\) of .* raises TypeError: .*unexpected keyword argument 'depth'"),
+        ("Net", {"with": 3}, r"Net of .* has no argument 'with', which model_args gives; did you mean 'width'\?"),
+        (
+            "Two",
+            None,
+            r"Two of .*net\.py needs width and classes: give the workload model_args = \{ width = …, classes",
+        ),
+        (
+            "Two",
+            {"width": 3},
+            r"needs classes: give the workload model_args = \{ classes = … \}; it takes width, classes",
+        ),
+        ("inner", None, r"inner\(\) of .*net\.py raises TypeError: .*missing 1 required"),
     ],
 )
 def test_what_builds_no_network_is_refused(net: Path, name: str, args: dict[str, object] | None, message: str) -> None:
@@ -76,7 +94,7 @@ def test_what_builds_no_network_is_refused(net: Path, name: str, args: dict[str,
 
 
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"absent\.py cannot be read: No such file"):
+    with pytest.raises(RequestError, match=r"there is no file /.*/absent\.py; give path/to/net\.py:make_net"):
         require_own(f"{tmp_path}/absent.py:make_net", None)
     with pytest.raises(RequestError, match=r"there is no module no\.such; install its package, or put the folder"):
         source_of("no.such:make_net")

@@ -144,8 +144,9 @@ def test_lower_is_better():
 def test_what_can_be_told_at_all():
     # gdp − l1: 1, 2, 3: standard deviation 1; three seeds show 3.26, and one point takes ten seeds.
     assert last(synthetic.results({"gdp": [93.0, 94.0, 97.0], "l1": [92.0, 92.0, 94.0]})) == (
-        "With 3 seeds and paired differences that spread by 1.00 points over seeds, a difference of 3.26 points is "
-        "shown in four of five studies, and a smaller one is likely to stay unseen; 1 point would take 10 seeds."
+        "The difference of two entries varies from seed to seed, with a standard deviation of 1.00 points. With 3 "
+        "seeds, only a true difference of 3.26 points or more would be found with 80 % probability; a smaller one may "
+        "be there and stay unseen. To find 1 point would take 10 seeds."
     )
 
 
@@ -178,7 +179,10 @@ def test_many_workloads_get_a_summary(count: int):
         "tested in 0.",
         f"Methods against blind: better in {count}, worse in 0, not told apart in 0, not tested in 0.",
     ]
-    assert summary.points[3].startswith("The smallest difference that the seeds show in four of five studies is ")
+    assert summary.points[3].startswith("Only a true difference of ")
+    assert summary.points[3].endswith(
+        " points or more would be found with 80 % probability, depending on the workload."
+    )
 
 
 def test_the_readme_and_the_page_open_with_them(tmp_path: Path):

@@ -38,7 +38,7 @@ def test_a_suite_is_run_from_python(small: Path, capfd: pytest.CaptureFixture[st
     assert again.suite == "tiny" and [r.run_id for r in again.records] == [record.run_id]
     # What is recorded is not run again.
     assert prunebench.run(small / "tiny.toml", only=["method=l1"], set=["seeds=3"]).records == result.records
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err == "tiny: reading what is recorded …\ntiny: writing the report …\n"
 
 
 def test_a_wrong_request_raises_the_sentence(small: Path) -> None:

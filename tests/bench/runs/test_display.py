@@ -87,11 +87,16 @@ def test_columns_say_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(r"epochs .*0/2 0/1 done elapsed 0:00:0\d left -:--:--", shown), shown
 
 
-def test_a_terminal_gets_a_line_at_once_and_a_pipe_none(
+def test_a_terminal_gets_a_line_that_changes_and_a_pipe_one_a_step(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Busy("tiny: reading what is recorded"):
-        pass
+    with Busy("tiny: reading what is recorded") as busy:
+        assert capsys.readouterr().err == "tiny: reading what is recorded …\n"
+        busy.say("tiny: reading data of [a]")
+        busy.stop()
+    assert capsys.readouterr().err == "tiny: reading data of [a] …\n"
+    with Busy("tiny: reading", quiet=True) as busy:
+        busy.say("tiny: reading data")
     assert capsys.readouterr().err == ""
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)

@@ -173,7 +173,10 @@ def test_artifacts_hold_a_loadable_model_a_log_and_a_picture(
     capsys.readouterr()
     assert prunebench(monkeypatch, "show", record.cell_id[:6]) == 0
     text = capsys.readouterr().out
-    assert record.run_id in text and "requested 0.5 ± 0.005" in text and '"method": "l1"' in text
+    assert record.run_id in text and "requested 0.5 ± 0.005" in text and "method     l1: fields at" in text
+    assert "dense latency " in text and "over the runs of one cell" in text
+    assert prunebench(monkeypatch, "show", record.cell_id, "--config") == 0
+    assert json.loads(capsys.readouterr().out) == record.config.identity()
     assert prunebench(monkeypatch, "show", record.cell_id, "--json") == 0
     assert Record.model_validate_json(capsys.readouterr().out) == record
 

@@ -64,7 +64,7 @@ def cell_of(**changes: Any) -> Cell:
 
 def test_what_files_hold_is_the_identity_and_their_place_is_not(own: Path) -> None:
     first = cell_of()
-    assert first.workload.model == "net.py:make_net" and first.workload.name == "digits-net.py-make-net"
+    assert first.workload.model == "net.py:make_net" and first.workload.name == "digits-make-net-from-net.py"
     (own / "below").mkdir()
     for name in ("net.py", "w.pth"):
         (own / name).rename(own / "below" / name)
@@ -94,8 +94,9 @@ def test_files_that_change_after_the_suite_was_read_are_refused(own: Path) -> No
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"weights": "absent.pth"}, r"weights = 'absent\.pth' is not allowed: .*absent\.pth cannot be read"),
-        ({"model": "absent.py:make_net"}, r"absent\.py cannot be read: No such file"),
+        ({"weights": "absent.pth"}, r"weights = 'absent\.pth': there is no file /.*/absent\.pth; give a \."),
+        ({"weights": "."}, r"weights = '\.': /.* cannot be read: Is a directory"),
+        ({"model": "absent.py:make_net"}, r"there is no file /.*/absent\.py; give path/to/net\.py:make_net or "),
         ({"model": "resnet8"}, "model_args is not allowed: 'resnet8' is not a network of your own"),
         ({"normalise": {"mean": [0.1]}}, "normalise has mean; use { mean = "),
         (
@@ -122,7 +123,11 @@ def test_what_does_not_go_together_is_refused(own: Path, changes: dict[str, Any]
             {"model_args": {"width": 9}},
             r"net\.py:make_net: weights .*w\.pth do not fit the network: 0\.weight is 8×1×3×3",
         ),
-        ({"model_args": {"depth": 9}}, r"make_net\(depth=9\) of .* raises TypeError"),
+        (
+            {"model_args": {"depth": 9}},
+            r"make_net of /.*net\.py needs width and has no depth: give the workload model_args = \{ width = … \}; it "
+            "takes width, classes",
+        ),
         ({"normalise": {"mean": [0.5] * 3, "std": [0.5] * 3}}, "normalise has 3 channels; the images of digits have 1"),
     ],
 )

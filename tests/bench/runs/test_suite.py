@@ -21,8 +21,13 @@ def test_shipped_suites_are_valid_and_described(name: str) -> None:
 def test_files_that_are_no_suites_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"unknown suite 'demmo'; did you mean 'demo'\? available: .*demo"):
         load_suite("demmo")
-    with pytest.raises(RequestError, match="cannot be read"):
+    with pytest.raises(
+        RequestError, match=r"there is no suite file /.*/absent\.toml; give a \.toml file, or one of bsd-edsr, "
+    ):
         load_suite(str(tmp_path / "absent.toml"))
+    with pytest.raises(RequestError, match=r"folder\.toml cannot be read: Is a directory"):
+        (tmp_path / "folder.toml").mkdir()
+        load_suite(str(tmp_path / "folder.toml"))
     bad = tmp_path / "bad.toml"
     bad.write_text("name = ")
     with pytest.raises(RequestError, match=r"bad\.toml is not valid TOML"):

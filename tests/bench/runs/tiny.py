@@ -33,7 +33,7 @@ finetune = { precision = "fp32" }
 TIMED = {"run_id", "latency_dense_ms", "latency_pruned_ms", "dense_seconds", "search_seconds", "recovery_seconds"}
 OUT = ("--out", "reports/tiny")
 """Where `results` looks, whatever was changed of the suite."""
-PROGRAM = "from bench.cli.app import main; main()"
+PROGRAM = "from bench.cli.program import main; main()"
 
 
 def prunebench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -51,7 +51,7 @@ def test_a_report_of_ten_thousand_cells(large: Path) -> None:
 
 @pytest.mark.parametrize(("arguments", "most"), [("--help", 0.3), ("plan demo", 1.0)])
 def test_the_command_line_answers_at_once(arguments: str, most: float, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from bench.cli.app import main; main()", *arguments.split()]
+    command = [sys.executable, "-c", "from bench.cli.program import main; main()", *arguments.split()]
 
     def call() -> float:
         return timed(lambda: subprocess.run(command, check=True, capture_output=True, cwd=tmp_path))

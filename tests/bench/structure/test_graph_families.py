@@ -56,7 +56,7 @@ def conv_and_matmul_macs(model: nn.Module, x: torch.Tensor) -> float:
     return sum(counted[op] for op in ("conv", "linear", "addmm", "matmul", "bmm"))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS, scope="module")
 @settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**16), kept=st.sampled_from([0.2, 0.5, 0.8]), dropped=st.sampled_from([0.0, 0.4]))
 def test_the_pruned_network_computes_what_the_masked_one_does(
@@ -78,7 +78,7 @@ def test_the_pruned_network_computes_what_the_masked_one_does(
     assert all(torch.equal(tensor, after[key]) for key, tensor in before.items())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS, scope="module")
 def test_the_dense_network_costs_what_the_counters_say(name: str) -> None:
     model, x = network(name), example_of(name)
     assert graph(name).macs() == count_macs(model, x)
@@ -100,6 +100,7 @@ def test_the_dense_network_costs_what_the_counters_say(name: str) -> None:
         "smp-MAnet-resnet18-1",
         "srresnet-x3",
     ],
+    scope="module",
 )
 def test_fvcore_counts_the_same_on_the_pruned_network(name: str) -> None:
     structure, x = graph(name), example_of(name)
@@ -109,7 +110,9 @@ def test_fvcore_counts_the_same_on_the_pruned_network(name: str) -> None:
     assert conv_and_matmul_macs(smaller, x) == predicted
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if "vgg" not in name and "MAnet" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in NETWORKS if "vgg" not in name and "MAnet" not in name], scope="module"
+)
 def test_a_saved_network_loads_and_computes_the_same(name: str) -> None:
     model, structure, x = network(name), graph(name), example_of(name)
     pruning = random_pruning(structure, seed=3)
@@ -120,7 +123,7 @@ def test_a_saved_network_loads_and_computes_the_same(name: str) -> None:
     assert torch.equal(outputs(again, x), outputs(smaller, x))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS, scope="module")
 def test_every_layer_is_in_a_group_or_left_whole_with_a_reason(name: str) -> None:
     structure, model = graph(name), network(name)
     grouped = {m.module for group in structure.groups for m in group.members if m.kind != "in"}

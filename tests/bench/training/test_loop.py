@@ -19,7 +19,8 @@ from bench.training.checkpoint import restore, save_state
 from bench.training.context import search_context, search_steps
 from bench.training.device import resolve_device, resolve_precision, stage_seed
 from bench.training.evaluate import recalibrate
-from bench.training.loop import Phase, learning_rate, make_optimizer, train
+from bench.training.loop import Phase, learning_rate, train
+from bench.training.optimizer import Optimizer
 from tasks.classification import Classification
 from tests.bench.training.killed import Kill, Killed
 
@@ -138,7 +139,7 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
 
 def test_biases_and_norms_are_not_decayed() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    groups = make_optimizer(list(model.parameters()), Recipe(weight_decay=0.1)).param_groups
+    groups = Optimizer(list(model.parameters()), Recipe(weight_decay=0.1)).param_groups
     decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
     conv, norm = model
     assert decay[id(conv.weight)] == 0.1

@@ -25,7 +25,7 @@ from methods.tas import interpolation
 from tasks.classification import Classification
 from tests.bench.training.pretended_cuda import CUDA, pretended_cuda
 
-TASK = Classification("digits", "resnet8", train_size=48)
+TASK = Classification("digits", "resnet8", train_size=32)
 RECIPE = Recipe(lr=0.01, batch_size=16, precision="fp32", grad_clip=1.0)
 
 

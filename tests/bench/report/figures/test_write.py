@@ -91,7 +91,7 @@ def test_an_error_of_another_process_is_raised_here(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(processes, "FEWEST", 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
     figure = new_figure(2, 2)
-    figure.text(0.5, 0.5, "x", color="C0").set_fontsize(-1)
+    figure.text(0.5, 0.5, r"$\frac$")
     with Renderer(1) as renderer, pytest.raises(ValueError):
         renderer.submit(figure).result()
 

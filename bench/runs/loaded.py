@@ -1,0 +1,12 @@
+"""What a server loads once that forks processes to run jobs: nothing of it is looked at again for garbage."""
+
+from __future__ import annotations
+
+import gc
+
+from bench.processes import importing
+
+with importing():
+    from bench.runs import run_job as run_job
+
+gc.freeze()

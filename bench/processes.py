@@ -42,6 +42,18 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
+@contextlib.contextmanager
+def settled() -> Iterator[None]:
+    """Search for garbage among what is made from now on, and not among what is there, which stays."""
+    before = gc.get_freeze_count()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not before:
+            gc.unfreeze()
+
+
 def collect_as_usual() -> None:
     """Search for garbage as often as Python does, but not among what a program of ours has loaded by now."""
     if gc.get_threshold() == RARELY:

@@ -123,16 +123,22 @@ def relabelled(records: Iterable[Record], cells: Iterable[Cell]) -> list[Record]
     another cell keeps its own. The records that are handed in stay as they are.
     """
     by_id = {cell.id: cell for cell in cells}
-    return [_relabelled(record, by_id[record.cell_id]) if record.cell_id in by_id else record for record in records]
+    workloads: dict[str, dict[str, Any]] = {}
+    return [
+        _relabelled(record, by_id[record.cell_id], workloads) if record.cell_id in by_id else record
+        for record in records
+    ]
 
 
-def _relabelled(record: Record, cell: Cell) -> Record:
+def _relabelled(record: Record, cell: Cell, workloads: dict[str, dict[str, Any]]) -> Record:
+    """The record with its cell's labels; equal workloads are one object, which saves memory."""
     labels: dict[str, Any] = {"method": cell.method}
     if cell.base is not None or "base" in record.cell:
         labels["base"] = cell.base
     if cell.tuning is not None or "tuning" in record.cell:
         labels["tuning"] = cell.tuning.model_dump(mode="json") if cell.tuning is not None else None
     workload = {**record.cell["workload"], "name": cell.workload.name}
+    workload = workloads.setdefault(json.dumps(workload), workload)
     return record.model_copy(update={"cell": {**record.cell, **labels, "workload": workload}})
 
 

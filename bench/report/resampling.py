@@ -32,7 +32,7 @@ BLOCK = 256
 class SampleBootstrap:
     """The metric of many resamples of the test set, for every record that has outcomes.
 
-    Replicates are made when the first of a test set is asked for, and kept: 16 kB a record, and 8 kB where they are
+    Replicates are made when the first of a test set is asked for, and kept: 16 kB a record, and 4 kB where they are
     counts of correct answers.
     """
 
@@ -77,7 +77,8 @@ def _kept(values: np.ndarray, record: Record) -> np.ndarray:
     assert record.outcomes is not None
     if record.outcomes.kind != "correct":
         return values
-    return (values * math.prod(record.outcomes.shape) / 100.0).round().astype("uint32")
+    samples = math.prod(record.outcomes.shape)
+    return (values * samples / 100.0).round().astype("uint16" if samples < 2**16 else "uint32")
 
 
 def _metric(kept: np.ndarray, record: Record) -> np.ndarray:

@@ -7,15 +7,17 @@ from pathlib import Path
 
 from bench.interface.cell import Cell
 from bench.interface.record import Record
+from bench.processes import settled
 from bench.report.audit import contradictions
 from bench.report.figures.fingerprint import line_digest
+from bench.report.figures.samples import LoadPicture
 from bench.report.figures.style import FORMATS as FIGURE_FORMATS
 from bench.report.figures.write import writing_figures
 from bench.report.formats.csv import to_csv
 from bench.report.formats.latex import to_latex
 from bench.report.formats.markdown import to_markdown
 from bench.report.front_page import LISTED, overview, readme_text
-from bench.report.matrix import build
+from bench.report.matrix import Matrix, build
 from bench.report.page import page_html
 from bench.report.pictures import PictureSource, loader, thumbnails
 from bench.report.records import CELLS, dump_line, write_lines, write_text
@@ -57,6 +59,11 @@ def write_report(
     when = now or max((record.finished_at for record in matrix.records), default="")
     load = loader(pictures) if pictures is not None and any(record.pictures for record in matrix.records) else None
 
+    with settled():
+        return _written(matrix, out, load, when, runs)
+
+
+def _written(matrix: Matrix, out: Path, load: LoadPicture | None, when: str, runs: str) -> Path:
     lines: dict[str, bytes] = {}
     write_lines(out / CELLS, _dumped(matrix.records, lines))
     with writing_figures(matrix, load, out / "figures", lines) as written:

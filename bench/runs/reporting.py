@@ -46,8 +46,9 @@ def _written(suite: Suite, uri: str, folder: Path) -> Reported:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         # Of two invocations that end together, the last to write has read what both have recorded.
-        with locked(folder / "report"), importing():
-            found = read_recorded(tracker, suite.cells)
+        with locked(folder / "report"):
+            with importing():
+                found = read_recorded(tracker, suite.cells)
             readme = write_report(
                 found.records,
                 folder,

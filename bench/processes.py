@@ -32,7 +32,7 @@ def end_with_parent() -> None:
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """No search for garbage while packages are loaded, which make none: it takes a quarter of their time."""
+    """No search for garbage while packages or records are loaded, which make none: it takes a quarter of their time."""
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -21,7 +21,7 @@ from bench.runs.recorded import without_record
 from bench.runs.reporting import Reported, write_suite_report
 from bench.runs.suite import load_suite, select
 from bench.tracking.address import redacted
-from bench.tracking.quick_read import read_states
+from bench.tracking.quick_read import has_states
 
 
 def report(
@@ -69,7 +69,7 @@ def report(
         reported = Reported(readme=readme, records=records, lost={})
     else:
         uri = store_address(tracking_uri)
-        if not read_states(uri, loaded.name):
+        if not has_states(uri, loaded.name):
             raise RequestError(
                 f"nothing of suite {loaded.name!r} is recorded in {redacted(uri)}; prunebench run {suite} comes first"
             )

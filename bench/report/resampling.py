@@ -8,6 +8,7 @@ networks. It says nothing of other seeds, for which the interval over seeds stan
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -31,7 +32,8 @@ BLOCK = 256
 class SampleBootstrap:
     """The metric of many resamples of the test set, for every record that has outcomes.
 
-    Replicates are made when the first of a test set is asked for, and kept: 16 kB a record.
+    Replicates are made when the first of a test set is asked for, and kept: 16 kB a record, and 8 kB where they are
+    counts of correct answers.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -65,8 +67,23 @@ class SampleBootstrap:
         """The record's metric of each resample, [resamples]; None where its outcomes cannot be read."""
         if record.cell_id not in self._replicates:
             for cell_id, values in replicates(self._groups.pop(_test_set(record), [])):
-                self._replicates[cell_id] = values
-        return self._replicates.get(record.cell_id)
+                self._replicates[cell_id] = _kept(values, record)
+        values = self._replicates.get(record.cell_id)
+        return values if values is None else _metric(values, record)
+
+
+def _kept(values: np.ndarray, record: Record) -> np.ndarray:
+    """Replicates of the record's test set as they are kept: shares of correct answers as counts."""
+    assert record.outcomes is not None
+    if record.outcomes.kind != "correct":
+        return values
+    return (values * math.prod(record.outcomes.shape) / 100.0).round().astype("uint32")
+
+
+def _metric(kept: np.ndarray, record: Record) -> np.ndarray:
+    """What `_kept` was made of, to the last bit."""
+    assert record.outcomes is not None
+    return 100.0 * kept / math.prod(record.outcomes.shape) if record.outcomes.kind == "correct" else kept
 
 
 def _test_set(record: Record) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.interface.record import Record
+from bench.processes import importing
 from bench.report import write_report
 from bench.runs.display import Busy
 from bench.runs.recorded import read_recorded, stored_pictures, without_record
@@ -45,7 +46,7 @@ def _written(suite: Suite, uri: str, folder: Path) -> Reported:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         # Of two invocations that end together, the last to write has read what both have recorded.
-        with locked(folder / "report"):
+        with locked(folder / "report"), importing():
             found = read_recorded(tracker, suite.cells)
             readme = write_report(
                 found.records,

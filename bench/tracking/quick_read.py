@@ -37,6 +37,22 @@ def read_states(uri: str, experiment: str) -> dict[str, RunState]:
     return best_of(s for s in states if s.kind in STAGES)
 
 
+def has_states(uri: str, experiment: str) -> bool:
+    """Whether `read_states` would give any: of a SQLite store this is known without its records.
+
+    Raises:
+        RequestError: the store cannot be read.
+    """
+    if scheme(uri) != "sqlite":
+        return bool(read_states(uri, experiment))
+    path = sqlite_path(uri)
+    if not path.exists():
+        return False
+    require_database(path)
+    with connected(path) as database:
+        return database.execute(_ANY, (experiment, TAG + "kind", *STAGES)).fetchone() is not None
+
+
 def read_others(uri: str, experiment: str) -> dict[str, str]:
     """What other experiments of the store have recorded as finished: the name of one of them, by id.
 
@@ -139,6 +155,10 @@ _METRICS = f"""
     AND NOT m.is_nan AND m.key IN ({", ".join("?" * (1 + len(SECONDS)))}) {_OF_SUITE}
 """
 """Three questions for a suite of any number of runs; SQLite's indices are by key, and then by run."""
+_ANY = f"""
+    SELECT 1 FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid {_OF_SUITE}
+    AND t.key = ? AND t.value IN ({", ".join("?" * len(STAGES))}) LIMIT 1
+"""
 
 
 def _by_run(rows: Iterable[tuple[str, str, T]]) -> dict[str, dict[str, T]]:

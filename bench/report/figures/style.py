@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -125,11 +126,35 @@ def _rendered(figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
         engine.execute(figure)
         figure.set_layout_engine(None)  # "none" would leave a placeholder, for which savefig draws twice
     found = {}
-    for name in formats:
-        stream = io.BytesIO()
-        figure.savefig(stream, format=name, dpi=dpi, metadata=metadata[name])
-        found[name] = stream.getvalue()
+    with _fonts_without_layout_tables():
+        for name in formats:
+            stream = io.BytesIO()
+            figure.savefig(stream, format=name, dpi=dpi, metadata=metadata[name])
+            found[name] = stream.getvalue()
     return found
+
+
+LAYOUT_TABLES = ("GDEF", "GPOS", "GSUB")
+"""Tables of a font that say how its glyphs are chosen and placed. A PDF names each glyph and its place itself."""
+
+
+@contextmanager
+def _fonts_without_layout_tables() -> Iterator[None]:
+    """Embed fonts without their layout tables: to reduce these to a figure's glyphs is half the work of a PDF."""
+    from fontTools import subset
+
+    original = subset.Options
+
+    class Options(original):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.drop_tables = [*self.drop_tables, *LAYOUT_TABLES]
+
+    subset.Options = Options
+    try:
+        yield
+    finally:
+        subset.Options = original
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]+")

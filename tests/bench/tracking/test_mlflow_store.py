@@ -9,7 +9,7 @@ import pytest
 
 from bench.errors import RequestError
 from bench.tracking.mlflow_store import TAG, AlreadyRunning, Tracker
-from bench.tracking.quick_read import read_states
+from bench.tracking.quick_read import has_states, read_states
 from bench.tracking.states import LOST
 from tests.bench.tracking.ended import end, make_dead, make_distant
 
@@ -40,10 +40,12 @@ def test_both_ways_of_reading_agree(uri: str) -> None:
     }
     assert {i: s.status for i, s in quick.items()} == {"aaa": "finished", "bbb": "failed", "ccc": "running"}
     assert read_states(uri, "other") == {}
+    assert has_states(uri, "s") and not has_states(uri, "other") and not has_states(uri, "unknown")
 
 
 def test_reading_creates_nothing(tmp_path: Path) -> None:
     assert read_states(f"sqlite:///{tmp_path / 'mlflow.db'}", "s") == {}
+    assert not has_states(f"sqlite:///{tmp_path / 'mlflow.db'}", "s")
     assert list(tmp_path.iterdir()) == []
 
 

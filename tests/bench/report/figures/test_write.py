@@ -1,6 +1,8 @@
 """Figures are drawn again where something that they show has changed, and in other processes where there are many."""
 
 import os
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -92,3 +94,15 @@ def test_an_error_of_another_process_is_raised_here(monkeypatch: pytest.MonkeyPa
     figure.text(0.5, 0.5, r"$\frac$")
     with Renderer(1) as renderer, pytest.raises(ValueError):
         renderer.submit(figure).result()
+
+
+def test_a_pdf_holds_the_glyphs_of_its_fonts_and_no_layout_tables() -> None:
+    figure = new_figure(2, 1)
+    figure.text(0.1, 0.5, "fine")
+    pdf = render(figure, ("pdf",))["pdf"]
+    streams = [found for found in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.S) if found[:1] == b"\x78"]
+    fonts = [data for data in map(zlib.decompress, streams) if data[:4] == b"\0\1\0\0"]
+    assert fonts
+    for data in fonts:
+        tables = {data[12 + 16 * i : 16 + 16 * i] for i in range(int.from_bytes(data[4:6]))}
+        assert b"glyf" in tables and not tables & {b"GDEF", b"GPOS", b"GSUB"}

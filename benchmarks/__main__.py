@@ -27,6 +27,8 @@ PARTS: Mapping[str, str] = {
     "searches": "each search's step against a dense step: time and memory kept for the backward pass",
     "cell": "a cell's wall time by stage, and cells an hour with one and two jobs",
     "training": "the training loop against the common one and a bare one, on three tasks",
+    "accuracy": "quality of the fast path against fp32, three seeds",
+    "roofline": "where a training step's time goes, and its convolutions against the processor's peak",
     "structure": "trace and prune against Torch-Pruning driven directly",
 }
 """Run by default, in this order."""

@@ -2,8 +2,8 @@
 
     python -m benchmarks.cell [--seeds 2]
 
-The demo's digits are trained for as many epochs as make a cell of some seconds. What a stage took comes from the events
-of the run; "rest" is what of a cell's wall time is in none of its stages.
+Cells of the demo's digits, and longer ones, of which most is training as in a study. What a stage took comes from the
+events of the run. "overhead" is what is neither training nor evaluation nor the measuring of latencies.
 """
 
 from __future__ import annotations
@@ -21,14 +21,9 @@ from typing import Any
 
 from bench.runs.events import Ended, EpochEnded, Event, StageReached, Started
 
-SET = (
-    'methods=["l1", "gdp"]',
-    'controls=["random"]',
-    "budgets=[0.5]",
-    "workloads.0.epochs.dense=4",
-    "workloads.0.epochs.search=3",
-    "workloads.0.epochs.recovery=3",
-)
+SET = ('methods=["l1", "gdp"]', 'controls=["random"]', "workloads.0.budgets=[0.5]", "workloads.0.epochs.dense=4")
+LENGTHS = {"demo": (3, 3), "longer": (20, 40)}
+"""Epochs of the search and of recovery."""
 
 
 class Clock:
@@ -64,24 +59,29 @@ class Clock:
         """Median seconds of each stage of a cell, the share of training, and what is outside training."""
         by_stage: dict[str, list[float]] = defaultdict(list)
         outside: list[float] = []
+        overhead: list[float] = []
         wholes: list[float] = []
         for job, marks in self.stages.items():
             if self.kinds.get(job) != "cell":
                 continue
-            for (name, start), (_, end) in pairwise(marks):
-                by_stage[name].append(end - start)
+            took = {name: end - start for (name, start), (_, end) in pairwise(marks)}
+            for name, seconds in took.items():
+                by_stage[name].append(seconds)
             wholes.append(marks[-1][1] - marks[0][1])
             outside.append(wholes[-1] - self.trained[job])
+            overhead.append(outside[-1] - took.get("test", 0.0) - took.get("latency", 0.0))
         return {
             "cells": len(wholes),
             "seconds": {name: round(statistics.median(times), 3) for name, times in by_stage.items()},
             "whole": round(statistics.median(wholes), 3),
             "outside_training": round(statistics.median(outside), 3),
             "share_outside_training": round(sum(outside) / sum(wholes), 3),
+            "overhead": round(statistics.median(overhead), 3),
+            "share_overhead": round(sum(overhead) / sum(wholes), 3),
         }
 
 
-def run(folder: Path, seeds: int, jobs: int) -> tuple[Clock, float, int]:
+def run(folder: Path, seeds: int, jobs: int, epochs: tuple[int, int]) -> tuple[Clock, float, int]:
     """Run the matrix in a store of its own: its clock, its wall seconds from the first job on, and its cells."""
     from bench.runs.agenda import make_agenda
     from bench.runs.executors.executor import make_executor
@@ -89,7 +89,9 @@ def run(folder: Path, seeds: int, jobs: int) -> tuple[Clock, float, int]:
     from bench.runs.matrix import run_matrix
     from bench.runs.suite import load_suite, select
 
-    suite = load_suite("demo", SET, seeds)
+    search, recovery = epochs
+    lengths = (f"workloads.0.epochs.search={search}", f"workloads.0.epochs.recovery={recovery}")
+    suite = load_suite("demo", (*SET, f"workloads.0.seeds={list(range(seeds))}", *lengths))
     cells = select(suite.cells, [f"workload={suite.cells[0].workload.name}"])
     uri = f"sqlite:///{folder / f'jobs-{jobs}.db'}"
     settings = Settings(suite="demo", tracking_uri=uri, work=folder / f"work-{jobs}", device="cpu", threads=1)
@@ -106,13 +108,15 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     figures: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        hourly = {}
+    for name, epochs in LENGTHS.items():
+        hourly, of_length = {}, {}
         for jobs in (1, 2):
-            clock, wall, cells = run(Path(folder), seeds, jobs)
+            with tempfile.TemporaryDirectory() as folder:
+                clock, wall, cells = run(Path(folder), seeds, jobs, epochs)
             hourly[jobs] = 3600 * cells / wall
-            figures[f"jobs_{jobs}"] = {**clock.of_cells(), "cells_an_hour": round(hourly[jobs], 1)}
-    print(json.dumps({**figures, "two_jobs_over_one": round(hourly[2] / hourly[1], 3)}))
+            of_length[f"jobs_{jobs}"] = {**clock.of_cells(), "cells_an_hour": round(hourly[jobs], 1)}
+        figures[name] = {**of_length, "two_jobs_over_one": round(hourly[2] / hourly[1], 3)}
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Samples a second of the training loop against the common loop and against a bare one, on three tasks.
 
-    python -m benchmarks.training [--rounds 3] [--tasks classification segmentation super_resolution]
+    python -m benchmarks.training [--rounds 3] [--tasks classification segmentation super_resolution] [--threads 1 2]
 
 The common loop: fp32, a DataLoader with workers, PIL images and torchvision's transforms sample by sample. The bare
 loop: the same batches and precision as this project's loop, channels_last, torch's fused optimiser, and nothing else:
@@ -190,7 +190,6 @@ def figures(side: Side, rounds: int) -> dict[str, Any]:
         "own_over_bare": ratio(found, "own", "bare"),
         "own_fp32_over_common": ratio(found, "own_fp32", "common"),
         "precision": resolve_precision(side.recipe, CPU),
-        "threads": torch.get_num_threads(),
     }
 
 
@@ -198,8 +197,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tasks", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
     options = parser.parse_args()
-    print(json.dumps({name: figures(SIDES[name](), options.rounds) for name in options.tasks}))
+    found: dict[str, dict[str, Any]] = {}
+    for name in options.tasks:
+        side = SIDES[name]()
+        for threads in options.threads:
+            torch.set_num_threads(threads)
+            found.setdefault(name, {})[f"threads_{threads}"] = figures(side, options.rounds)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

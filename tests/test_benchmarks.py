@@ -41,7 +41,7 @@ def test_a_part_leaves_the_figures_of_the_others(tmp_path: Path) -> None:
 
 
 def test_a_cells_time_is_taken_apart_by_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter((0.0, 2.0, 2.0, 5.0, 9.0, 10.0, 11.0, 30.0, 31.0))
+    times = iter((0.0, 2.0, 2.0, 5.0, 9.0, 10.0, 10.5, 10.75, 11.0, 30.0, 31.0))
     monkeypatch.setattr("benchmarks.cell.time.perf_counter", lambda: next(times))
     clock, ended = Clock(), {"label": "", "status": "finished"}
     clock(Started(id="c", label=""))
@@ -50,13 +50,23 @@ def test_a_cells_time_is_taken_apart_by_its_stages(monkeypatch: pytest.MonkeyPat
     clock(StageReached(id="c", stage="recovery"))
     clock(EpochEnded(id="c", phase="recovery", epoch=1, row={"seconds": 4.0}))
     clock(StageReached(id="c", stage="test"))
+    clock(StageReached(id="c", stage="latency"))
+    clock(StageReached(id="c", stage="store"))
     clock(Ended(id="c", outcome=Outcome(id="c", kind="cell", **ended)))  # pyright: ignore[reportArgumentType]
     clock(Started(id="d", label=""))
     clock(Ended(id="d", outcome=Outcome(id="d", kind="dense", **ended)))  # pyright: ignore[reportArgumentType]
     found = clock.of_cells()
-    assert found["seconds"] == {"set-up": 2.0, "search": 3.0, "recovery": 5.0, "test": 1.0}
+    assert found["seconds"] == {
+        "set-up": 2.0,
+        "search": 3.0,
+        "recovery": 5.0,
+        "test": 0.5,
+        "latency": 0.25,
+        "store": 0.25,
+    }
     assert (found["cells"], found["whole"], found["outside_training"]) == (1, 11.0, 4.5)
     assert found["share_outside_training"] == round(4.5 / 11, 3)
+    assert (found["overhead"], found["share_overhead"]) == (3.75, round(3.75 / 11, 3))
 
 
 def test_parts_are_files_and_an_unknown_one_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,9 @@ import typer
 from bench.cli.lines import name_lost, summary
 from bench.cli.options import Only, Out, Seeds, Set, Uri, require_writable, store_address, suites_beginning
 from bench.errors import RequestError
+from bench.interface.record import Record
 from bench.report import merge_records, read_records, relabelled, suite_of, write_report
+from bench.report.pictures import PictureSource
 from bench.runs.display import Busy
 from bench.runs.folders import report_folder, require_own_report
 from bench.runs.recorded import without_record
@@ -36,7 +39,12 @@ def report(
     seeds: Seeds = None,
     tracking_uri: Uri = None,
     from_: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Read a cells.jsonl instead of MLflow.")
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Read a cells.jsonl instead of MLflow; pictures come from the store of --tracking-uri.",
+        ),
     ] = None,
 ) -> None:
     """Write tables, figures and the page from what is recorded, also when the matrix is incomplete."""
@@ -45,7 +53,7 @@ def report(
             raise RequestError("give the name or file of a SUITE, or records with --from cells.jsonl")
         if set_ or only or seeds is not None:
             raise RequestError("--set, --only and --seeds change or pick from a suite; give the SUITE beside --from")
-        return _report_of_file(from_, out)
+        return _report_of_file(from_, out, tracking_uri)
     loaded = load_suite(suite, set_ or (), seeds)
     chosen = select(loaded.cells, only or ())
     folder = report_folder(out, loaded, set_ or (), seeds, only or ())
@@ -55,7 +63,9 @@ def report(
         records = relabelled(read_records(from_), loaded.cells)
         records = [record for record in records if record.cell_id in ids] if only else records
         with Busy(f"{loaded.name}: writing the report"):
-            readme = write_report(records, folder, suite=loaded.name, missing=without_record(chosen, records))
+            pictures = _pictures(records, folder, tracking_uri, loaded.name)
+            missing = without_record(chosen, records)
+            readme = write_report(records, folder, suite=loaded.name, missing=missing, pictures=pictures)
         reported = Reported(readme=readme, records=records, lost={})
     else:
         uri = store_address(tracking_uri)
@@ -69,7 +79,23 @@ def report(
     return None
 
 
-def _report_of_file(file: Path, out: Path | None) -> None:
+def _pictures(records: Sequence[Record], folder: Path, tracking_uri: str | None, suite: str) -> PictureSource | None:
+    """Where the sample pictures of records are that a file holds: in the store that was named, if any."""
+    if not any(record.pictures for record in records):
+        return None
+    uri = store_address(tracking_uri) if tracking_uri is not None else None
+    if uri is not None and read_states(uri, suite):
+        from bench.runs.recorded import stored_pictures
+        from bench.tracking.mlflow_store import Tracker  # loads MLflow
+
+        return stored_pictures(Tracker(uri, suite))
+    if list(folder.glob("figures/samples*")):
+        said = f"the sample pictures in {folder} go, since a file of records has none"
+        typer.echo(f"prunebench: {said}: name the store that has them with --tracking-uri to keep them", err=True)
+    return None
+
+
+def _report_of_file(file: Path, out: Path | None, tracking_uri: str | None) -> None:
     """The report of all records of a file, whatever suite they are of."""
     records = read_records(file)
     if not records:
@@ -80,7 +106,7 @@ def _report_of_file(file: Path, out: Path | None) -> None:
     if out is None:
         require_own_report(folder, name, [record.cell_id for record in records])
     with Busy(f"{name}: writing the report"):
-        readme = write_report(records, folder, suite=name)
+        readme = write_report(records, folder, suite=name, pictures=_pictures(records, folder, tracking_uri, name))
     typer.echo(f"{len(records)} cells; report: {readme}")
 
 

@@ -290,6 +290,14 @@ def test_no_run_falls_off_a_cliff(ratio: float, seed: int) -> None:
     assert steepest(steps) <= 0.12  # 0.08 on average; a fall that nothing slows takes 0.2 at once
 
 
+@pytest.mark.parametrize(("ratio", "seed"), [(0.25, 1), (0.5, 2)])
+def test_a_longer_run_falls_more_gently(ratio: float, seed: int) -> None:
+    bench = searching.digits()
+    ctx, steps = traced(bench.context(24 if ratio < 0.5 else 16, seed))
+    bench.search(GDP(), ratio, ctx)
+    assert len(steps) >= 300 and max(a - b for a, b in zip(steps, steps[20:], strict=False)) <= 0.1
+
+
 def test_a_unet_falls_off_no_cliff() -> None:
     bench = searching.residual_unet()
     ctx, steps = traced(bench.context(5))

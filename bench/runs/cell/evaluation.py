@@ -13,6 +13,7 @@ from bench.interface.task import Split
 from bench.runs.cell.decision import recorded_cell
 from bench.runs.cell.inputs import CellInputs
 from bench.runs.dense import require_finite
+from bench.runs.tracked import ActiveJob
 from bench.structure.measure import Latency, compare_latencies, peak_memory
 from bench.tracking.mlflow_store import Tracker
 from bench.training.device import to_device
@@ -52,7 +53,7 @@ class Evaluation:
     """File names in the folder that was given."""
 
 
-def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path, tracker: Tracker) -> Evaluation:
+def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path, active: ActiveJob) -> Evaluation:
     """Read the test split, once, and measure. Networks are moved to the device.
 
     Args:
@@ -61,7 +62,7 @@ def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path, track
     loaded, dense = inputs.loaded, inputs.dense.model
     task, device, recipe = loaded.task, loaded.device, inputs.cell.recovery_recipe
     test = loaded.data.test()  # the only reading of the test split in a cell
-    pruned_metrics = _before_recovery(inputs, networks.before, test, tracker)
+    pruned_metrics = _before_recovery(inputs, networks.before, test, active.tracker)
     final_metrics, outcomes = _with_outcomes(inputs, networks.final, test)
     require_finite(final_metrics, task.metric)
     references = task.references(loaded.data, test)
@@ -69,6 +70,7 @@ def evaluate(inputs: CellInputs, networks: PrunedNetworks, pictures: Path, track
     # In the same memory layout, which is worth a tenth of the time.
     pair = (to_device(dense, device), to_device(networks.final, device))
     example = loaded.example.to(device)
+    active.stage("latency")
     first, *further = _latencies(inputs, pair, example)
     memory = [peak_memory(model, example) for model in pair]
     return Evaluation(

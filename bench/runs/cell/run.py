@@ -58,7 +58,8 @@ def run_cell(active: ActiveJob) -> Result:
     if not parallel.goes_on():
         return Result(summary="", record="")
     active.stage("test")
-    evaluation = evaluate(inputs, networks, active.folder / PICTURES, active.tracker)
+    evaluation = evaluate(inputs, networks, active.folder / PICTURES, active)
+    active.stage("store")
     results = CellResults(decision=decision, cost=cost, networks=networks, evaluation=evaluation)
     record = make_record(inputs, results, active)
     _store(record, results, active)

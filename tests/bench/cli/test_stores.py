@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bench.interface.cell import Cell
 from bench.interface.record import Record
@@ -274,6 +275,29 @@ def test_a_report_of_a_file_needs_no_suite_and_no_package_of_the_task(
     assert "give the name or file of a SUITE" in capsys.readouterr().err
     assert call(monkeypatch, "report", "--from", "old/cells.jsonl", "--only", "method=l1") == 2
     assert "give the SUITE beside --from" in capsys.readouterr().err
+
+
+def test_a_report_of_a_file_has_the_pictures_of_a_store_that_is_named(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_run, tmp_path / "ran")
+    monkeypatch.chdir(tmp_path)
+    lines = [json.loads(line) for line in Path("ran/reports/tiny/cells.jsonl").read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line["pictures"] = ["pictures/output_0.png"]
+        (folder,) = Path("ran/mlartifacts").glob(f"*/{line['run_id']}/artifacts")
+        (folder / "pictures").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (0, 0, 40 * number)).save(folder / "pictures/output_0.png")
+    Path("cells.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    of_file = ("report", "--from", "cells.jsonl", "--out", "new")
+    assert call(monkeypatch, *of_file, "--tracking-uri", "sqlite:///ran/mlflow.db") == 0
+    assert {path.name for path in Path("new/figures").glob("samples*")} == {
+        f"samples.{s}" for s in ("pdf", "png", "svg")
+    }
+    assert "--tracking-uri" not in capsys.readouterr().err
+    assert call(monkeypatch, *of_file, "--tracking-uri", "sqlite:///none.db") == 0
+    assert "name the store that has them with --tracking-uri" in capsys.readouterr().err
+    assert not list(Path("new/figures").glob("samples*")) and not Path("none.db").exists()
 
 
 def test_a_dry_run_checks_and_writes_nothing(

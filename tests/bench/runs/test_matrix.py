@@ -91,7 +91,7 @@ def test_a_matrix_is_run_from_python(place: Path, store: str, monkeypatch: pytes
     outcomes = run_matrix(agenda, settings, make_executor("local", 1), nullcontext(events.append))
     assert [(o.kind, o.status) for o in outcomes] == [("dense", "finished"), ("cell", "finished")]
     kinds = [type(event) for event in events if event.id == cells[0].id]
-    assert kinds[0] is Started and kinds[-1] is Ended and kinds.count(StageReached) == 3
+    assert kinds[0] is Started and kinds[-1] is Ended and kinds.count(StageReached) == 5
     tracker = Tracker(store, "tiny")
     (record,) = recorded(tracker, cells)
     assert record.config == cells[0] and make_agenda(cells, read_states(store, "tiny")).jobs == ()

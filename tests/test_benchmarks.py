@@ -14,6 +14,7 @@ from bench.runs.job import Outcome
 from benchmarks.__main__ import PARTS, merge
 from benchmarks.cell import Clock
 from benchmarks.measure import in_turn, medians, ratio
+from benchmarks.page import FIGURES, PAGE, PLACE, TABLES, filled
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,3 +74,21 @@ def test_parts_are_files_and_an_unknown_one_is_refused() -> None:
     assert all((ROOT / "benchmarks" / f"{name}.py").is_file() for name in PARTS)
     done = subprocess.run([sys.executable, "-m", "benchmarks", "starup"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and "unknown part 'starup'; available: startup," in done.stderr
+
+
+def test_the_page_has_the_figures_of_the_file() -> None:
+    known = json.loads(FIGURES.read_text("utf-8"))
+    assert set(PARTS) <= set(known)
+    text = PAGE.read_text("utf-8")
+    assert text == filled(text, known)
+    assert sorted(name for _, name, _ in PLACE.findall(text)) == sorted(TABLES)
+
+
+def test_a_table_is_written_anew_and_the_rest_of_a_page_is_left() -> None:
+    machine = {"processor": "P", "cores": 2, "git_commit": "0123456789ab"}
+    known = {"startup": {"figures": {"seconds": {"help": 0.1, "plan": 0.347}}, "machine": machine}}
+    page = "before\n<!-- figures: startup -->\nold\n<!-- end of figures -->\nafter\n"
+    assert filled(page, known) == (
+        "before\n<!-- figures: startup -->\n| call | seconds |\n| --- | --- |\n| `prunebench --help` | 0.10 |\n"
+        "| `prunebench plan demo` | 0.35 |\n\n*P, 2 cores, commit 0123456.*\n<!-- end of figures -->\nafter\n"
+    )

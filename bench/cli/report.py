@@ -84,7 +84,7 @@ def _pictures(records: Sequence[Record], folder: Path, tracking_uri: str | None,
     if not any(record.pictures for record in records):
         return None
     uri = store_address(tracking_uri) if tracking_uri is not None else None
-    if uri is not None and read_states(uri, suite):
+    if uri is not None and has_states(uri, suite):
         from bench.runs.recorded import stored_pictures
         from bench.tracking.mlflow_store import Tracker  # loads MLflow
 

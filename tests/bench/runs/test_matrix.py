@@ -127,12 +127,12 @@ def test_the_store_and_the_structure_are_asked_once_and_not_once_a_cell(
         monkeypatch.setattr(kind, name, counted)
 
     workloads._graphs.clear()
-    count(Tracker, "best")
+    count(Tracker, "records")
     count(Tracker, "find")
     count(PruningGraph, "trace")
     assert prunebench(monkeypatch, "run", "tiny.toml", "--set", 'controls=["random"]', "--quiet") == 0
-    # Four cells ask for their dense network; the report alone reads all runs.
-    assert calls == {"trace": 1, "find": 4, "best": 1}
+    # Four cells ask for their dense network; the report reads all records at once.
+    assert calls == {"trace": 1, "find": 4, "records": 1}
 
 
 def test_a_records_pictures_of_the_search_reach_the_report(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

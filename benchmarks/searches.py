@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    bench = searching.digits(options.model, 1)
+    bench = searching.enlarged_digits(options.model, 0)
     found: dict[str, dict[str, float]] = {}
     for name in SEARCHES:
         cost = searching.cost_of(bench, make_method(name, {}), rounds=options.rounds, batch_size=options.batch)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -106,7 +107,7 @@ def super_resolution() -> Side:
     """A small EDSR on patches of 48 low-resolution pixels."""
     from tasks.super_resolution import SuperResolution
 
-    task = SuperResolution("photographs", "edsr-tiny", crops=16)
+    task = SuperResolution("photographs", "edsr-tiny", crops=64)
     data = task.load(None)
     random = np.random.default_rng(0)
     photos = [random.integers(0, 256, (480, 480, 3), np.uint8) for _ in range(8)]
@@ -175,6 +176,7 @@ def figures(side: Side, rounds: int) -> dict[str, Any]:
 
     def speed(loop: Callable[[nn.Module], None]) -> float:
         model = side.network()
+        time.sleep(1)  # until the workers of the side before have gone
         return side.count / timed(lambda: loop(model))
 
     loops: dict[str, Callable[[nn.Module], None]] = {

@@ -120,7 +120,7 @@ def _latencies(inputs: CellInputs, pair: tuple[nn.Module, nn.Module], example: T
     for batch, threads in combinations:
         repeated = example.repeat(batch, *(1 for _ in example.shape[1:]))
         with quiet() as alone:
-            dense, pruned = compare_latencies(pair, repeated, min_seconds=0.1, threads=threads)
+            dense, pruned = compare_latencies(pair, repeated, min_seconds=0.07, threads=threads)
         found.append(LatencyPair(dense=_figures(dense, batch), pruned=_figures(pruned, batch)))
         disturbed |= not alone
     if disturbed:

@@ -43,6 +43,7 @@ def _written(suite: Suite, uri: str, folder: Path) -> Reported:
     from bench.tracking.mlflow_store import Tracker  # loads mlflow
 
     tracker = Tracker(uri, suite.name)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         # Of two invocations that end together, the last to write has read what both have recorded.
@@ -59,5 +60,6 @@ def _written(suite: Suite, uri: str, folder: Path) -> Reported:
             )
     finally:
         with contextlib.suppress(OSError):
-            folder.rmdir()  # nothing was written where it is empty
+            for place in made:
+                place.rmdir()  # nothing was written where it is empty
     return Reported(readme=readme, records=found.records, lost=found.lost)

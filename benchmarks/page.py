@@ -46,7 +46,8 @@ def accuracy(found: Mapping[str, Any]) -> Iterator[Row]:
 def roofline(found: Mapping[str, Any]) -> Iterator[Row]:
     yield "network", "convolutions", "their GFLOP/s", "of a matrix product's", "what else takes most"
     for task, figures in found.items():
-        others = ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(figures["others"].items())[:3])
+        most = sorted(figures["others"].items(), key=lambda other: -other[1])[:3]
+        others = ", ".join(f"`{name}` {100 * share:.0f} %" for name, share in most)
         speed = f"{figures['gflops']:.0f} ({figures['precision']})"
         share = f"{100 * figures['convolutions_share']:.0f} % of the step"
         yield TASKS[task], share, speed, f"{100 * figures['of_peak']:.0f} %", others

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
+import importlib
 import sys
 from collections.abc import Callable, Mapping
-from importlib.abc import InspectLoader
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +12,7 @@ from typer.core import TyperGroup
 
 from bench import __version__
 from bench.cli.signals import Signals
+from bench.cli.sources import definition, first_paragraph
 from bench.errors import DISK_FULL, RequestError, unknown
 
 COMMANDS: Mapping[str, str] = {
@@ -42,12 +41,7 @@ def summary(place: str) -> str:
         place: "module:function".
     """
     module, _, function = place.partition(":")
-    spec = importlib.util.find_spec(module)
-    source = spec.loader.get_source(module) if spec and isinstance(spec.loader, InspectLoader) else None
-    for node in ast.parse(source or "").body:
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            return " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
-    raise LookupError(f"{module} has no function {function}")
+    return first_paragraph(definition(module, function))
 
 
 class _Interrupted(Exception):

@@ -7,12 +7,9 @@ docstring in their place (`docs/hooks.py`).
 from __future__ import annotations
 
 import ast
-import importlib.util
 from collections.abc import Iterator, Mapping
-from functools import cache
-from importlib.abc import InspectLoader
 
-Definition = ast.FunctionDef | ast.ClassDef
+from bench.cli.sources import Definition, definition, first_paragraph
 
 LONGEST = 110
 """Characters of a signature that stands on one line."""
@@ -78,36 +75,22 @@ def api_document() -> str:
     for title, names in SECTIONS.items():
         lines += [f"## {title}", ""]
         for name, place in names.items():
-            node = definition(place)
+            node = defined_at(place)
             lines += [f"<!-- reference: {place} -->", f"### {name}", "", "```text", *signature(name, node), "```", ""]
             lines += [about(node), "", *(within := list(members(node))), *[""] * bool(within)]
             lines += ["<!-- end of reference -->", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def definition(place: str) -> Definition:
-    """The function or class of a place such as `bench.runs.api.run`, as it is written.
-
-    Raises:
-        LookupError: there is none.
-    """
+def defined_at(place: str) -> Definition:
+    """The function or class of a place such as `bench.runs.api.run`."""
     module, _, name = place.rpartition(".")
-    for node in _tree(module).body:
-        if isinstance(node, Definition) and node.name == name:
-            return node
-    raise LookupError(f"{module} defines no {name}")
-
-
-@cache
-def _tree(module: str) -> ast.Module:
-    spec = importlib.util.find_spec(module)
-    source = spec.loader.get_source(module) if spec and isinstance(spec.loader, InspectLoader) else None
-    return ast.parse(source or "")
+    return definition(module, name)
 
 
 def about(node: Definition) -> str:
     """The first paragraph of the docstring, on one line."""
-    text = " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
+    text = first_paragraph(node)
     return text.removesuffix("::") + "." * text.endswith("::")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import signal
 import threading
@@ -24,6 +23,7 @@ from bench.errors import reason_of
 from bench.processes import end_with_parent
 from bench.runs.events import Emit
 from bench.runs.executors.lost import RankLostError
+from bench.runs.executors.server import serving
 from bench.runs.job import Job, Outcome, Settings
 from bench.runs.place import device_of_rank, require_devices
 from bench.training import parallel
@@ -96,7 +96,7 @@ def _start_method(device: str) -> str:
     """How processes begin: from nothing where GPUs may be used, else from a server that has torch imported already."""
     if resolve_device(device).type != "cpu":
         return "spawn"
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["bench.runs.loaded"])
+    serving()
     return "forkserver"
 
 

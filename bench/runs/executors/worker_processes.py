@@ -9,10 +9,9 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
@@ -21,14 +20,10 @@ from bench.errors import RequestError, reason_of
 from bench.processes import end_with_parent, importing
 from bench.runs.events import Emit, Event
 from bench.runs.executors.lost import RankLostError
+from bench.runs.executors.server import environment, serving
 from bench.runs.job import Job, Outcome, Settings
 from bench.runs.place import VISIBLE, shared_out
 
-LOADED = "bench.runs.loaded"
-"""What the server loads that forks the workers."""
-MALLOC = "GLIBC_TUNABLES"
-"""Where Linux gives large pages to those who ask, activations in them made a step of a U-Net or an EDSR 4 to 7 % faster
-on a processor."""
 STARTS = 10
 """How often a process is tried to be started whose server is killed meanwhile."""
 
@@ -54,22 +49,14 @@ class WorkerProcesses:
     def load(self, settings: Settings) -> None:
         """Let the server that forks the workers load PyTorch already, while this process does."""
         if not shared_out(self._workers, settings):
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload([LOADED])
-            with _environment(MALLOC, os.environ.get(MALLOC, "glibc.malloc.hugetlb=1")):
-                forkserver.ensure_running()
+            serving()
 
     def start(self, settings: Settings, emit: Emit) -> Emit:
         threads = settings.threads or max(1, (os.cpu_count() or 1) // self._workers)
         self._settings = replace(settings, threads=threads)
         gpus = shared_out(self._workers, self._settings)
-        if gpus:
-            # CUDA reads which GPUs a process sees as soon as some import asks for them: workers begin from nothing.
-            context = multiprocessing.get_context("spawn")
-        else:
-            # Torch is imported once, by a server that forks the workers before anything runs in it.
-            context = multiprocessing.get_context("forkserver")
-            self.load(self._settings)
+        # CUDA reads which GPUs a process sees as soon as some import asks for them: then workers begin from nothing.
+        context = multiprocessing.get_context("spawn") if gpus else serving()
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._forwarder = threading.Thread(target=_forward, args=(self._events, emit), daemon=True)
         self._forwarder.start()
@@ -138,7 +125,7 @@ class _Worker:
             pipe, theirs = self.context.Pipe()
             self._process = self.context.Process(target=_serve, args=(theirs,))
             try:
-                with _environment(VISIBLE, self.gpus):
+                with environment(VISIBLE, self.gpus):
                     self._process.start()
                 self._pipe = pipe
             except (EOFError, OSError) as error:  # the server that forks was killed; another one is started
@@ -189,21 +176,6 @@ class _Worker:
             self._pipe = None
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _environment(name: str, value: str | None) -> Iterator[None]:
-    """A process that is started inside sees this variable; None: as it is."""
-    before = os.environ.get(name)
-    if value is not None:
-        os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[name] = before
-        elif value is not None:
-            del os.environ[name]
 
 
 def _serve(pipe: Connection) -> None:

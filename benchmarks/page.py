@@ -1,6 +1,6 @@
 """Puts the figures of `reports/benchmarks.json` into the tables of `docs/performance.md`.
 
-    python -m benchmarks.page [--check]
+    python -m benchmarks.page
 
 A table stands between `<!-- figures: PART -->` and `<!-- end of figures -->`, and is written anew; all else of the page
 is left alone.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,16 +132,10 @@ def filled(page: str, known: Mapping[str, Any]) -> str:
     return PLACE.sub(lambda place: f"{place[1]}{table(place[2], known)}{place[3]}", page)
 
 
-def main() -> int:
-    """1 with --check where the page is not what the figures say."""
+def main() -> None:
     known = json.loads(FIGURES.read_text("utf-8"))
-    text = PAGE.read_text("utf-8")
-    new = filled(text, known)
-    if "--check" in sys.argv[1:]:
-        return int(new != text)
-    PAGE.write_text(new, "utf-8")
-    return 0
+    PAGE.write_text(filled(PAGE.read_text("utf-8"), known), "utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

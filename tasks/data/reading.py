@@ -153,11 +153,11 @@ class _Loader:
         context = multiprocessing.get_context(method)
         if method == "forkserver":
             context.set_forkserver_preload(["torchvision.transforms.v2", "PIL.JpegImagePlugin", __name__])
-        self._requests: Iterator[Request] = iter(())
+        self._feed = _Feed()
         self._loader = DataLoader(
             _Batches(),
             batch_size=None,
-            sampler=_Feed(self),  # pyright: ignore[reportArgumentType] - it gives requests, not numbers
+            sampler=self._feed,  # pyright: ignore[reportArgumentType] - it gives requests, not numbers
             num_workers=count,
             collate_fn=_as_it_is,
             pin_memory=pin,
@@ -169,7 +169,7 @@ class _Loader:
         )
 
     def batches(self, requests: Iterator[Request]) -> Iterator[tuple[Tensor, ...]]:
-        self._requests = requests
+        self._feed.requests = requests
         with _without_main(), warnings.catch_warnings():
             # That there are more processes than cores is the user's wish.
             warnings.filterwarnings("ignore", message="This DataLoader will create")
@@ -181,13 +181,17 @@ class _Loader:
 
 
 class _Feed:
-    """What a loader passes on to its processes: the requests of the stream that it is at."""
+    """What a loader passes on to its processes: the requests of the stream that it is at.
 
-    def __init__(self, loader: _Loader) -> None:
-        self._loader = loader
+    It knows nothing of the loader: in a circle of references, the queues to the processes would be taken down before
+    the processes are told to end, and each would be waited for for five seconds.
+    """
+
+    def __init__(self) -> None:
+        self.requests: Iterator[Request] = iter(())
 
     def __iter__(self) -> Iterator[Request]:
-        return self._loader._requests
+        return self.requests
 
 
 class _Batches(Dataset[Any]):

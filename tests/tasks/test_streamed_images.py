@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tarfile
+import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from bench.interface.log import Observer, TrainingLog
 from bench.interface.task import Splits
 from bench.training.loop import Phase, train
 from tasks.classification import Classification
+from tasks.data import reading
 from tasks.data.archives import archives_of, read_archives
 from tasks.data.images import ImageSplit
 from tasks.data.places import Places
@@ -79,6 +82,18 @@ def test_batches_begin_anew_after_a_stream_that_was_given_up(root: Path) -> None
     set_workers(2)
     assert same(counted(split.batches(4, seed=1, epoch=4, device=CPU), 2), epoch(split, 4, 1, 4)[:2])
     assert same(whole, epoch(split, 4, 1, 5))
+
+
+def test_processes_end_as_soon_as_nothing_needs_them(root: Path) -> None:
+    """Those that are not told to end are waited for for five seconds each."""
+    set_workers(2)
+    _, split = load(root)
+    epoch(split, 5, 3, 0)
+    counted(split.batches(4, seed=1, epoch=4, device=CPU), 2)
+    begun = time.monotonic()
+    reading.close()
+    gc.collect()
+    assert time.monotonic() - begun < 4
 
 
 def test_two_streams_run_side_by_side(root: Path) -> None:

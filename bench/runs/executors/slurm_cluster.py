@@ -84,6 +84,8 @@ class SlurmCluster:
         with self._executor.batch():
             handles = [self._executor.submit(run_job, job, self._settings, ignore) for job in jobs]
         futures: dict[Any, Future[Outcome]] = {handle: Future() for handle in handles}
+        for handle in handles if _kind() == "local" else ():
+            handle._results_timeout_s = 1  # local files are there at once; shared ones get 15 s to appear
         threading.Thread(target=_watch, args=(futures,), daemon=True).start()
         return list(futures.values())
 
@@ -115,7 +117,9 @@ def _watch(futures: Mapping[Any, Future[Outcome]]) -> None:
     """Hand on what submitit's jobs return, as they end, and what is known of those that return nothing."""
     import submitit
 
-    for handle in submitit.helpers.as_completed(list(futures)):
+    # A look at a job is a look for its file; SLURM itself is asked once a minute, whatever stands here.
+    seconds = min(10.0, 1 + len(futures) / 100)
+    for handle in submitit.helpers.as_completed(list(futures), poll_frequency=seconds):
         try:
             futures[handle].set_result(handle.result())
         except Exception as error:

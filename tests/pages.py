@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.warm import python
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(?:<!-- file: (\S+) -->\n)?^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -35,8 +37,8 @@ def write_programs(place: Path) -> None:
     """`python` and `prunebench` in `place/bin`: those of this project, whatever is installed."""
     programs = place / "bin"
     programs.mkdir()
-    for name, rest in {"python": "", "prunebench": " -c 'from bench.cli.program import main; main()'"}.items():
-        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}"{rest} "$@"\n')
+    for name, given in {"python": (), "prunebench": ("-c", "from bench.cli.program import main; main()")}.items():
+        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join(python(*given))} "$@"\n')
         (programs / name).chmod(0o755)
 
 

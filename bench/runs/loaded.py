@@ -8,6 +8,10 @@ import gc
 from bench.processes import importing
 
 with importing():
+    # Drawing a cell's picture and making the first optimiser would import these in every process.
+    import matplotlib.backends.backend_agg  # noqa: F401
+    import torch._dynamo  # noqa: F401
+
     from bench.runs import run_job as run_job
 
 gc.freeze()

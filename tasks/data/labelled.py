@@ -14,6 +14,7 @@ import numpy as np
 from bench.errors import DataError
 from tasks.data.content import Sample, digest
 from tasks.data.decode import MEMORY_LIMIT, in_parallel, read_rgb
+from tasks.data.digits import read_handwritten
 from tasks.data.listing import folders_in, images_below
 
 
@@ -67,16 +68,15 @@ def margin_of(size: int) -> int:
 def read_digits(size: int) -> Labelled:
     """scikit-learn's 1,797 digits of 8×8 pixels, enlarged to `size`; every fourth one is for testing."""
     from PIL import Image
-    from sklearn.datasets import load_digits
 
-    values, target = load_digits(return_X_y=True)
-    pixels = np.round(np.reshape(values, (-1, 8, 8)) * (255 / 16)).astype(np.uint8)
+    values, labels = read_handwritten()
+    pixels = np.round(values * (255 / 16)).astype(np.uint8)
     if size != pixels.shape[1]:
         enlarged = (Image.fromarray(p).resize((size, size), Image.Resampling.BILINEAR) for p in pixels)
         pixels = np.stack([np.asarray(image) for image in enlarged])
-    images, labels = pixels[..., None], np.asarray(target).astype(np.int64)
+    images = pixels[..., None]
     test = np.arange(len(labels)) % 4 == 3
-    originals = np.reshape(values, (-1, 8, 8, 1)).astype(np.uint8)
+    originals = values[..., None].astype(np.uint8)
     samples = [(f"digit {i}", digest(image)) for i, image in enumerate(originals)]
     parts = ([samples[i] for i in np.flatnonzero(test == part)] for part in (False, True))
     return Labelled(images[~test], labels[~test], images[test], labels[test], *parts, classes=tuple("0123456789"))

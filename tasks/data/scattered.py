@@ -7,11 +7,10 @@ digits nor photographs.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tasks.data import photographs
+from tasks.data.digits import read_handwritten
 
 CLASSES = ("background", *(f"digit {i}" for i in range(10)))
 PARTS = ("train", "val", "test")
@@ -30,9 +29,8 @@ def digits_of(part: str) -> np.ndarray:
 def scatter(part: str, count: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [count, H, W, 3] and masks uint8 [count, H, W] of one part; always the same."""
     from PIL import Image
-    from sklearn.datasets import load_digits
 
-    data: Any = load_digits()
+    digits, labels = read_handwritten()
     random = np.random.default_rng((_SEED, PARTS.index(part), height, width))
     backgrounds = [_rgb(photographs.read_photograph(name)) for name in _PHOTOGRAPHS[part]]
     own = digits_of(part)
@@ -44,7 +42,7 @@ def scatter(part: str, count: int, height: int, width: int) -> tuple[np.ndarray,
         image[:] = _cut_out(backgrounds[random.integers(len(backgrounds))], height, width, random) // 2
         for index in random.choice(own, random.integers((most + 1) // 2, most + 1), replace=False):
             side = int(random.integers(18, 27))
-            ink = Image.fromarray(np.round(data["images"][index] * (255 / 16)).astype(np.uint8))
+            ink = Image.fromarray(np.round(digits[index] * (255 / 16)).astype(np.uint8))
             alpha = np.asarray(ink.resize((side, side), Image.Resampling.BICUBIC)) / 255
             for _ in range(10):
                 top, left = random.integers(0, height - side + 1), random.integers(0, width - side + 1)
@@ -55,7 +53,7 @@ def scatter(part: str, count: int, height: int, width: int) -> tuple[np.ndarray,
                 continue  # no room is left for a digit of this size
             colour = random.integers(180, 256, 3)
             image[window] = np.round(image[window] * (1 - alpha[..., None]) + colour * alpha[..., None])
-            mask[window][alpha > 0.4] = 1 + data["target"][index]
+            mask[window][alpha > 0.4] = 1 + labels[index]
     return images, masks
 
 

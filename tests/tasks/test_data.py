@@ -17,6 +17,7 @@ from PIL import Image
 
 from bench.errors import DataError, RequestError
 from tasks.classification import Classification
+from tasks.data.digits import read_handwritten
 from tasks.data.images import ImageSplit, evenly, make_split, stratified_split
 from tasks.data.labelled import read_digits
 from tests.tasks.images import huge_png, save_png16
@@ -95,6 +96,15 @@ def test_digits_are_complete_and_their_splits_disjoint() -> None:
     sets = [hashes(core), hashes(val.images), hashes(test.images)]
     assert not sets[0] & sets[1] and not sets[0] & sets[2] and not sets[1] & sets[2]
     assert data.info.height == data.info.width == 16 and len(data.info.classes) == 10
+
+
+def test_digits_are_those_that_scikit_learn_gives() -> None:
+    from sklearn.datasets import load_digits
+
+    values, labels = read_handwritten()
+    given: Any = load_digits()
+    assert np.array_equal(values, given.images) and values.dtype == given.images.dtype
+    assert np.array_equal(labels, given.target) and labels.dtype == np.int64
 
 
 def test_digits_enlarge() -> None:

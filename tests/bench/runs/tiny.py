@@ -13,6 +13,7 @@ import pytest
 
 from bench.cli.app import main
 from bench.interface.record import Record
+from tests.warm import python
 
 SUITE = """
 name = "tiny"
@@ -63,5 +64,5 @@ def records(folder: Path) -> list[Record]:
 
 def call(*arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", PROGRAM, *arguments]
+    command = python("-c", PROGRAM, *arguments)
     return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+from base64 import b64decode
+from concurrent.futures import Future
 from pathlib import Path
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -14,6 +16,9 @@ for name in ("MLFLOW_TRACKING_URI", "PRUNEBENCH_WORK"):
     os.environ.pop(name, None)
 
 import pytest  # noqa: E402 - what it imports must see the settings above
+
+DOT = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==")
+"""A PNG of one pixel."""
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +56,20 @@ def tiny_run(_empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     (folder / "tiny.toml").write_text(SUITE)
     assert call("run", "tiny.toml", "--quiet", cwd=folder).wait() == 0
     return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports that this process writes have a dot in place of each figure, which is made and then not drawn.
+
+    Drawing is most of the time of a small report, and most tests look at none of its figures.
+    """
+    from bench.report.figures import processes
+    from bench.report.figures.style import FORMATS
+
+    dots: Future[dict[str, bytes]] = Future()
+    dots.set_result(dict.fromkeys(FORMATS, DOT))
+    monkeypatch.setattr(processes.Renderer, "submit", lambda self, figure: dots)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -27,6 +27,8 @@ from tests.bench.report import synthetic
 from tests.bench.runs.tiny import SUITE
 from tests.bench.tracking.ended import make_dead
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ROOT = Path(__file__).resolve().parents[3]
 ONLY = ("--only", "method=l1", "--only", "budget=0.5", "--quiet")
 

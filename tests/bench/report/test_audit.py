@@ -16,6 +16,8 @@ from bench.report.matrix import build
 from bench.report.records import parse_payload
 from tests.bench.report import synthetic
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_a_report_agrees_with_its_cells(report: Path, hostile_report: Path):
     assert audit(report) == []
@@ -227,9 +229,10 @@ def test_contradictions_stand_in_the_report(tmp_path: Path):
     assert records[0].cell_id in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def apart(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def taken_apart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with a method that is taken apart, one control of it off its budget."""
+    folder = tmp_path_factory.mktemp("apart")
     records = synthetic.matrix(
         methods=("dcss", "gdp", "random-widths", "uniform-scratch"),
         budgets=(0.5, 0.25),
@@ -238,8 +241,14 @@ def apart(tmp_path: Path) -> Path:
         samples=60,
     )
     records[-1] = synthetic.record(records[-1].config, miss=0.03)
-    write_report(records, tmp_path, suite="demo")
-    return tmp_path
+    write_report(records, folder, suite="demo")
+    return folder
+
+
+@pytest.fixture
+def apart(taken_apart: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(taken_apart, tmp_path / "apart"))
 
 
 def test_the_contribution_table_agrees_with_its_cells(apart: Path):

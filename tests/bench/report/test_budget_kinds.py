@@ -16,6 +16,8 @@ from bench.report.tables.latency import latency_table
 from bench.report.tables.main import main_table
 from tests.bench.report import synthetic
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 W = synthetic.workload()
 OF_MACS = [synthetic.record(synthetic.cell(W, method, 0.5, seed)) for method in ("gdp", "l1") for seed in (0, 1)]
 OF_PARAMS = [synthetic.with_params_budget(record) for record in OF_MACS]

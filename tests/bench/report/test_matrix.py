@@ -63,6 +63,7 @@ def test_equal_samples_and_equal_steps_share_no_section():
     assert [row["final_mean"] for row in table.raw] == pytest.approx([92.05, 93.05])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_network_from_scratch_has_nothing_after_pruning(tmp_path: Path):
     records = synthetic.matrix(methods=("gdp", "uniform-scratch", "dense-longer"), budgets=(0.5,), seeds=(0, 1))
     assert not any(r.pruned_metrics for r in records if r.config.from_scratch)

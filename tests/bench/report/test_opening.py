@@ -185,6 +185,7 @@ def test_many_workloads_get_a_summary(count: int):
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_readme_and_the_page_open_with_them(tmp_path: Path):
     records = synthetic.results({"gdp": [92.0, 92.2, 92.1], "l1": [90.0, 90.1, 90.2]})
     readme = write_report(records, tmp_path, suite="demo").read_text(encoding="utf-8")

@@ -11,6 +11,13 @@ from bench.tracking.mlflow_store import Tracker
 from tests.bench.runs.tiny import SUITE
 
 
+@pytest.fixture(autouse=True)
+def _figures(request: pytest.FixtureRequest) -> None:
+    """Are drawn for the tests that look at them."""
+    if not request.node.get_closest_marker("drawn"):
+        request.getfixturevalue("undrawn")
+
+
 @pytest.fixture
 def place(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a suite file and a store."""

@@ -31,6 +31,7 @@ TIMED = (
 
 
 @pytest.mark.skipif(cores() < 2, reason="one core")
+@pytest.mark.drawn
 def test_every_combination_is_measured_and_reported(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[tuple[int, int | None]] = []
     compare = evaluation.compare_latencies

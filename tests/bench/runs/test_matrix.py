@@ -135,6 +135,7 @@ def test_the_store_and_the_structure_are_asked_once_and_not_once_a_cell(
     assert calls == {"trace": 1, "find": 4, "records": 1}
 
 
+@pytest.mark.drawn
 def test_a_records_pictures_of_the_search_reach_the_report(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = SUITE.replace('["l1"]', '["gdp"]').replace("budgets = [0.5, 0.3]", "budgets = [0.5]")
     (place / "tiny.toml").write_text(

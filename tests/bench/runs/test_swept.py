@@ -16,6 +16,7 @@ SWEPT = SUITE.replace('methods = ["l1"]', 'methods = ["dais"]').replace(
 NAMES = [f"dais(sparsity_weight={value})" for value in ("0.001", "0.01", "1")]
 
 
+@pytest.mark.drawn
 def test_a_sweep_runs_from_cells_to_an_audited_report(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

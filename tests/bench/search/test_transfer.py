@@ -160,6 +160,7 @@ train = { batch_size = 32, precision = "fp32" }
 """
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_suite_with_a_variant_a_transfer_and_dense_longer_runs(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

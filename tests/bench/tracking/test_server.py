@@ -103,6 +103,7 @@ epochs = { dense = 1, recovery = 1 }
 """
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_suite_runs_on_a_server_and_its_page_leads_back_there(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,8 @@ from bench.report.tables.latency import latency_table
 from bench.report.tables.main import main_table
 from tests.bench.report import synthetic
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def measured(dense: list[float], *, pruned: float = 2.0) -> list[Record]:
     """Two seeds each of l1, random and the unpruned network; these dense latencies, in milliseconds."""

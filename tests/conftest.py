@@ -6,8 +6,10 @@ import gc
 import os
 import shutil
 from base64 import b64decode
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Protocol
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -30,13 +32,41 @@ def data_root() -> Path:
     return Path(root)
 
 
+class OnceForAll(Protocol):
+    """Makes a folder of what all tests read and leave, once for all processes of the tests."""
+
+    def __call__(self, name: str, make: Callable[[Path], object]) -> Path:
+        """The folder of that name, which `make` has filled here or in another process."""
+        ...
+
+
 @pytest.fixture(scope="session")
-def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once_for_all(tmp_path_factory: pytest.TempPathFactory) -> OnceForAll:
+    own = tmp_path_factory.getbasetemp()
+    base = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        from filelock import FileLock
+
+        folder, made = base / name, base / f"{name}.made"
+        with FileLock(base / f"{name}.lock"):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process in which it failed
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def _empty_store(once_for_all: OnceForAll) -> Path:
     from bench.tracking.mlflow_store import Tracker
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Tracker(f"sqlite:///{path}", "unused")
-    return path
+    return (
+        once_for_all("empty_store", lambda folder: Tracker(f"sqlite:///{folder / 'mlflow.db'}", "unused")) / "mlflow.db"
+    )
 
 
 @pytest.fixture
@@ -47,15 +77,16 @@ def store(_empty_store: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(_empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(_empty_store: Path, once_for_all: OnceForAll) -> Path:
     """A folder in which the tiny suite was run, one cell after the other in one process. Tests read it and leave it."""
     from tests.bench.runs.tiny import SUITE, call
 
-    folder = tmp_path_factory.mktemp("tiny")
-    shutil.copy(_empty_store, folder / "mlflow.db")
-    (folder / "tiny.toml").write_text(SUITE)
-    assert call("run", "tiny.toml", "--quiet", cwd=folder).wait() == 0
-    return folder
+    def run(folder: Path) -> None:
+        shutil.copy(_empty_store, folder / "mlflow.db")
+        (folder / "tiny.toml").write_text(SUITE)
+        assert call("run", "tiny.toml", "--quiet", cwd=folder).wait() == 0
+
+    return once_for_all("tiny_run", run)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from bench.interface.cell import Cell
 from bench.interface.record import Record
 from bench.report import write_report
 from tests.bench.report import synthetic
+from tests.conftest import OnceForAll
 
 
 @pytest.fixture(scope="session")
@@ -48,33 +49,41 @@ def picture(record: Record, path: str) -> bytes | None:
 
 
 @pytest.fixture(scope="session")
-def report(cells: tuple[list[Record], list[Cell]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(cells: tuple[list[Record], list[Cell]], once_for_all: OnceForAll) -> Path:
     records, missing = cells
-    out = tmp_path_factory.mktemp("report")
-    write_report(
-        records,
-        out,
-        suite="demo",
-        missing=missing,
-        pictures=picture,
-        runs="http://127.0.0.1:5000/#/experiments/7/runs/",
+
+    def write(out: Path) -> None:
+        write_report(
+            records,
+            out,
+            suite="demo",
+            missing=missing,
+            pictures=picture,
+            runs="http://127.0.0.1:5000/#/experiments/7/runs/",
+        )
+
+    return once_for_all("report", write)
+
+
+@pytest.fixture(scope="session")
+def hostile_report(once_for_all: OnceForAll) -> Path:
+    return once_for_all(
+        "hostile",
+        lambda out: write_report(synthetic.hostile(), out, suite=synthetic.HOSTILE[1], runs="javascript:alert(1)"),
     )
-    return out
 
 
 @pytest.fixture(scope="session")
-def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("hostile")
-    write_report(synthetic.hostile(), out, suite=synthetic.HOSTILE[1], runs="javascript:alert(1)")
-    return out
-
-
-@pytest.fixture(scope="session")
-def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+def thousand(once_for_all: OnceForAll) -> tuple[Path, float]:
     """The report of 1040 cells, and the processor seconds it took."""
-    workloads = [synthetic.workload(f"w{i}", dataset=f"d{i}") for i in range(10)]
-    records = synthetic.matrix(workloads, methods=("gdp", "l1", "tas", "random"), budgets=(0.75, 0.5), seeds=range(13))
-    out = tmp_path_factory.mktemp("thousand")
-    start = time.process_time()
-    write_report(records, out, suite="thousand")
-    return out, time.process_time() - start
+
+    def write(out: Path) -> None:
+        workloads = [synthetic.workload(f"w{i}", dataset=f"d{i}") for i in range(10)]
+        methods = ("gdp", "l1", "tas", "random")
+        records = synthetic.matrix(workloads, methods=methods, budgets=(0.75, 0.5), seeds=range(13))
+        start = time.process_time()
+        write_report(records, out / "report", suite="thousand")
+        (out / "seconds").write_text(str(time.process_time() - start))
+
+    made = once_for_all("thousand", write)
+    return made / "report", float((made / "seconds").read_text())

@@ -7,12 +7,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from tests.warm import python as warm_python
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -111,7 +112,7 @@ def test_a_network_of_ones_own_is_pruned_and_exported_from_python(tmp_path: Path
     said = []
     for script in ("make_weights.py", "prune.py"):
         variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([sys.executable, script], cwd=folder, env=variables, capture_output=True, text=True)
+        done = subprocess.run(warm_python(script), cwd=folder, env=variables, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         said.append(done.stdout)
     numbers = [float(number) for number in re.findall(r"(\d+\.\d+(?:e-\d+)?)", said[1])]

@@ -12,14 +12,19 @@ import pytest
 
 from bench.cli.new import new
 from bench.errors import RequestError
+from tests import warm
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = "from bench.cli.program import main; main()"
 
 
-def python(*arguments: str, cwd: Path, path: Path) -> subprocess.CompletedProcess[str]:
+def call(command: list[str], cwd: Path, path: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def python(*arguments: str, cwd: Path, path: Path) -> subprocess.CompletedProcess[str]:
+    return call([sys.executable, *arguments], cwd, path)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +78,7 @@ def test_a_package_registers_itself_and_passes(packages: Path, kind: str, name: 
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n")
     (info / "entry_points.txt").write_text(f"[prunebench.{kind}s]\n{name} = {module}:{cls}\n")
     path = Path(f"{packages / name}{os.pathsep}{ROOT}")
-    tested = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=packages / name, path=path)
+    tested = call(warm.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"), packages / name, path)
     assert tested.returncode == 0, tested.stdout[-2000:] + tested.stderr[-2000:]
 
 

@@ -19,7 +19,7 @@ from tests.bench.structure.networks import example_of, graph, network, outputs, 
 
 
 @pytest.mark.parametrize(
-    "name", ["cifar-resnet20", "torchvision-mobilenet_v3_small", "smp-Unet-resnet18-1", "edsr-tiny-x3"]
+    "name", ["cifar-resnet8", "torchvision-mobilenet_v3_small", "smp-Unet-resnet18-1", "edsr-tiny-x3"]
 )
 def test_onnxruntime_computes_the_same(name: str, tmp_path: Path) -> None:
     structure, x = graph(name), example_of(name)

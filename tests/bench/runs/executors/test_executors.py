@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ import pytest
 
 from bench.tracking.mlflow_store import Tracker
 from tests.bench.runs.tiny import OUT, PROGRAM, SUITE, figures, records, results
+from tests.conftest import OnceForAll
+from tests.warm import python
 
 ROOT = Path(__file__).resolve().parents[4]
 HOW = {
@@ -52,39 +53,44 @@ class Run:
 
 def start(folder: Path, empty_store: Path, *arguments: str, plugin: Path) -> subprocess.Popen[str]:
     """Run the suite in a folder of its own, with one thread a worker."""
+    folder.mkdir()
     shutil.copy(empty_store, folder / "mlflow.db")
     (folder / "tiny.toml").write_text(SUITE)
     (folder / "tmp").mkdir()  # the locks that measurements hold lie there; those of other runs do not matter
     own = {"OMP_NUM_THREADS": "1", "PRUNEBENCH_SLURM_TEST": "1", "PYTHONPATH": f"{plugin}{os.pathsep}{ROOT}"}
     own |= {"TMPDIR": str(folder / "tmp"), "RAY_TMPDIR": tempfile.gettempdir()}  # Ray's sockets need short paths
-    command = [sys.executable, "-c", PROGRAM, "run", "tiny.toml", "--set", "controls=[]", *OUT, *arguments]
+    command = python("-c", PROGRAM, "run", "tiny.toml", "--set", "controls=[]", *OUT, *arguments)
     with (folder / "stderr.txt").open("w") as said:
         return subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=said, stderr=said, text=True)
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> dict[str, Run]:
-    """The suite on each executor, two cells at a time, one of them of a method that kills its worker.
+def runs(once_for_all: OnceForAll, _empty_store: Path) -> Path:
+    """A folder with one for each executor: the suite was run there, two cells at a time, one of them of a method that
+    kills its worker.
 
     They run side by side: each waits for its cluster most of the time.
     """
-    plugin = tmp_path_factory.mktemp("plugin")
-    facts = plugin / "killer-1.0.dist-info"
-    facts.mkdir()
-    (plugin / "killer.py").write_text(KILLER)
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: killer\nVersion: 1.0\n")
-    (facts / "entry_points.txt").write_text("[prunebench.methods]\nkiller = killer:Killer\n")
-    # Each retry waits for the cluster to notice a loss.
-    asked = ("--set", 'methods=["killer", "l1"]', "--set", "budgets=[0.3]", "--max-retries", "1")
-    places = {name: tmp_path_factory.mktemp(name) for name in HOW}
-    begun = {name: start(places[name], _empty_store, *asked, *HOW[name], plugin=plugin) for name in HOW}
-    codes = {name: process.wait() for name, process in begun.items()}
-    return {name: Run(place, codes[name], (place / "stderr.txt").read_text()) for name, place in places.items()}
+
+    def run(folder: Path) -> None:
+        facts = folder / "plugin" / "killer-1.0.dist-info"
+        facts.mkdir(parents=True)
+        (folder / "plugin" / "killer.py").write_text(KILLER)
+        (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: killer\nVersion: 1.0\n")
+        (facts / "entry_points.txt").write_text("[prunebench.methods]\nkiller = killer:Killer\n")
+        # Each retry waits for the cluster to notice a loss.
+        asked = ("--set", 'methods=["killer", "l1"]', "--set", "budgets=[0.3]", "--max-retries", "1")
+        begun = {name: start(folder / name, _empty_store, *asked, *HOW[name], plugin=folder / "plugin") for name in HOW}
+        for name, process in begun.items():
+            (folder / name / "code").write_text(str(process.wait()))
+
+    return once_for_all("executors", run)
 
 
 @pytest.fixture(params=HOW)
-def struck(request: pytest.FixtureRequest, runs: dict[str, Run]) -> Run:
-    return runs[request.param]
+def struck(request: pytest.FixtureRequest, runs: Path) -> Run:
+    place = runs / request.param
+    return Run(place, int((place / "code").read_text()), (place / "stderr.txt").read_text())
 
 
 def test_every_executor_gives_the_same_table(tiny_run: Path, struck: Run) -> None:

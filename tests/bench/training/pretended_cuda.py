@@ -26,7 +26,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.weak import WeakIdKeyDictionary
 
 from bench.structure.tensors import WITHOUT_FLOAT64
@@ -86,21 +86,22 @@ class Pretended(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = (args, dict(kwargs or {}))
-        with _disable_current_modes():
-            values = tree_map(lambda x: self.twin(x) if isinstance(x, Tensor) else _on_cpu(x), given)
+        given, structure = tree_flatten((args, dict(kwargs or {})))
+        values = [self.twin(x) if isinstance(x, Tensor) else _on_cpu(x) for x in given]
+        faked = [self._fake(x) if isinstance(x, Tensor) else x for x in given]
         # First without values: an operation on tensors of two devices must not change the twins.
         with self.fake:
-            faked = tree_map(lambda x: self._fake(x) if isinstance(x, Tensor) else x, given)
+            own, options = tree_unflatten(faked, structure)
             try:
-                output = func(*faked[0], **faked[1])
+                output = func(*own, **options)
             except (DataDependentOutputException, DynamicOutputShapeException):
                 output = None
+        own, options = tree_unflatten(values, structure)
         with _disable_current_modes(), torch.no_grad():
-            real = func(*values[0], **values[1])
+            real = func(*own, **options)
         if output is None:
             output = self._like(real, faked)
-        for made, value in zip(tree_flatten(output)[0], tree_flatten(real)[0], strict=True):
+        for made, value in zip(_flat(output), _flat(real), strict=True):
             if isinstance(made, FakeTensor):
                 self.twins[made] = value
                 self.on_gpu += made.device.type != "cpu"
@@ -108,9 +109,9 @@ class Pretended(TorchDispatchMode):
                     raise TypeError(f"{func}: {made.device.type} has no float64")
         return output
 
-    def _like(self, real: Any, given: Any) -> Any:
+    def _like(self, real: Any, given: list[Any]) -> Any:
         """What has the shape of a result that depends on values, on the device of what it was computed from."""
-        devices = [x.device for x in tree_flatten(given)[0] if isinstance(x, Tensor)]
+        devices = [x.device for x in given if isinstance(x, Tensor)]
 
         def made(x: Any) -> Any:
             if not isinstance(x, Tensor):
@@ -154,6 +155,11 @@ class _Values(TorchFunctionMode):
                 leaf.grad = _random(leaf)
             return None
         return func(*args, **(kwargs or {}))
+
+
+def _flat(output: Any) -> list[Any]:
+    """All that an operation gave; most give one tensor."""
+    return [output] if isinstance(output, Tensor) else tree_flatten(output)[0]
 
 
 def _on_cpu(value: Any) -> Any:

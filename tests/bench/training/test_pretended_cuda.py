@@ -66,6 +66,15 @@ def test_a_tensor_of_the_cpu_that_meets_one_of_the_gpu_is_found() -> None:
         assert pretended.on_gpu > 3
 
 
+@pytest.fixture
+def without_float64() -> Iterator[None]:
+    """As on Apple's GPUs."""
+    WITHOUT_FLOAT64.add("cuda")
+    yield
+    WITHOUT_FLOAT64.discard("cuda")
+
+
+@pytest.mark.usefixtures("without_float64")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_dense_training_and_recovery_with_a_teacher(optimizer: str) -> None:
     (dense, _), data, recipe = traced(), fresh_data(), RECIPE.model_copy(update={"optimizer": optimizer})
@@ -75,22 +84,31 @@ def test_dense_training_and_recovery_with_a_teacher(optimizer: str) -> None:
         student = copy.deepcopy(model)
         train(student, TASK, data.train, recipe, Phase("recovery", 1, 0, CUDA), teacher=copy.deepcopy(model))
         assert {p.device.type for p in student.parameters()} == {"cuda"}
+        assert 0 <= TASK.evaluate(student, data.val, CUDA, recipe)["accuracy"] <= 100
         assert pretended.on_gpu > 500
 
 
 @pytest.mark.parametrize("name", registry.method_names())
 @pytest.mark.parametrize("how", ["", "blind", "float32"])
-def test_every_stage_of_a_method(name: str, how: str, request: pytest.FixtureRequest) -> None:
+def test_what_a_method_finds_and_its_network(name: str, how: str, request: pytest.FixtureRequest) -> None:
+    """Recovery and evaluation are those of the dense network, above."""
     method, (dense, graph), data = registry.make_method(name, {}), traced(), fresh_data()
     if how == "blind" and not method.searches:
         pytest.skip("nothing is searched")
     if how == "float32":
-        request.addfinalizer(lambda: WITHOUT_FLOAT64.discard("cuda"))
-        WITHOUT_FLOAT64.add("cuda")  # as on Apple's GPUs
-    budget = Budget(0.6, 0.1) if getattr(method, "prunes", True) else Budget(1.0)
+        request.getfixturevalue("without_float64")
     with pretended_cuda() as pretended:
-        model = pretended.adopted(dense)
-        _every_stage(method, model, graph, budget, data, blind=how == "blind")
+        pruned = _pruned(method, pretended.adopted(dense), graph, data, blind=how == "blind")
+        assert {p.device.type for p in pruned.parameters()} == {"cuda"}
+        assert pretended.on_gpu > 100
+
+
+@pytest.mark.parametrize("name", ["dcss", "gdp", "l1"])
+def test_every_stage_of_a_method(name: str) -> None:
+    """One whose search ends in a network, one that ends in gates, and one without a search."""
+    method, (dense, graph), data = registry.make_method(name, {}), traced(), fresh_data()
+    with pretended_cuda() as pretended:
+        _every_stage(method, pretended.adopted(dense), graph, data)
         assert pretended.on_gpu > 500
 
 
@@ -98,18 +116,21 @@ def test_every_stage_of_a_method(name: str, how: str, request: pytest.FixtureReq
 @pytest.mark.parametrize("name", registry.method_names())
 def test_every_stage_of_a_method_on_a_gpu(name: str) -> None:
     method, (dense, graph), data = registry.make_method(name, {}), traced(), fresh_data()
+    _every_stage(method, copy.deepcopy(dense), graph, data)
+
+
+def _pruned(method: Method, model: nn.Module, graph: PruningGraph, data: Splits, *, blind: bool) -> nn.Module:
     budget = Budget(0.6, 0.1) if getattr(method, "prunes", True) else Budget(1.0)
-    _every_stage(method, copy.deepcopy(dense), graph, budget, data, blind=False)
-
-
-def _every_stage(
-    method: Method, model: nn.Module, graph: PruningGraph, budget: Budget, data: Splits, *, blind: bool
-) -> None:
     ctx = search_context(TASK, data.visible, RECIPE, epochs=1, seed=0, device=CUDA, blind=blind)
     found = method.search(copy.deepcopy(model), graph, TASK, budget, ctx)
     fitted = fit(graph, found, budget)
     pruned = prune(model if found.model is None else found.model, graph, fitted.pruning)
     recalibrate(pruned, data.train, CUDA, seed=0, recipe=RECIPE)
+    return pruned
+
+
+def _every_stage(method: Method, model: nn.Module, graph: PruningGraph, data: Splits) -> None:
+    pruned = _pruned(method, model, graph, data, blind=False)
     train(pruned, TASK, data.train, RECIPE, Phase("recovery", 1, 0, CUDA))
     figures = TASK.evaluate(pruned, data.val, CUDA, RECIPE)
     assert {p.device.type for p in pruned.parameters()} == {"cuda"}

@@ -215,7 +215,8 @@ def _ends(interval: tuple[float, float] | None) -> list[float | None] | None:
 
 def _cell_rows(matrix: Matrix) -> list[CellRow]:
     entry_index = {entry.key: index for index, entry in enumerate(matrix.entries)}
-    recorded = [_cell_row(matrix, record, entry_index[matrix.keys[record.cell_id]]) for record in matrix.records]
+    timed = timed_of(matrix)
+    recorded = [_cell_row(matrix, r, entry_index[matrix.keys[r.cell_id]], timed) for r in matrix.records]
     missing = [CellRow(cell.id, entry_index[matrix.keys[cell.id]], cell.seed, "missing") for cell in matrix.missing]
     return recorded + missing
 
@@ -242,7 +243,7 @@ def _further(record: Record, workload: WorkloadSummary, timed: Sequence[Conditio
     return [found.get(conditions, [None, None]) for conditions in timed]
 
 
-def _cell_row(matrix: Matrix, record: Record, entry_index: int) -> CellRow:
+def _cell_row(matrix: Matrix, record: Record, entry_index: int, timed: Sequence[Conditions]) -> CellRow:
     workload, _ = matrix.labels[record.cell_id]
     ledger, latency = record.ledger, record.latency_pruned
     seconds = ledger.dense_seconds + ledger.search_seconds + ledger.recovery_seconds if ledger else None
@@ -261,7 +262,7 @@ def _cell_row(matrix: Matrix, record: Record, entry_index: int) -> CellRow:
         params_percent=short(100 * record.params_pruned / record.params_dense) if record.params_pruned else None,
         latency_ms=short(latency.median_ms, 5) if latency else None,
         speedup=short(speedup_of(record, matrix.workloads[workload].latencies), 5),
-        further=_further(record, matrix.workloads[workload], timed_of(matrix)),
+        further=_further(record, matrix.workloads[workload], timed),
         search_seconds=short(ledger.search_seconds, 5) if ledger else None,
         total_seconds=short(seconds, 5),
         within_budget=within(record) if finished else None,

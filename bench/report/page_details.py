@@ -7,6 +7,7 @@ an environment, travels once too; the cell's row then has its number.
 from __future__ import annotations
 
 import json
+import marshal
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -117,10 +118,17 @@ class SharedValues:
     def __init__(self) -> None:
         self.by_field: dict[str, list[Any]] = {}
         self._numbers: dict[tuple[str, str], int] = {}
+        self._as_written: dict[tuple[str, bytes], int] = {}
 
     def number(self, field: str, value: Any) -> int:
         """The value's place in its field's list."""
-        key = (field, json.dumps(value, sort_keys=True, default=str))
+        written = (field, marshal.dumps(value, 2))  # at a tenth of what JSON takes, but in the order of the names
+        if written not in self._as_written:
+            self._as_written[written] = self._number(field, value)
+        return self._as_written[written]
+
+    def _number(self, field: str, value: Any) -> int:
+        key = (field, json.dumps(value, sort_keys=True))
         if key not in self._numbers:
             values = self.by_field.setdefault(field, [])
             self._numbers[key] = len(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -64,6 +65,10 @@ def payload(record: Record) -> dict[str, Any]:
 
 def dump_line(record: Record) -> str:
     """One line of `cells.jsonl`; a number that is not finite becomes null."""
+    every = (record.dense_metrics, record.pruned_metrics, record.final_metrics, *record.reference_metrics.values())
+    if all(math.isfinite(value) for metrics in every for value in metrics.values()):
+        with contextlib.suppress(ValueError):  # half of a character, which only Python's own JSON writes
+            return record.model_dump_json()
     plain = payload(record)
     try:
         return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

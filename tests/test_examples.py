@@ -9,11 +9,14 @@ import shutil
 import subprocess
 import sysconfig
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.warm import python as warm_python
+from tests import warm
+
+Called = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -50,27 +53,34 @@ def call(python: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProces
     return subprocess.run([str(python), *arguments], cwd=cwd, env=variables, capture_output=True, text=True)
 
 
-def prunebench(python: Path, *arguments: str, cwd: Path) -> str:
-    done = call(python, "-c", PROGRAM, *arguments, cwd=cwd)
+def call_warm(python: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same, with what that Python has installed, in a process that has the project loaded."""
+    (site,) = python.parents[1].glob("lib/python*/site-packages")
+    variables = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(site)}
+    return subprocess.run(warm.python(*arguments), cwd=cwd, env=variables, capture_output=True, text=True)
+
+
+def prunebench(python: Path, *arguments: str, cwd: Path, called: Called = call_warm) -> str:
+    done = called(python, "-c", PROGRAM, *arguments, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_its_adapters_are_listed_with_their_settings(environment: Path, tmp_path: Path) -> None:
-    methods = prunebench(environment, "list", "methods", "--verbose", cwd=tmp_path)
+    methods = prunebench(environment, "list", "methods", "--verbose", cwd=tmp_path, called=call)
     assert "Remove the channels whose activations are smallest on average." in methods and "images" in methods
-    assert "denoising" in prunebench(environment, "list", "tasks", cwd=tmp_path)
+    assert "denoising" in prunebench(environment, "list", "tasks", cwd=tmp_path, called=call)
 
 
 @pytest.mark.parametrize("name", ["mean-activation", "denoising"])
 def test_its_adapters_hold_the_contract(name: str, environment: Path, tmp_path: Path) -> None:
-    quick = ["--quick"] if name == "mean-activation" else []
-    assert f"{name}: every property holds" in prunebench(environment, "check", name, *quick, cwd=tmp_path)
+    how, quick = (call, ["--quick"]) if name == "mean-activation" else (call_warm, [])
+    assert f"{name}: every property holds" in prunebench(environment, "check", name, *quick, cwd=tmp_path, called=how)
 
 
 def test_its_own_tests_pass(environment: Path, tmp_path: Path) -> None:
     shutil.copytree(EXAMPLES / "lab" / "tests", tmp_path / "tests")
-    done = call(
+    done = call_warm(
         environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not contract", "tests", cwd=tmp_path
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
@@ -112,7 +122,7 @@ def test_a_network_of_ones_own_is_pruned_and_exported_from_python(tmp_path: Path
     said = []
     for script in ("make_weights.py", "prune.py"):
         variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(warm_python(script), cwd=folder, env=variables, capture_output=True, text=True)
+        done = subprocess.run(warm.python(script), cwd=folder, env=variables, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         said.append(done.stdout)
     numbers = [float(number) for number in re.findall(r"(\d+\.\d+(?:e-\d+)?)", said[1])]

@@ -1,6 +1,6 @@
 """Programs that start in a hundredth of a second: copies of a process that has imported what takes seconds.
 
-`warm_server` imports the project's packages once for each process of the tests and is copied (forked) for each program.
+`warm_server` imports the project's packages once and is copied (forked) for each program.
 Such a program has its own arguments, folder, environment, module search path and streams, ends as every Python program
 does, and is killed when whoever waits for it is. Tests of starting up, of what is imported, of what is installed and of
 signals start Python themselves.
@@ -12,14 +12,13 @@ import functools
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = dict(os.environ)
 """That of the tests, before any of them changes it."""
-_servers: list[subprocess.Popen[bytes]] = []
-"""Kept, since a server ends when its standard input does."""
 
 
 def python(*arguments: str) -> list[str]:
@@ -31,11 +30,16 @@ def python(*arguments: str) -> list[str]:
 
 @functools.cache
 def _socket() -> str:
-    """Where the server of this process listens."""
-    path = Path(tempfile.mkdtemp(prefix="warm-", dir="/tmp")) / "socket"  # sockets' paths are short
-    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.warm_server", str(path)]
-    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    _servers.append(server)
-    assert server.stdout is not None and server.stdout.readline() == b"ready\n"
+    """Where the server of these tests listens, which the first of their processes to come here starts."""
+    tests = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    path = Path(f"/tmp/prunebench-warm-{os.getuid()}-{tests}.socket")  # sockets' paths are short
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+            command = [sys.executable, "-m", "tests.warm_server", str(path), str(tests)]
+            server = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                start_new_session=True,
+            )  # fmt: skip
+            assert server.stdout is not None and server.stdout.readline() == b"ready\n"
     return str(path)

@@ -1,6 +1,6 @@
 """Imports what programs of this project import, and copies itself for each program that `warm_client` asks for.
 
-python -m tests.warm_server SOCKET    # ends with its standard input
+python -m tests.warm_server SOCKET PROCESS    # ends with that process
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import random
 import runpy
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -31,26 +30,29 @@ PRELOADED = """
 """
 
 
-def serve(path: Path) -> tuple[dict[str, Any], list[int]] | None:
-    """Copy this process whenever a program is asked for.
+def serve(path: Path, tests: int) -> tuple[dict[str, Any], list[int]]:
+    """Copy this process whenever a program is asked for, until the tests have ended.
 
     Returns:
-        In a copy: what is asked for, and the program's streams. In the server, at its end: nothing.
+        In a copy: what is asked for, and the program's streams.
     """
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
     print("ready", flush=True)
+    ended = os.pidfd_open(tests)
     while True:
-        if sys.stdin.fileno() in select.select([listener, sys.stdin.fileno()], [], [])[0]:
-            shutil.rmtree(path.parent)
-            return None
+        if ended in select.select([listener, ended], [], [])[0]:
+            path.unlink()
+            Path(f"{path}.lock").unlink()
+            os._exit(0)
         asking = listener.accept()[0]
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         if not os.fork():
             listener.close()
+            os.close(ended)
             return attended(asking)
         asking.close()
 
@@ -124,9 +126,7 @@ def start() -> None:
     assert len(threads - {"jemalloc_bg_thd"}) == 1, threads
     mine = {str(Path.cwd()), *os.environ["PYTHONPATH"].split(os.pathsep)}
     sys.path[:] = [place for place in sys.path if place not in mine]
-    found = serve(Path(sys.argv[1]))
-    if found is not None:
-        become(*found)
+    become(*serve(Path(sys.argv[1]), int(sys.argv[2])))
 
 
 if __name__ == "__main__":

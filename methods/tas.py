@@ -345,17 +345,22 @@ def fresh_weights(model: nn.Module, seed: int) -> nn.Module:
     return fresh
 
 
-@lru_cache(maxsize=128)
 def interpolation(size: int, n: int, m: int, device: torch.device) -> Tensor:
-    """CWI of the first n of `size` channels to m, as one linear map: [size, size].
+    """CWI of the first n of `size` channels to m, as one linear map: [size, size] of torch's default type.
 
     Row i < m averages the channels from ⌊i·n/m⌋ up to ⌈(i+1)·n/m⌉; the rows from m on are zero.
     """
+    return known_interpolation(size, n, m, device, torch.get_default_dtype())
+
+
+@lru_cache(maxsize=128)
+def known_interpolation(size: int, n: int, m: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`interpolation` in this type, made once."""
     i, c = torch.arange(size, device=device)[:, None], torch.arange(size, device=device)
     window = (c >= i * n // m) & (c < -(-(i + 1) * n // m)) & (i < m)
-    return window / window.sum(1, keepdim=True).clamp(min=1)
+    return window.to(dtype) / window.sum(1, keepdim=True).clamp(min=1)
 
 
 def padding(size: int, n: int, m: int, device: torch.device) -> Tensor:
     """The ablation of CWI: the first n of `size` channels, then zeros: [size, size]."""
-    return torch.diag((torch.arange(size, device=device) < n).float())
+    return torch.diag((torch.arange(size, device=device) < n).to(torch.get_default_dtype()))

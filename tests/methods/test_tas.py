@@ -40,7 +40,13 @@ def test_the_interpolation_map_is_adaptive_average_pooling_along_channels() -> N
         # Exact but for the rounding of 1/3 and its like in fp32.
         assert torch.allclose(mapped[:, :m], pooled, rtol=0, atol=1e-6)
         assert not mapped[:, m:].any()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert interpolation(4, 4, 2, CPU).dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
     halves = interpolation(4, 4, 2, CPU)
+    assert halves.dtype == torch.float32  # whatever was asked for before
     assert halves.tolist() == [[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5], [0] * 4, [0] * 4]
 
 

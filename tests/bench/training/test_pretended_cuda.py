@@ -21,7 +21,7 @@ from bench.structure.tensors import WITHOUT_FLOAT64
 from bench.training.context import search_context
 from bench.training.evaluate import recalibrate
 from bench.training.loop import Phase, train
-from methods.tas import interpolation
+from methods.tas import known_interpolation
 from tasks.classification import Classification
 from tests.bench.training.pretended_cuda import CUDA, pretended_cuda
 
@@ -44,9 +44,9 @@ def traced() -> tuple[nn.Module, PruningGraph]:
 
 @pytest.fixture(autouse=True)
 def _nothing_pretended_is_kept() -> Iterator[None]:
-    interpolation.cache_clear()
+    known_interpolation.cache_clear()
     yield
-    interpolation.cache_clear()
+    known_interpolation.cache_clear()
 
 
 def fresh_data() -> Splits:

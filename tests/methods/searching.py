@@ -78,7 +78,7 @@ def enlarged_digits(model: str = "resnet8", images: int = 160) -> Workbench:
 
 
 @functools.cache
-def segmentation(encoder: str = "mobilenet_v2", images: int = 96, batch_size: int = 8) -> Workbench:
+def segmentation(encoder: str = "mobilenet_v2", images: int = 48, batch_size: int = 4) -> Workbench:
     """A U-Net with blocks that can go and depthwise convolutions. No test reads what it comes to on its few images."""
     task = Segmentation("scattered-digits", f"smp:unet/{encoder}", (32, 32), train_size=images, test_size=8)
     return workbench(task, 1, val=16, batch_size=batch_size)

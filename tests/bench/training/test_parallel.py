@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import socket
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from bench.interface import registry
+from bench.runs.executors.server import serving
 from tests.bench.training.side_by_side import METHODS, Counting, one_of_two, results
 from tests.tasks.streams import class_folders
 
@@ -39,7 +39,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, list[Found]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
+    context = serving()
     processes = [context.Process(target=one_of_two, args=(rank, port, file, root)) for rank in range(2)]
     for process in processes:
         process.start()

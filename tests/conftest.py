@@ -91,16 +91,19 @@ def tiny_run(_empty_store: Path, once_for_all: OnceForAll) -> Path:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports that this process writes have a dot in place of each figure, which is made and then not drawn.
+    """Reports that this process writes have a dot in place of each figure, which is made and then not drawn, and so has
+    the record of a cell.
 
     Drawing is most of the time of a small report, and most tests look at none of its figures.
     """
     from bench.report.figures import processes
     from bench.report.figures.style import FORMATS
+    from bench.runs.cell import run
 
     dots: Future[dict[str, bytes]] = Future()
     dots.set_result(dict.fromkeys(FORMATS, DOT))
     monkeypatch.setattr(processes.Renderer, "submit", lambda self, figure: dots)
+    monkeypatch.setattr(run, "save_widths", lambda record, path: path.write_bytes(DOT))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

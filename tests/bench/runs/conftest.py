@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench.runs.cell import evaluation
 from bench.runs.job import Settings
+from bench.structure.measure import Latency
 from bench.tracking.mlflow_store import Tracker
 from tests.bench.runs.tiny import SUITE
 
@@ -16,6 +19,17 @@ def _figures(request: pytest.FixtureRequest) -> None:
     """Are drawn for the tests that look at them."""
     if not request.node.get_closest_marker("drawn"):
         request.getfixturevalue("undrawn")
+
+
+@pytest.fixture(autouse=True)
+def _latencies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten measurements, however short: no test compares them."""
+    measured = evaluation.compare_latencies
+
+    def quickly(*arguments: Any, min_seconds: float, **options: Any) -> list[Latency]:
+        return measured(*arguments, min_seconds=0, **options)
+
+    monkeypatch.setattr(evaluation, "compare_latencies", quickly)
 
 
 @pytest.fixture

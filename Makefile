@@ -13,8 +13,9 @@ demo: $(READY)
 	$(BIN)/prunebench run demo --jobs 2
 	@echo "open reports/demo/index.html"
 
+# Compiled modules are kept, also where Python is told to write none: the programs that tests start import thousands.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not speed and not sweep"
+	OMP_NUM_THREADS=1 env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist worksteal -m "not speed and not sweep"
 
 speed: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m speed

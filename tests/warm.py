@@ -1,15 +1,16 @@
 """Programs that start in a hundredth of a second: copies of a process that has imported what takes seconds.
 
-`warm_server` imports the project's packages once and is copied (forked) for each program.
-Such a program has its own arguments, folder, environment, module search path and streams, ends as every Python program
-does, and is killed when whoever waits for it is. Tests of starting up, of what is imported, of what is installed and of
-signals start Python themselves.
+`warm_server` imports the project's packages once and is copied (forked) for each program. Such a program has its own
+arguments, folder, environment, module search path and streams, ends as every Python program does, and is killed when
+whoever waits for it is. Tests of starting up, of what is imported, of what is installed and of signals start Python
+themselves.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -32,9 +33,13 @@ def python(*arguments: str) -> list[str]:
 def _socket() -> str:
     """Where the server of these tests listens, which the first of their processes to come here starts."""
     tests = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-    path = Path(f"/tmp/prunebench-warm-{os.getuid()}-{tests}.socket")  # sockets' paths are short
+    folder = Path(f"/tmp/prunebench-warm-{os.getuid()}")  # sockets' paths are short
+    folder.mkdir(mode=0o700, exist_ok=True)
+    assert folder.stat().st_uid == os.getuid() and not folder.is_symlink(), f"{folder} is somebody else's"
+    path = folder / str(tests)
     with FileLock(f"{path}.lock"):
-        if not path.exists():
+        if not _listened_to(path):
+            path.unlink(missing_ok=True)  # of a server that was killed, for tests that had this process number
             environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
             command = [sys.executable, "-m", "tests.warm_server", str(path), str(tests)]
             server = subprocess.Popen(
@@ -43,3 +48,8 @@ def _socket() -> str:
             )  # fmt: skip
             assert server.stdout is not None and server.stdout.readline() == b"ready\n"
     return str(path)
+
+
+def _listened_to(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(path)) == 0

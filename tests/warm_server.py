@@ -6,6 +6,7 @@ python -m tests.warm_server SOCKET PROCESS    # ends with that process
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -20,6 +21,8 @@ import tempfile
 import types
 from pathlib import Path
 from typing import Any
+
+from bench.processes import USUAL, run_as_program
 
 PRELOADED = """
     bench.cli.app bench.cli.check bench.cli.export bench.cli.new bench.cli.plan bench.cli.run bench.cli.show
@@ -64,6 +67,8 @@ def attended(asking: socket.socket) -> tuple[dict[str, Any], list[int]]:
         In the program: what is asked for, and its streams. The process that attends to it does not return.
     """
     text, streams, _, _ = socket.recv_fds(asking, 2**20, 3)
+    if not text:
+        os._exit(0)  # only looked whether somebody listens
     while not text.endswith(b"\n"):
         text += asking.recv(2**20)
     program = os.fork()
@@ -102,6 +107,13 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:] = [start, *filter(None, given), *sys.path]
     importlib.invalidate_caches()
+    # What the server has imported need not be taken down at the end.
+    run_as_program(functools.partial(run, first, rest))
+
+
+def run(first: str, rest: list[str]) -> None:
+    """What Python does with these arguments."""
+    gc.set_threshold(*USUAL)
     if first == "-m":
         sys.argv = rest
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)

@@ -122,13 +122,16 @@ class SharedValues:
 
     def number(self, field: str, value: Any) -> int:
         """The value's place in its field's list."""
-        written = (field, marshal.dumps(value, 2))  # at a tenth of what JSON takes, but in the order of the names
+        try:
+            written = (field, marshal.dumps(value, 2))  # at a tenth of what JSON takes, but in the order of the names
+        except ValueError:  # a value that is not of Python's own types
+            return self._number(field, value)
         if written not in self._as_written:
             self._as_written[written] = self._number(field, value)
         return self._as_written[written]
 
     def _number(self, field: str, value: Any) -> int:
-        key = (field, json.dumps(value, sort_keys=True))
+        key = (field, json.dumps(value, sort_keys=True, default=str))
         if key not in self._numbers:
             values = self.by_field.setdefault(field, [])
             self._numbers[key] = len(values)

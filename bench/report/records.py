@@ -69,11 +69,7 @@ def dump_line(record: Record) -> str:
     if all(math.isfinite(value) for metrics in every for value in metrics.values()):
         with contextlib.suppress(ValueError):  # half of a character, which only Python's own JSON writes
             return record.model_dump_json()
-    plain = payload(record)
-    try:
-        return json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        return json.dumps(_finite(plain), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return json.dumps(_finite(payload(record)), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _finite(value: Any) -> Any:

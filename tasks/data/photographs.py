@@ -6,13 +6,10 @@ The lists are disjoint, so that what trains never tests.
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
-
 import numpy as np
 
-from bench.errors import DataError
 from tasks.data.decode import read_image
+from tasks.data.shipped import shipped
 
 TRAIN = (
     "astronaut.png",
@@ -36,7 +33,4 @@ def read_photograph(name: str) -> np.ndarray:
     Raises:
         DataError: this scikit-image does not ship it.
     """
-    path = Path(str(files("skimage") / "data" / name))
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: this version of scikit-image does not ship {name}")
-    return read_image(path)
+    return read_image(shipped("skimage", "scikit-image", "data", name))

@@ -20,6 +20,7 @@ from tasks.classification import Classification
 from tasks.data.digits import read_handwritten
 from tasks.data.images import ImageSplit, evenly, make_split, stratified_split
 from tasks.data.labelled import read_digits
+from tasks.data.shipped import shipped
 from tests.tasks.images import huge_png, save_png16
 
 CPU = torch.device("cpu")
@@ -105,6 +106,13 @@ def test_digits_are_those_that_scikit_learn_gives() -> None:
     given: Any = load_digits()
     assert np.array_equal(values, given.images) and values.dtype == given.images.dtype
     assert np.array_equal(labels, given.target) and labels.dtype == np.int64
+
+
+def test_what_a_package_does_not_ship_is_named() -> None:
+    with pytest.raises(DataError, match=r"this version of scikit-image does not ship nothing\.png$"):
+        shipped("skimage", "scikit-image", "data", "nothing.png")
+    with pytest.raises(DataError, match=r"^x\.png comes with a package, which is not installed$"):
+        shipped("no_such_package", "a package", "x.png")
 
 
 def test_digits_enlarge() -> None:

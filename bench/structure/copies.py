@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from bench.structure.tensors import tensors_in
 
 ATOMS = frozenset((bool, int, float, str, bytes, complex, type(None), torch.dtype, torch.device))
 CONTAINERS = frozenset((dict, list, set, OrderedDict))
+USUAL = frozenset(nn.Conv2d.__mro__)
+"""`Module` itself, and convolutions, whose own `__setstate__` adds what files of old releases lack."""
 FAILURES = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, AttributeError, KeyError)
 """What a network raises that does not take its input, or whose widths do not fit."""
 
@@ -32,6 +35,8 @@ def duplicate(model: nn.Module, shared: Mapping[int, Any] | None = None) -> nn.M
     memo = dict(shared or {})
     for module in model.modules():
         for value in module.__dict__.values():
+            if type(value) in ATOMS or (type(value) in CONTAINERS and not value):
+                continue  # most of what modules hold
             for tensor in tensors_in(value):
                 if tensor.grad_fn is not None:  # deep copies refuse a tensor that was computed
                     memo.setdefault(id(tensor), tensor.detach().clone())
@@ -54,17 +59,30 @@ def _copy_plain_modules(model: nn.Module, memo: dict[int, Any]) -> None:
         state = module.__dict__
         copied = memo[id(module)].__dict__
         for key, value in state.items():
-            if type(value) in ATOMS:
-                copied[key] = value
-            elif type(value) in CONTAINERS and not value:
+            if type(value) in CONTAINERS and not value:
                 copied[key] = type(value)()
             elif key != "_compiled_call_impl":
-                copied[key] = copy.deepcopy(value, memo)
+                copied[key] = _copied(value, memo)
 
 
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy: of what modules hold most of at once, of all else by the standard library."""
+    kind = type(value)
+    if kind in ATOMS or (kind is tuple and all(type(item) in ATOMS for item in value)):
+        return value
+    if id(value) in memo:
+        return memo[id(value)]
+    if kind is dict and all(type(key) in ATOMS for key in value):
+        memo[id(value)] = copied = {}
+        copied |= {key: _copied(item, memo) for key, item in value.items()}
+        return copied
+    return copy.deepcopy(value, memo)
+
+
+@functools.cache
 def _copied_as_usual(kind: type[nn.Module]) -> bool:
     own = ("__deepcopy__", "__copy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
-    return not any(key in base.__dict__ for base in kind.__mro__ if base not in (nn.Module, object) for key in own)
+    return not any(key in base.__dict__ for base in kind.__mro__ if base not in USUAL for key in own)
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,10 @@ def save_pruned(directory: str | os.PathLike[str], smaller: nn.Module, pruning: 
         "version": VERSION,
         "source": surgery.dense,
         **surgery.pruning,
-        **asdict(surgery.plan),
+        "layers": {
+            name: {kind: vars(side) for kind, side in sides.items()} for name, sides in surgery.plan.layers.items()
+        },
+        "blocks": surgery.plan.blocks,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     document["sha256"] = _digest(document)
@@ -171,9 +174,7 @@ def _readable(document: dict[str, Any]) -> str:
         return {k: shorten(v) for k, v in value.items()} if isinstance(value, dict) else value
 
     text = json.dumps(shorten(document), indent=1)
-    for i, line in enumerate(lists):
-        text = text.replace(f'"@{i}@"', line)
-    return text
+    return re.sub('"@([0-9]+)@"', lambda found: lists[int(found[1])], text)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -58,6 +58,10 @@ class Surgery:
     dense: dict[str, Any]
     """`network_facts` of the dense network."""
 
+    def __deepcopy__(self, memo: object) -> Surgery:
+        """Itself: copies of a network were made in the same way, and nothing of it is ever changed."""
+        return self
+
 
 def surgery_of(model: nn.Module) -> Surgery | None:
     """How `model` was pruned; None for a network that was not."""

@@ -37,12 +37,19 @@ def summary(name: str) -> tuple[str, str, str, str, str]:
     )
 
 
-def table() -> str:
-    columns = ("groups", "bundles of", "removable blocks", "MACs at the smallest widths", "left whole, and why")
-    lines = [f"| family | network | {' | '.join(columns)} |", "|---|---|--:|--:|--:|--:|---|"]
-    for family, networks in FAMILIES.items():
-        lines += [f"| {family} | {name} | {' | '.join(summary(name))} |" for name in networks]
-    return "\n".join(lines)
+COLUMNS = ("family", "network", "groups", "bundles of", "removable blocks", "MACs at the smallest widths")
+HEAD = f"| {' | '.join(COLUMNS)} | left whole, and why |\n|---|---|--:|--:|--:|--:|---|"
+FAMILY = {name: family for family, networks in FAMILIES.items() for name in networks}
+
+
+def row(name: str) -> str:
+    return f"| {FAMILY[name]} | {name} | {' | '.join(summary(name))} |"
+
+
+def documented() -> list[str]:
+    """The lines of the table in the page."""
+    text = PAGE.read_text()
+    return text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip().splitlines()
 
 
 def page_with(text: str, rows: str) -> str:
@@ -51,4 +58,4 @@ def page_with(text: str, rows: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page_with(PAGE.read_text(), table()))
+    PAGE.write_text(page_with(PAGE.read_text(), "\n".join((HEAD, *map(row, FAMILY)))))

@@ -33,7 +33,7 @@ Work = Callable[[Job, Settings, Emit], Outcome | None]
 GRACE = 20.0
 """Seconds in which the processes of a job end by themselves, once one of them is done or has failed."""
 
-LINGER = 5.0
+LINGER = 2.0
 """Seconds that a process waits to be ended which has lost another."""
 
 

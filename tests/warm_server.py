@@ -103,6 +103,9 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     sys.modules["numpy"].random.seed()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     first, *rest = request["arguments"]
+    if first == "-u":
+        sys.stdout.reconfigure(write_through=True)
+        first, *rest = rest
     start = {"-c": "", "-m": request["folder"]}.get(first, str(Path(first).parent.resolve()))
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:] = [start, *filter(None, given), *sys.path]

@@ -78,20 +78,20 @@ def enlarged_digits(model: str = "resnet8", images: int = 160) -> Workbench:
 
 
 @functools.cache
-def segmentation(encoder: str = "mobilenet_v2", images: int = 48, batch_size: int = 4) -> Workbench:
-    """A U-Net with blocks that can go and depthwise convolutions. No test reads what it comes to on its few images."""
+def _unet(encoder: str, images: int) -> Workbench:
+    """No test reads what it comes to on its few images."""
     task = Segmentation("scattered-digits", f"smp:unet/{encoder}", (32, 32), train_size=images, test_size=8)
-    return workbench(task, 1, val=16, batch_size=batch_size)
+    return workbench(task, 1, val=16, batch_size=4)
 
 
 def small_unet() -> Workbench:
-    """With depthwise convolutions, at a third of the time of `segmentation`."""
-    return segmentation("tu-test_efficientnet")
+    """A U-Net with depthwise convolutions."""
+    return _unet("tu-test_efficientnet", 48)
 
 
 def residual_unet() -> Workbench:
-    """With a block that can go, at a third of the time of `segmentation`."""
-    return segmentation("tu-test_resnet", 80, 4)
+    """A U-Net with a block that can go."""
+    return _unet("tu-test_resnet", 80)
 
 
 @functools.cache

@@ -201,7 +201,7 @@ def test_without_annealing_the_gap_stays() -> None:
     ("name", "ratio"),
     [
         ("small_unet", 0.75),
-        ("segmentation", 0.5),
+        ("small_unet", 0.5),
         ("residual_unet", 0.25),
         *(("super_resolution", ratio) for ratio in (0.75, 0.5, 0.25)),
     ],

@@ -104,9 +104,9 @@ def test_what_a_method_finds_and_its_network(name: str, float64: bool, request: 
         assert pretended.on_gpu > 100
 
 
-@pytest.mark.parametrize("name", ["dcss", "gdp", "l1"])
+@pytest.mark.parametrize("name", ["dcss", "l1"])
 def test_every_stage_of_a_method(name: str) -> None:
-    """One whose search ends in a network, one that ends in gates, and one without a search."""
+    """One that searches and one that does not: what is found is recovered in the same way for all."""
     method, (dense, graph), data = registry.make_method(name, {}), traced(), fresh_data()
     with pretended_cuda() as pretended:
         _every_stage(method, pretended.adopted(dense), graph, data)

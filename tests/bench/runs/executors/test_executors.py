@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -24,6 +25,12 @@ HOW = {
     "ray": ("--executor", "ray", "--jobs", "2", "--max-retries", "0"),
     "slurm": ("--executor", "slurm", "--jobs", "2", "--max-retries", "0"),
 }
+WARM = """
+import functools
+from submitit.local.local import LocalExecutor
+LocalExecutor.__init__ = functools.partialmethod(LocalExecutor.__init__, python={command!r})
+"""
+"""The pretended cluster starts jobs with this command in place of Python's own."""
 KILLER = '''
 import os, signal
 from dataclasses import dataclass
@@ -60,7 +67,8 @@ def start(folder: Path, empty_store: Path, *arguments: str, plugin: Path) -> sub
     (folder / "tmp").mkdir()  # the locks that measurements hold lie there; those of other runs do not matter
     own = {"OMP_NUM_THREADS": "1", "PRUNEBENCH_SLURM_TEST": "1", "PYTHONPATH": f"{plugin}{os.pathsep}{ROOT}"}
     own |= {"TMPDIR": str(folder / "tmp"), "RAY_TMPDIR": tempfile.gettempdir()}  # Ray's sockets need short paths
-    command = python("-c", PROGRAM, "run", "tiny.toml", "--set", "controls=[]", *OUT, *arguments)
+    program = (WARM.format(command=shlex.join(python())) if "slurm" in arguments else "") + PROGRAM
+    command = python("-c", program, "run", "tiny.toml", "--set", "controls=[]", *OUT, *arguments)
     with (folder / "stderr.txt").open("w") as said:
         return subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=said, stderr=said, text=True)
 

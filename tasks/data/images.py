@@ -107,7 +107,7 @@ def make_split(
     if margin and not padded:
         images = np.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
     return ImageSplit(
-        torch.from_numpy(np.ascontiguousarray(images)),
+        torch.from_numpy(np.require(images, requirements=("C", "W"))),
         torch.from_numpy(labels.astype(np.int64)),
         mean=mean,
         std=std,

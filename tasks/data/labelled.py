@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +66,12 @@ def margin_of(size: int) -> int:
     return size // 14
 
 
+@lru_cache(maxsize=4)
 def read_digits(size: int) -> Labelled:
-    """scikit-learn's 1,797 digits of 8×8 pixels, enlarged to `size`; every fourth one is for testing."""
+    """scikit-learn's 1,797 digits of 8×8 pixels, enlarged to `size`; every fourth one is for testing.
+
+    Made once for all, and not to be written into.
+    """
     from PIL import Image
 
     values, labels = read_handwritten()
@@ -79,7 +84,10 @@ def read_digits(size: int) -> Labelled:
     originals = values[..., None].astype(np.uint8)
     samples = [(f"digit {i}", digest(image)) for i, image in enumerate(originals)]
     parts = ([samples[i] for i in np.flatnonzero(test == part)] for part in (False, True))
-    return Labelled(images[~test], labels[~test], images[test], labels[test], *parts, classes=tuple("0123456789"))
+    arrays = (images[~test], labels[~test], images[test], labels[test])
+    for array in arrays:
+        array.flags.writeable = False
+    return Labelled(*arrays, *parts, classes=tuple("0123456789"))
 
 
 def read_image_folder(folder: Path, size: int, margin: int) -> Labelled:

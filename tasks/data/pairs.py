@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,10 @@ def find_folder(root: Path | None, names: Sequence[str], what: str) -> Path:
     return found
 
 
-def read_embedded(names: Sequence[str], scale: int) -> list[Photo]:
-    """Photographs of scikit-image by file name."""
-    return [make_photo(name, photographs.read_photograph(name), scale) for name in names]
+@lru_cache(maxsize=12)
+def read_embedded(names: tuple[str, ...], scale: int) -> tuple[Photo, ...]:
+    """Photographs of scikit-image by file name; made once for all, and not to be written into."""
+    return tuple(make_photo(name, photographs.read_photograph(name), scale) for name in names)
 
 
 def read_folder(files: Sequence[Path], scale: int, patch: int) -> list[Photo]:
@@ -175,4 +177,4 @@ def refuse_small(photos: Sequence[Photo], scale: int, part: str) -> None:
 
 
 def _tensor(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image))
+    return torch.from_numpy(np.require(image, requirements=("C", "W")))

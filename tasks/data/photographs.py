@@ -6,6 +6,8 @@ The lists are disjoint, so that what trains never tests.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from tasks.data.decode import read_image
@@ -27,10 +29,15 @@ TEST = ("camera.png", "chelsea.png", "coffee.png")
 """A photographer (grey), a cat, a cup. `motorcycle_right.png` shows a training scene again and is used nowhere."""
 
 
+@lru_cache(maxsize=16)
 def read_photograph(name: str) -> np.ndarray:
     """One of the photographs above as uint8 [H, W, 3], or [H, W, 1] where it is grey.
+
+    Read once for all, and not to be written into.
 
     Raises:
         DataError: this scikit-image does not ship it.
     """
-    return read_image(shipped("skimage", "scikit-image", "data", name))
+    image = read_image(shipped("skimage", "scikit-image", "data", name))
+    image.flags.writeable = False
+    return image

@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-from base64 import b64decode
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
@@ -18,9 +16,6 @@ for name in ("MLFLOW_TRACKING_URI", "PRUNEBENCH_WORK"):
     os.environ.pop(name, None)
 
 import pytest  # noqa: E402 - what it imports must see the settings above
-
-DOT = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==")
-"""A PNG of one pixel."""
 
 
 @pytest.fixture(scope="session")
@@ -92,18 +87,11 @@ def tiny_run(_empty_store: Path, once_for_all: OnceForAll) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports that this process writes have a dot in place of each figure, which is made and then not drawn, and so has
-    the record of a cell.
-
-    Drawing is most of the time of a small report, and most tests look at none of its figures.
+    the record of a cell; most tests look at none of its figures.
     """
-    from bench.report.figures import processes
-    from bench.report.figures.style import FORMATS
-    from bench.runs.cell import run
+    from tests.undrawn import draw_nothing
 
-    dots: Future[dict[str, bytes]] = Future()
-    dots.set_result(dict.fromkeys(FORMATS, DOT))
-    monkeypatch.setattr(processes.Renderer, "submit", lambda self, figure: dots)
-    monkeypatch.setattr(run, "save_widths", lambda record, path: path.write_bytes(DOT))
+    draw_nothing(monkeypatch.setattr)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -34,11 +34,11 @@ def blocks(text: str) -> list[Block]:
 
 
 def write_programs(place: Path) -> None:
-    """`python` and `prunebench` in `place/bin`: those of this project, whatever is installed."""
+    """`python` and `prunebench` in `place/bin`: those of this project, whatever is installed. Figures are dots."""
     programs = place / "bin"
     programs.mkdir()
     for name, given in {"python": (), "prunebench": ("-c", "from bench.cli.program import main; main()")}.items():
-        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join(python(*given))} "$@"\n')
+        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join(python(*given, drawn=False))} "$@"\n')
         (programs / name).chmod(0o755)
 
 

@@ -57,7 +57,7 @@ def call_warm(python: Path, *arguments: str, cwd: Path) -> subprocess.CompletedP
     """The same, with what that Python has installed, in a process that has the project loaded."""
     (site,) = python.parents[1].glob("lib/python*/site-packages")
     variables = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(site)}
-    return subprocess.run(warm.python(*arguments), cwd=cwd, env=variables, capture_output=True, text=True)
+    return subprocess.run(warm.python(*arguments, drawn=False), cwd=cwd, env=variables, capture_output=True, text=True)
 
 
 def prunebench(python: Path, *arguments: str, cwd: Path, called: Called = call_warm) -> str:

@@ -46,6 +46,25 @@ def test_a_program_finds_modules_where_it_is_told_to(tmp_path: Path) -> None:
         assert done.stdout == ("__main__\n" if arguments[0] == "-m" else "mine\n"), done.stderr
 
 
+def test_a_program_draws_nothing_if_so_asked() -> None:
+    code = "from bench.report.figures.processes import Renderer as R; print(R(1).submit(None).result()['svg'][1:4])"
+    dots, drawn = (
+        subprocess.run(python("-c", code, drawn=d), env=ENVIRONMENT, capture_output=True) for d in (False, True)
+    )
+    assert dots.stdout == b"b'PNG'\n" and b"NoneType" in drawn.stderr
+
+
+def test_output_is_told_at_once_where_it_is_not_held_back() -> None:
+    program = subprocess.Popen(
+        python("-u", "-c", "import time; print('begun'); time.sleep(20)"), env=ENVIRONMENT, stdout=subprocess.PIPE
+    )
+    begun = time.monotonic()
+    assert program.stdout is not None and program.stdout.readline() == b"begun\n"
+    assert time.monotonic() - begun < 10
+    program.kill()
+    program.wait()
+
+
 def test_an_error_and_a_signal_end_a_program_as_ever(tmp_path: Path) -> None:
     failed = subprocess.run(python("-c", "1 / 0"), env=ENVIRONMENT, capture_output=True, text=True)
     assert failed.returncode == 1 and failed.stderr.endswith("ZeroDivisionError: division by zero\n")

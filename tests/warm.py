@@ -22,11 +22,16 @@ ENVIRONMENT = dict(os.environ)
 """That of the tests, before any of them changes it."""
 
 
-def python(*arguments: str) -> list[str]:
-    """The command that does what `python ARGUMENTS` does; plain Python where processes cannot be watched like this."""
+def python(*arguments: str, drawn: bool = True) -> list[str]:
+    """The command that does what `python ARGUMENTS` does; plain Python where processes cannot be watched like this.
+
+    Args:
+        drawn: False: reports have dots in place of figures.
+    """
     if not hasattr(os, "pidfd_open"):
         return [sys.executable, *arguments]
-    return [sys.executable, "-I", "-S", str(ROOT / "tests" / "warm_client.py"), _socket(), *arguments]
+    client = [sys.executable, "-I", "-S", str(ROOT / "tests" / "warm_client.py"), _socket()]
+    return [*client, *([] if drawn else ["undrawn"]), *arguments]
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.processes import USUAL, run_as_program
+from tests.undrawn import draw_nothing
 
 PRELOADED = """
     bench.cli.app bench.cli.check bench.cli.export bench.cli.new bench.cli.plan bench.cli.run bench.cli.show
@@ -103,8 +104,11 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     sys.modules["numpy"].random.seed()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     first, *rest = request["arguments"]
+    if first == "undrawn":
+        draw_nothing()
+        first, *rest = rest
     if first == "-u":
-        sys.stdout.reconfigure(write_through=True)
+        sys.stdout.reconfigure(line_buffering=True)
         first, *rest = rest
     start = {"-c": "", "-m": request["folder"]}.get(first, str(Path(first).parent.resolve()))
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)

@@ -64,5 +64,5 @@ def records(folder: Path) -> list[Record]:
 
 def call(*arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = python("-c", PROGRAM, *arguments)
+    command = python("-c", PROGRAM, *arguments, drawn=False)
     return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

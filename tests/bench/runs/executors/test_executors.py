@@ -68,7 +68,7 @@ def start(folder: Path, empty_store: Path, *arguments: str, plugin: Path) -> sub
     own = {"OMP_NUM_THREADS": "1", "PRUNEBENCH_SLURM_TEST": "1", "PYTHONPATH": f"{plugin}{os.pathsep}{ROOT}"}
     own |= {"TMPDIR": str(folder / "tmp"), "RAY_TMPDIR": tempfile.gettempdir()}  # Ray's sockets need short paths
     program = (WARM.format(command=shlex.join(python())) if "slurm" in arguments else "") + PROGRAM
-    command = python("-c", program, "run", "tiny.toml", "--set", "controls=[]", *OUT, *arguments)
+    command = python("-c", program, "run", "tiny.toml", "--set", "controls=[]", *OUT, *arguments, drawn=False)
     with (folder / "stderr.txt").open("w") as said:
         return subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=said, stderr=said, text=True)
 

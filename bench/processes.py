@@ -90,6 +90,9 @@ def run_as_program(main: Callable[[], object]) -> None:
             code = 1
         else:
             code = end.code or 0
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        code = 1
     except BaseException:
         atexit.unregister(leave)
         raise

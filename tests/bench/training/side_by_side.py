@@ -33,6 +33,7 @@ from tasks.classification import Classification
 from tasks.data.reading import Sample
 from tasks.data.streamed import Streamed
 from tests.bench.training.killed import Kill, Killed
+from tests.bench.training.small import SmallResNet
 
 CPU = torch.device("cpu")
 
@@ -41,7 +42,7 @@ class Exact(Classification):
     """Computes in float64, so that rounding stays rounding: a search decides, and would make much of little."""
 
     def network(self, info: DataInfo) -> nn.Module:
-        model = super().network(info).double()
+        model = SmallResNet(len(info.classes), info.channels).double()
         model.register_forward_pre_hook(_widened)
         return model
 
@@ -112,7 +113,7 @@ def results(root: Path) -> dict[str, Tensor]:
     torch.set_num_threads(1)
     set_workers(0)
     data = TASK.load(None)
-    graph = PruningGraph.trace(Classification("digits", "resnet8").network(data.info), TASK.example(data.info))
+    graph = PruningGraph.trace(SmallResNet(), TASK.example(data.info))
     torch.set_default_dtype(torch.float64)
     try:
         return _results(data, graph) | _from_files(streamed(root)) | _resumed(data, root / f"{parallel.size()}.pt")

@@ -24,6 +24,7 @@ from bench.training.loop import Phase, train
 from methods.tas import known_interpolation
 from tasks.classification import Classification
 from tests.bench.training.pretended_cuda import CUDA, pretended_cuda
+from tests.bench.training.small import SmallResNet
 
 TASK = Classification("digits", "resnet8", train_size=32)
 RECIPE = Recipe(lr=0.01, batch_size=16, precision="fp32", grad_clip=1.0)
@@ -32,7 +33,7 @@ RECIPE = Recipe(lr=0.01, batch_size=16, precision="fp32", grad_clip=1.0)
 @functools.cache
 def _traced() -> tuple[nn.Module, PruningGraph]:
     torch.manual_seed(0)
-    model = TASK.network(TASK.load(None).info)
+    model = SmallResNet()
     return model, PruningGraph.trace(model, torch.randn(1, 1, 16, 16))
 
 

@@ -90,8 +90,8 @@ def run_as_program(main: Callable[[], object]) -> None:
             code = 1
         else:
             code = end.code or 0
-    except Exception:
-        sys.excepthook(*sys.exc_info())
+    except Exception as error:
+        sys.excepthook(type(error), error, error.__traceback__)
         code = 1
     except BaseException:
         atexit.unregister(leave)

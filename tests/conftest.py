@@ -87,11 +87,12 @@ def tiny_run(_empty_store: Path, once_for_all: OnceForAll) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports that this process writes have a dot in place of each figure, which is made and then not drawn, and so has
-    the record of a cell; most tests look at none of its figures.
+    the record of a cell; latencies are of ten measurements. Most tests look at none of them.
     """
-    from tests.undrawn import draw_nothing
+    from tests.undrawn import draw_nothing, measure_briefly
 
     draw_nothing(monkeypatch.setattr)
+    measure_briefly(monkeypatch.setattr)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""Reports with a dot in place of each figure: drawing is most of the time of a small report."""
+"""Reports with a dot in place of each figure, and brief latencies: both take most of the time of a small run."""
 
 from __future__ import annotations
 
@@ -21,3 +21,14 @@ def draw_nothing(replace: Callable[[Any, str, object], object] = setattr) -> Non
     dots.set_result(dict.fromkeys(FORMATS, DOT))
     replace(processes.Renderer, "submit", lambda self, figure: dots)
     replace(run, "save_widths", lambda record, path: path.write_bytes(DOT))
+
+
+def measure_briefly(replace: Callable[[Any, str, object], object] = setattr) -> None:
+    """Latencies are of ten measurements from now on, however short."""
+    from bench.runs.cell import evaluation
+    from bench.structure.measure import compare_latencies
+
+    def quickly(*arguments: Any, min_seconds: float, **options: Any) -> list[Any]:
+        return compare_latencies(*arguments, min_seconds=0, **options)
+
+    replace(evaluation, "compare_latencies", quickly)

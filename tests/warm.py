@@ -26,7 +26,7 @@ def python(*arguments: str, drawn: bool = True) -> list[str]:
     """The command that does what `python ARGUMENTS` does; plain Python where processes cannot be watched like this.
 
     Args:
-        drawn: False: reports have dots in place of figures.
+        drawn: False: reports have dots in place of figures, and latencies are of ten measurements.
     """
     if not hasattr(os, "pidfd_open"):
         return [sys.executable, *arguments]

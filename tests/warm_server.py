@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.processes import USUAL, run_as_program
-from tests.undrawn import draw_nothing
+from tests.undrawn import draw_nothing, measure_briefly
 
 PRELOADED = """
     bench.cli.app bench.cli.check bench.cli.export bench.cli.new bench.cli.plan bench.cli.run bench.cli.show
@@ -106,6 +106,7 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     first, *rest = request["arguments"]
     if first == "undrawn":
         draw_nothing()
+        measure_briefly()
         first, *rest = rest
     if first == "-u":
         sys.stdout.reconfigure(line_buffering=True)

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bench.runs.cell import evaluation
 from bench.runs.job import Settings
-from bench.structure.measure import Latency
 from bench.tracking.mlflow_store import Tracker
 from tests.bench.runs.tiny import SUITE
+from tests.undrawn import measure_briefly
 
 
 @pytest.fixture(autouse=True)
-def _figures(request: pytest.FixtureRequest) -> None:
-    """Are drawn for the tests that look at them."""
-    if not request.node.get_closest_marker("drawn"):
+def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn for the tests that look at them; no test compares latencies."""
+    if request.node.get_closest_marker("drawn"):
+        measure_briefly(monkeypatch.setattr)
+    else:
         request.getfixturevalue("undrawn")
-
-
-@pytest.fixture(autouse=True)
-def _latencies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of ten measurements, however short: no test compares them."""
-    measured = evaluation.compare_latencies
-
-    def quickly(*arguments: Any, min_seconds: float, **options: Any) -> list[Latency]:
-        return measured(*arguments, min_seconds=0, **options)
-
-    monkeypatch.setattr(evaluation, "compare_latencies", quickly)
 
 
 @pytest.fixture

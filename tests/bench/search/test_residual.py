@@ -13,6 +13,7 @@ from bench.search.residual import inner_groups
 from bench.structure.graph import PruningGraph
 from tasks.models.edsr import sr_network
 from tasks.models.resnet import cifar_resnet
+from tests.bench.structure.networks import NETWORKS
 
 
 def inner(model: nn.Module, *shape: int) -> set[str]:
@@ -40,7 +41,7 @@ def test_bottlenecks_are_pruned_behind_both_inner_convolutions() -> None:
 
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], set[str]]] = {
     "edsr": (lambda: sr_network("edsr-tiny", 2), (1, 3, 24, 24), {f"body.{i}.conv1" for i in range(4)}),
-    "vgg": (lambda: torchvision.models.vgg11_bn(), (1, 3, 64, 64), set()),
+    "vgg": (lambda: NETWORKS["torchvision-vgg16_bn"](), (1, 3, 64, 64), set()),
 }
 
 

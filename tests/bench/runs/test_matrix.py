@@ -153,7 +153,6 @@ def test_a_records_pictures_of_the_search_reach_the_report(place: Path, monkeypa
         assert (place / "reports" / "tiny" / "figures" / f"{name}.png").stat().st_size > 1000
 
 
-@pytest.mark.drawn
 def test_artifacts_hold_a_loadable_model_a_log_and_a_picture(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,7 +32,7 @@ MIXED = [
 ]
 
 
-@pytest.mark.parametrize("name", MIXED)
+@pytest.mark.parametrize("name", MIXED, scope="module")
 @pytest.mark.parametrize("side", ["producer", "consumer"])
 def test_gates_of_zero_and_one_are_pruning(name: str, side: str) -> None:
     model, structure, x = network(name), graph(name), example_of(name)
@@ -147,7 +147,9 @@ def test_bundled_factors_share_their_mean() -> None:
 
 
 @pytest.mark.parametrize("side", ["producer", "consumer"])
-@pytest.mark.parametrize("name", ["cifar-resnet20", "smp-Linknet-resnet18-1", "torchvision-resnext50_32x4d"])
+@pytest.mark.parametrize(
+    "name", ["cifar-resnet20", "smp-Linknet-resnet18-1", "torchvision-resnext50_32x4d"], scope="module"
+)
 def test_baking_keeps_the_function_to_the_bit(name: str, side: str) -> None:
     model, structure, x = copy.deepcopy(network(name)), graph(name), example_of(name)
     gates = Gates(model, structure, side)  # pyright: ignore[reportArgumentType]

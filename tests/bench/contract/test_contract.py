@@ -50,16 +50,10 @@ def test_method(name: str, holds: Any) -> None:
 
 
 @pytest.mark.parametrize("holds", ELSEWHERE_PROPERTIES, ids=lambda p: p.__name__)
-@pytest.mark.parametrize("name", ["gdp", "l1", "slimming", "taylor"])
+@pytest.mark.parametrize("name", ["dais", "gdp", "l1", "slimming", "taylor"])
 def test_method_on_other_networks(name: str, holds: Any) -> None:
-    """One of each kind: a schedule, a norm, a penalty and gradients. `check` tries them all."""
+    """One of each kind: a mask, a schedule, a norm, a penalty and gradients. `check` tries them all."""
     holds(method_trial(name))
-
-
-def test_a_mask_on_another_network() -> None:
-    """Its own tests have the other tasks."""
-    (holds,) = (p for p in ELSEWHERE_PROPERTIES if p.__name__ == "method_works_on_classification")
-    holds(method_trial("dais"))
 
 
 @pytest.mark.parametrize("holds", TASK_PROPERTIES, ids=lambda p: p.__name__)

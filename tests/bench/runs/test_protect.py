@@ -67,6 +67,6 @@ def test_protected_layers_keep_their_widths_in_every_cell(
         graph = PruningGraph.trace(dense, x, protect=record.config.workload.protect or ())
         assert_same(outputs(mask(dense, graph, pruning), x), outputs(prune(dense, graph, pruning), x))
     capsys.readouterr()
-    assert prunebench(monkeypatch, "export", made[0].cell_id, "--out", "out", "--no-onnx", "--no-pt2") == 0
+    assert prunebench(monkeypatch, "export", made[0].cell_id, "--out", "out", "--no-onnx") == 0
     text = (tmp_path / "reports" / "tiny" / "README.md").read_text()
     assert "protected layer1.\\*" in text and "protected layer1.\\*, layer3.0.conv1" in text

@@ -110,7 +110,7 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
     return model
 
 
-@functools.lru_cache(maxsize=12)  # all of them would take gigabytes
+@functools.lru_cache(maxsize=6)  # all of them would take gigabytes
 def network(name: str) -> nn.Module:
     """The dense network in eval mode. Shared by the tests: they must not change it."""
     with torch.random.fork_rng(devices=[]):

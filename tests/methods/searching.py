@@ -77,21 +77,23 @@ def enlarged_digits(model: str = "resnet8", images: int = 160) -> Workbench:
     return workbench(Classification("digits", model, train_size=images), 1, batch_size=32, lr=0.05)
 
 
-@functools.cache
-def _unet(encoder: str, images: int) -> Workbench:
+def _unet(model: str, images: int, args: dict[str, Any] | None = None) -> Workbench:
     """No test reads what it comes to on its few images."""
-    task = Segmentation("scattered-digits", f"smp:unet/{encoder}", (32, 32), train_size=images, test_size=8)
+    task = Segmentation("scattered-digits", model, (32, 32), train_size=images, test_size=8, model_args=args)
     return workbench(task, 1, val=16, batch_size=4)
 
 
+@functools.cache
 def small_unet() -> Workbench:
     """A U-Net with depthwise convolutions."""
-    return _unet("tu-test_efficientnet", 48)
+    return _unet("smp:unet/tu-test_efficientnet", 48)
 
 
+@functools.cache
 def residual_unet() -> Workbench:
     """A U-Net with a block that can go."""
-    return _unet("tu-test_resnet", 80)
+    args = {"encoder": "tu-test_resnet", "classes": 11, "channels": 3}
+    return _unet("tests.methods.unets:narrow_unet", 80, args)
 
 
 @functools.cache

@@ -126,7 +126,7 @@ def _read_parquet(name: str, path: Path) -> _Part:
             raise DataError(f"{row} is an image of {sides} pixels, not the 32×32 of {name}")
         return image
 
-    images = in_parallel(decode, rows)
+    images = in_parallel(decode, rows, waits=False)
     samples: list[Sample] = [(f"{path}, row {i}", digest(image)) for i, image in enumerate(images)]
     return _Part(np.stack(images), labels, samples, any(is_jpeg(row.content) for row in rows))
 

@@ -7,8 +7,9 @@ is dropped; a photograph whose EXIF data says that it lies on its side is turned
 from __future__ import annotations
 
 import io
+import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,17 @@ def _refuse_altered(image: Any, source: Source) -> None:
             raise DataError(f"{source} is a mask with the largest value {highest}; 255, 65535 or a PNG is needed")
 
 
-def in_parallel(read: Callable[..., Read], *columns: Iterable[Any]) -> list[Read]:
-    """`map` with threads: decoders release the interpreter's lock."""
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(read, *columns))
+def in_parallel(read: Callable[..., Read], *columns: Sequence[Any], waits: bool = True) -> list[Read]:
+    """`map` with threads: decoders release the interpreter's lock.
+
+    Args:
+        waits: whether `read` waits for files; else more threads than cores would wait for one another.
+    """
+    threads = 8 if waits else min(8, os.cpu_count() or 1)
+    items = list(zip(*columns, strict=True))
+    # Small images by the ten thousand: handing each to a thread of its own would take longer than decoding it.
+    size = max(1, min(64, len(items) // (8 * threads)))
+    parts = [items[start : start + size] for start in range(0, len(items), size)]
+    with ThreadPoolExecutor(threads) as pool:
+        done = pool.map(lambda part: [read(*item) for item in part], parts)
+        return [result for part in done for result in part]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from bench.errors import DataError
 from tasks.data.content import digest, fingerprint, refuse_leaks
-from tasks.data.decode import PIXEL_LIMIT, Encoded, read_image, read_labels, read_rgb
+from tasks.data.decode import PIXEL_LIMIT, Encoded, in_parallel, read_image, read_labels, read_rgb
 from tests.tasks.images import cut_short, huge_png, noise, save, save_png16
 
 
@@ -222,3 +222,21 @@ def test_a_fingerprint_is_of_values_shapes_and_order():
     a, b = np.arange(6, dtype=np.uint8), np.arange(6, dtype=np.int64)
     assert fingerprint(a, b) == fingerprint(a.copy(), b.copy())
     assert len({fingerprint(a, b), fingerprint(b, a), fingerprint(a.reshape(2, 3), b), fingerprint(a, b + 1)}) == 4
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 7, 1000])
+def test_what_threads_read_comes_in_order(waits: bool, count: int):
+    names = [str(i) for i in range(count)]
+    read = in_parallel(lambda i, name: (i, name), range(count), names, waits=waits)
+    assert read == list(enumerate(names))
+
+
+def test_the_first_file_that_cannot_be_read_is_named():
+    def read(index: int) -> int:
+        if index >= 700:
+            raise DataError(f"{index} is damaged")
+        return index
+
+    with pytest.raises(DataError, match=r"^700 is damaged"):
+        in_parallel(read, range(1000))

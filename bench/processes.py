@@ -18,6 +18,12 @@ USUAL = gc.get_threshold()
 RARELY = (100_000, 10, 10)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+
+
 def end_with_parent() -> None:
     """End this process when the one that asked for it is gone, which need not be the one that forked it."""
     parent = multiprocessing.parent_process()

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bench.errors import RequestError
 from bench.interface.cell import Cell
+from bench.processes import cores
 
 if TYPE_CHECKING:
     import torch
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def require_cores(cells: Iterable[Cell], device: torch.device) -> None:

@@ -7,7 +7,6 @@ is dropped; a photograph whose EXIF data says that it lies on its side is turned
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from bench.errors import DataError, first_line
+from bench.processes import cores
 
 MEMORY_LIMIT = 12 * 2**30
 """Bytes of decoded images that a data set may come to: it is held in memory."""
@@ -200,7 +200,7 @@ def in_parallel(read: Callable[..., Read], *columns: Sequence[Any], waits: bool 
     Args:
         waits: whether `read` waits for files; else more threads than cores would wait for one another.
     """
-    threads = 8 if waits else min(8, os.cpu_count() or 1)
+    threads = 8 if waits else min(8, cores())
     items = list(zip(*columns, strict=True))
     # Small images by the ten thousand: handing each to a thread of its own would take longer than decoding it.
     size = max(1, min(64, len(items) // (8 * threads)))

@@ -7,7 +7,6 @@ processes run a module of the project and not the script that asked for a report
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 import threading
@@ -15,6 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from bench.processes import cores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,8 +39,7 @@ class Renderer:
     """
 
     def __init__(self, figures: int) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._count = min(PROCESSES, cores) if figures >= FEWEST and cores > 1 else 0
+        self._count = min(PROCESSES, cores()) if figures >= FEWEST and cores() > 1 else 0
         self._started: list[_Process] = []
         self._mine = threading.local()
         self._threads = ThreadPoolExecutor(self._count) if self._count else None

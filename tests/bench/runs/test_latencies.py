@@ -13,9 +13,9 @@ import torch
 
 from bench.interface.cell import LatencyPlan
 from bench.interface.log import TrainingLog
+from bench.processes import cores
 from bench.report.audit import audit
 from bench.runs.cell import evaluation
-from bench.runs.cores import cores
 from bench.runs.suite import suite_from_table
 from bench.structure.measure import Latency
 from bench.tracking.quick_read import read_states

@@ -11,7 +11,7 @@ Backward passes need a driver. Gradients are therefore made up: on the device an
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -26,7 +26,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.weak import WeakIdKeyDictionary
 
 from bench.structure.tensors import WITHOUT_FLOAT64
@@ -63,9 +63,6 @@ class Pretended(TorchDispatchMode):
         """The values of a tensor: [its shape], on the CPU."""
         return self.twins[tensor] if isinstance(tensor, FakeTensor) else tensor
 
-    def _value(self, given: Any) -> Any:
-        return self.twin(given) if isinstance(given, Tensor) else _on_cpu(given)
-
     def adopted(self, module: nn.Module) -> nn.Module:
         """A copy of a network from outside, on the CPU."""
         with _disable_current_modes():
@@ -91,20 +88,17 @@ class Pretended(TorchDispatchMode):
     ) -> Any:
         if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):  # half of all that comes here
             return FakeTensor.__torch_dispatch__(func, types, args)
-        faked: list[Any] = []
-
-        def fake(value: Any) -> Any:
-            faked.append(self._fake(value) if isinstance(value, Tensor) else value)
-            return faked[-1]
-
+        given, structure = tree_flatten((args, dict(kwargs or {})))
+        values = [self.twin(x) if isinstance(x, Tensor) else _on_cpu(x) for x in given]
+        faked = [self._fake(x) if isinstance(x, Tensor) else x for x in given]
         # First without values: an operation on tensors of two devices must not change the twins.
-        own, options = _mapped(fake, (args, dict(kwargs or {})))
         with self.fake:
+            own, options = tree_unflatten(faked, structure)
             try:
                 output = func(*own, **options)
             except (DataDependentOutputException, DynamicOutputShapeException):
                 output = None
-        own, options = _mapped(self._value, (args, dict(kwargs or {})))
+        own, options = tree_unflatten(values, structure)
         with _disable_current_modes(), torch.no_grad():
             real = func(*own, **options)
         if output is None:
@@ -168,15 +162,6 @@ class _Values(TorchFunctionMode):
 def _flat(output: Any) -> list[Any]:
     """All that an operation gave; most give one tensor."""
     return [output] if isinstance(output, Tensor) else tree_flatten(output)[0]
-
-
-def _mapped(change: Callable[[Any], Any], given: Any) -> Any:
-    """What an operation is given, with every value changed; torch's own `tree_map` takes ten times as long."""
-    if isinstance(given, (tuple, list)):
-        return type(given)([_mapped(change, value) for value in given])
-    if isinstance(given, dict):
-        return {name: _mapped(change, value) for name, value in given.items()}
-    return change(given)
 
 
 def _on_cpu(value: Any) -> Any:

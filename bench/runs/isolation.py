@@ -130,6 +130,11 @@ def _deterministic() -> tuple[bool, bool]:
     return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
+def _put_device(before: torch.device) -> None:
+    # Where a default is set, the processor too, each of torch's operations takes a detour through Python.
+    torch.set_default_device(None if before.type == "cpu" else before)
+
+
 def _put_warnings(before: list[Any]) -> None:
     warnings.filters[:] = before  # pyright: ignore[reportIndexIssue]
 
@@ -158,7 +163,7 @@ _PARTS = (
         lambda on: [torch.set_autocast_enabled(kind, flag) for kind, flag in zip(("cpu", "cuda"), on, strict=True)],
     ),
     _Part("default dtype", torch.get_default_dtype, torch.set_default_dtype),
-    _Part("default device", torch.get_default_device, torch.set_default_device),
+    _Part("default device", torch.get_default_device, _put_device),
     _Part(
         "deterministic algorithms", _deterministic, lambda b: torch.use_deterministic_algorithms(b[0], warn_only=b[1])
     ),

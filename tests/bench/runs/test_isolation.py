@@ -62,6 +62,13 @@ def test_a_change_is_put_back_and_said(name: str) -> None:
     assert set(sentence.partition(": ")[2].split(", ")) - {name} <= {"environment variables"} and name in sentence
 
 
+def test_operations_are_no_slower_after_another_default_device() -> None:
+    with process_kept(lambda _: None):
+        torch.set_default_device("meta")
+    assert torch.ones(1).device.type == "cpu"
+    assert torch.overrides._get_current_function_mode_stack() == []
+
+
 def test_threads_that_go_on_are_named() -> None:
     told: list[str] = []
     end = threading.Event()

@@ -22,7 +22,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from bench.processes import USUAL, run_as_program
+from bench.processes import USUAL, keep, run_as_program
 from tests.undrawn import draw_nothing, measure_briefly
 
 PRELOADED = """
@@ -140,7 +140,7 @@ def start() -> None:
     for name in PRELOADED.split():
         importlib.import_module(name)
     gc.collect()
-    gc.freeze()
+    keep()
     threads = {(thread / "comm").read_text().strip() for thread in Path("/proc/self/task").iterdir()}
     # A copy has none of this process's threads; that of pyarrow's memory is started again there.
     assert len(threads - {"jemalloc_bg_thd"}) == 1, threads

@@ -67,6 +67,15 @@ def test_garbage_is_searched_for_rarely_until_work_begins(tmp_path: Path) -> Non
     assert program(main, tmp_path).stdout == f"100000\n{gc.get_threshold()[0]} True\n"
 
 
+@pytest.mark.parametrize(("before", "kept"), [("keep()", True), ("gc.freeze()", True), ("pass", False)])
+def test_what_was_kept_stays_so_when_a_report_has_settled(before: str, kept: bool, tmp_path: Path) -> None:
+    main = (
+        f"import gc\nfrom bench.processes import keep, settled\n{before}\n"
+        "with settled():\n    print(gc.get_freeze_count() > 1000)\nprint(gc.get_freeze_count() > 1000)"
+    )
+    assert program(main, tmp_path).stdout == f"True\n{kept}\n"
+
+
 def test_a_program_of_the_users_keeps_its_own_settings() -> None:
     before, frozen = gc.get_threshold(), gc.get_freeze_count()
     with importing():

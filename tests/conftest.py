@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import shutil
@@ -109,9 +110,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What the imports left is never garbage: looking through it again and again takes a tenth of the time."""
+    from bench.processes import keep
+
     gc.collect()
-    gc.freeze()
-
-
-def pytest_sessionfinish() -> None:
-    gc.unfreeze()
+    keep()
+    atexit.register(gc.unfreeze)  # extensions that count what is left at the end would call it leaked

@@ -53,10 +53,17 @@ def modules() -> dict[str, Path]:
     return {module_name(path): path for path in python_files("bench", "methods", "prunebench", "tasks")}
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All of a file's syntax tree."""
+    return tuple(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
+@cache
 def imports(path: Path) -> set[str]:
     """Every module of this project or another that a file imports, inside functions too."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -124,13 +131,13 @@ def test_reports_never_train(module: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("methods/*.py")), ids=lambda p: p.name)
 def test_methods_see_no_test_split(path: Path) -> None:
-    names = {n.attr for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Attribute)}
+    names = {n.attr for n in nodes(path) if isinstance(n, ast.Attribute)}
     assert "test" not in names
 
 
 @pytest.mark.parametrize("path", modules().values(), ids=str)
 def test_nothing_is_unpickled(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
             assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
     assert "pickle" not in imports(path)
@@ -138,9 +145,8 @@ def test_nothing_is_unpickled(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules().values(), ids=str)
 def test_files_and_functions_stay_short(path: Path) -> None:
-    text = path.read_text("utf-8")
-    assert text.count("\n") <= LIMITS["file"]
-    for node in ast.walk(ast.parse(text)):
+    assert path.read_text("utf-8").count("\n") <= LIMITS["file"]
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef):
             lines = (node.end_lineno or 0) - node.lineno + 1
             assert lines <= LIMITS["function"], f"{node.name} has {lines} lines"

@@ -74,17 +74,22 @@ def _launch(count: int, work: Work, job: Job, settings: Settings, pipes: Sequenc
     Raises:
         ChildFailedError: one has failed, or was killed.
     """
+    from torch.distributed import TCPStore
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     for name in ("torch.distributed.elastic", "torch.distributed.launcher"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what it would log is in the job's own record
+    # Where the processes meet: at a free port, whose server the launcher's own store shares. The launcher's way of
+    # finding one is for many machines, and looks through the whole call stack at every step.
+    meeting = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, multi_tenant=True)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=count,
         run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
+        rdzv_backend="static",
+        rdzv_endpoint=f"127.0.0.1:{meeting.port}",
+        rdzv_configs={"rank": 0},
         local_addr="127.0.0.1",
         max_restarts=0,  # whoever handed the job out runs it again, from its last checkpoint
         start_method=_start_method(settings.device),

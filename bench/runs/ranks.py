@@ -74,7 +74,7 @@ def _launch(count: int, work: Work, job: Job, settings: Settings, pipes: Sequenc
     Raises:
         ChildFailedError: one has failed, or was killed.
     """
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     for name in ("torch.distributed.elastic", "torch.distributed.launcher"):

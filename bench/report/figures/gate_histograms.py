@@ -56,4 +56,4 @@ def _figure(matrix: Matrix, entries: Sequence[Entry]) -> Figure:
 def _histogram(axis: Axes, values: list[float], colour: str) -> None:
     weights = [100 / len(values)] * len(values) if values else None
     limits = (min([0.0, *values]), max([1.0, *values]))
-    axis.hist(values, bins=40, range=limits, weights=weights, color=colour)
+    axis.hist(values, bins=40, range=limits, weights=weights, color=colour, histtype="stepfilled")

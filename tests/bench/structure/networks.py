@@ -25,9 +25,9 @@ def _tv(name: str) -> Builder:
 
 def _vgg() -> nn.Module:
     """With 128 units in the two hidden layers that have 4,096, and nine tenths of all weights, in the original."""
-    model = torchvision.models.VGG(
-        torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"], True), 10, False
-    )
+    with torch.device("meta"):  # the original's classifier is not drawn
+        model = torchvision.models.VGG(nn.Sequential(), 10, False)
+    model.features = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"], True)
     model.classifier[0], model.classifier[3], model.classifier[6] = (
         nn.Linear(512 * 7 * 7, 128), nn.Linear(128, 128), nn.Linear(128, 10)
     )  # fmt: skip

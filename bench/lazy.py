@@ -24,7 +24,10 @@ else:
             self._name = name
 
         def __getattr__(self, attribute: str) -> Any:
-            return getattr(importlib.import_module(self._name), attribute)
+            """Asked once: a search looks up forty names at every step."""
+            value = getattr(importlib.import_module(self._name), attribute)
+            setattr(self, attribute, value)
+            return value
 
     torch = _Lazy("torch")
     nn = _Lazy("torch.nn")

@@ -302,9 +302,7 @@ class Cost:
         return self.units.by_channel(values), self.units.by_block(values)
 
     def R(self, g: Tensor) -> Tensor:
-        parts = zip(self.graph.groups, self.units.parts(g), strict=True)
-        widths = {u.name: (p if u.bundle == 1 else p.repeat_interleave(u.bundle)).sum() for u, p in parts}
-        return self.graph.macs(widths, self.units.by_block(g))
+        return self.graph.macs_at(self.units.by_group(g), g[self.channels :])
 
     def nonzero(self, phi: Tensor) -> int:
         """Multiply-adds of the gates that are not zero: of the network that extraction would make."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.lazy import torch
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -29,7 +31,11 @@ class Units:
     def by_channel(self, values: Tensor) -> dict[str, Tensor]:
         """By group name, one value a channel: [size]."""
         parts = zip(self.graph.groups, self.parts(values), strict=True)
-        return {g.name: part.repeat_interleave(g.bundle) for g, part in parts}
+        return {g.name: part if g.bundle == 1 else part.repeat_interleave(g.bundle) for g, part in parts}
+
+    def by_group(self, values: Tensor) -> Tensor:
+        """The sum over each group's bundles: [groups]."""
+        return torch.stack([part.sum() for part in self.parts(values)])
 
     def by_block(self, values: Tensor) -> dict[str, Tensor]:
         """By block name, a scalar."""

@@ -26,7 +26,7 @@ from bench.structure.groups import Block, ChannelGroup, Member, Structure
 from bench.structure.layers import require_rule
 from bench.structure.protection import protected_layers
 from bench.structure.recorder import record, record_training
-from bench.structure.tensors import WITHOUT_FLOAT64
+from bench.structure.tensors import WITHOUT_FLOAT64, precise
 from bench.structure.usable import usable
 from bench.structure.verify import Probe
 from bench.structure.walk import Atoms, label
@@ -115,6 +115,20 @@ class PruningGraph(Structure):
             ValueError: an unknown group or block, or an int width that is no multiple of the group's bundle.
         """
         return self._evaluate(self._macs, widths, blocks)
+
+    def macs_at(self, units: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
+        """What `macs` gives, for searches that ask at every step: all widths as one vector, and all presences.
+
+        Args:
+            units: kept bundles by group, float [groups], in the order of `groups`.
+            present: by block, float [blocks], in the order of `blocks`; None: all are there.
+
+        Returns:
+            A float64 scalar tensor with gradients.
+        """
+        units = precise(units)
+        there = units.new_ones(len(self.blocks)) if present is None else precise(present).to(units.device)
+        return self._macs.smooth(units, there)
 
     def params(self, widths: Widths | None = None, blocks: Mapping[str, Any] | None = None) -> Any:
         """Number of parameters of the pruned network; see `macs`."""

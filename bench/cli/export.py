@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,19 +144,24 @@ def write_portable(record: Record, folder: Path, *, onnx: bool, pt2: bool, say: 
 
 def _write_programs(model: Any, example: Any, folder: Path, say: Say, *, onnx: bool, pt2: bool) -> dict[str, Any]:
     """Write the network as ONNX and as torch.export's program; what each takes and gives, by the file's name."""
-    from bench.structure.onnx_export import INPUT, OUTPUT, export_onnx, portable, save_program
+    from bench.structure.onnx_export import INPUT, OUTPUT, Portable, fitting, portable, save_program, write_onnx
 
     say("tracing the network at several sizes")
     found = portable(model, example)
-    step = {"sizes_in_steps_of": found.step} if found.step > 1 else {}
-    facts = {"free": list(found.free), "example": list(example.shape), **step}
+
+    def facts(name: str, write: Callable[[Portable], object]) -> dict[str, Any]:
+        written = fitting(found, model, example, write)
+        if written.step != found.step:
+            say(f"{name} is for images of the example's size alone: it could not be written for others")
+        step = {"sizes_in_steps_of": written.step} if written.step > 1 else {}
+        return {"free": list(written.free), "example": list(example.shape), **step}
+
     files: dict[str, Any] = {}
     if onnx:
         say(f"writing {ONNX} and comparing what onnxruntime computes")
-        export_onnx(model, example, folder / ONNX, found)
-        files[ONNX] = {"input": INPUT, "output": OUTPUT, **facts}
+        about = facts(ONNX, lambda program: write_onnx(model, example, folder / ONNX, program))
+        files[ONNX] = {"input": INPUT, "output": OUTPUT, **about}
     if pt2:
         say(f"writing {PROGRAM}")
-        save_program(found, folder / PROGRAM)
-        files[PROGRAM] = facts
+        files[PROGRAM] = facts(PROGRAM, lambda program: save_program(program, folder / PROGRAM))
     return files

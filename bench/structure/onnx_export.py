@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,12 @@ class Portable:
         return ("batch", "height", "width") if self.step else ("batch",)
 
 
-def portable(model: nn.Module, example: torch.Tensor) -> Portable:
+def portable(model: nn.Module, example: torch.Tensor, *, fixed: bool = False) -> Portable:
     """Trace `model` in eval mode for the most sizes of inputs that it allows.
 
     Args:
         example: one input batch [1, C, H, W], on the model's device.
+        fixed: for images of the example's height and width alone.
 
     Raises:
         RequestError: torch.export cannot trace the network, or not for batches of other sizes than one.
@@ -62,7 +63,7 @@ def portable(model: nn.Module, example: torch.Tensor) -> Portable:
     failure: Exception = RuntimeError("the traced program computes something else than the network")
     with evaluating(model):
         outputs = len(list(tensors_in(model(example.clone()))))
-        for step in (*STEPS, 0) if example.ndim == 4 else (0,):
+        for step in (0,) if fixed or example.ndim != 4 else (*STEPS, 0):
             try:
                 # A size that the network refuses is found out in a thousandth of the time that tracing it takes.
                 expected = [(x, model(x.clone())) for x in _trials(step, example)]
@@ -114,10 +115,43 @@ def _differ(expected: object, got: list[Any]) -> float:
     return worst
 
 
+def fitting(found: Portable, model: nn.Module, example: torch.Tensor, write: Callable[[Portable], object]) -> Portable:
+    """What `write` wrote: the program, or one for the example's size alone where it cannot be written for others.
+
+    Not every operation on sizes that torch.export traces has its like in a file.
+
+    Raises:
+        CellError: neither can be written.
+    """
+    try:
+        write(found)
+        return found
+    except CellError as error:
+        if not found.step:
+            raise
+        try:
+            found = portable(model, example, fixed=True)
+        except RequestError:
+            raise error from None
+    write(found)
+    return found
+
+
 def save_program(found: Portable, path: str | os.PathLike[str]) -> Path:
-    """Write a program that `torch.export.load` reads without the network's code; a file that ends in `.pt2`."""
-    torch.export.save(found.program, path)
-    return Path(path)
+    """Write a program that `torch.export.load` reads without the network's code; a file that ends in `.pt2`.
+
+    Raises:
+        CellError: torch cannot write one of its operations.
+    """
+    target = Path(path)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        draft = Path(folder) / target.name
+        try:
+            torch.export.save(found.program, draft)
+        except Exception as error:  # torch has no common one
+            raise CellError(f"torch cannot write {target.name}: {reason_of(error)}") from error
+        draft.replace(target)
+    return target
 
 
 def export_onnx(
@@ -125,15 +159,24 @@ def export_onnx(
 ) -> Path:
     """Write `model` in eval mode as one ONNX file and compare onnxruntime's outputs with its own.
 
-    Inputs of the sizes of `trials` are compared. The file is moved into place only once it has passed.
+    Inputs of the sizes of `trials` are compared; where onnxruntime fails at other sizes than the example's, the file is
+    for that one. It is moved into place only once it has passed.
 
     Args:
         found: what `portable` made of it, if it is there already.
 
     Raises:
         RequestError: the extra `onnx` is not installed, or the network cannot be traced.
-        CellError: onnxruntime computes something else.
+        CellError: onnxruntime computes something else, or nothing.
     """
+    fitting(
+        found or portable(model, example), model, example, lambda program: write_onnx(model, example, path, program)
+    )
+    return Path(path)
+
+
+def write_onnx(model: nn.Module, example: torch.Tensor, path: str | os.PathLike[str], found: Portable) -> None:
+    """Write a program as `export_onnx` does, for just the sizes that it was traced for."""
     try:
         import onnx  # noqa: F401
         import onnxruntime
@@ -142,24 +185,28 @@ def export_onnx(
         raise RequestError(f"exporting needs the extra `onnx`: pip install prunebench[onnx] ({error})") from None
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    found = found or portable(model, example)
     names = [OUTPUT, *(f"{OUTPUT}_{number}" for number in range(1, found.outputs))]
     with tempfile.TemporaryDirectory(dir=target.parent) as folder, evaluating(model):
         draft = Path(folder) / "model.onnx"
-        torch.onnx.export(
-            found.program, (), draft, dynamo=True, external_data=False, verbose=False,
-            input_names=[INPUT], output_names=names,
-        )  # fmt: skip
-        _name_dimensions(draft, found)
-        session = onnxruntime.InferenceSession(draft.read_bytes(), providers=["CPUExecutionProvider"])
+        try:
+            torch.onnx.export(
+                found.program, (), draft, dynamo=True, external_data=False, verbose=False,
+                input_names=[INPUT], output_names=names,
+            )  # fmt: skip
+            _name_dimensions(draft, found)
+            session = onnxruntime.InferenceSession(draft.read_bytes(), providers=["CPUExecutionProvider"])
+        except Exception as error:  # torch and onnxruntime have each many
+            raise CellError(f"{target.name} cannot be written: {reason_of(error)}") from error
         for x in trials(found, example):
-            got = session.run(None, {INPUT: x.detach().cpu().numpy()})
+            size = "×".join(map(str, x.shape))
+            try:
+                got = session.run(None, {INPUT: x.detach().cpu().numpy()})
+            except Exception as error:
+                raise CellError(f"onnxruntime cannot run {target.name} at {size}: {reason_of(error)}") from error
             error = _differ(model(x.clone()), list(got))
             if not error <= TOLERANCE:
-                size = "×".join(map(str, x.shape))
                 raise CellError(f"onnxruntime's output of {target.name} differs by {error:.1e} for an input of {size}")
         draft.replace(target)
-    return target
 
 
 def _name_dimensions(path: Path, found: Portable) -> None:

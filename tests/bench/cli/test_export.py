@@ -25,6 +25,7 @@ from bench.interface.record import Record
 from bench.interface.task import DataInfo
 from bench.runs.suite import suite_from_table
 from bench.runs.workload import task_options
+from bench.structure import onnx_export
 from bench.training.recovery import fresh_network
 from tests.bench.cli.calling import call
 from tests.bench.runs.tables import changed_workload
@@ -33,7 +34,7 @@ DIGITS = tuple("0123456789")
 TASKS: dict[str, tuple[dict[str, Any], DataInfo]] = {
     "classification": ({"dataset": "cifar10", "model": "resnet8"}, DataInfo(3, 32, 32, DIGITS)),
     "segmentation": (
-        {"dataset": "scattered-digits", "model": "smp:fpn/tu-test_resnet", "image_size": [64, 96]},
+        {"dataset": "scattered-digits", "model": "smp:linknet/tu-test_resnet", "image_size": [64, 96]},
         DataInfo(3, 64, 96, (*DIGITS, "background")),
     ),
     "super_resolution": (
@@ -156,6 +157,24 @@ def test_an_export_replaces_an_earlier_one_whole(
     assert sorted(path.name for path in stored.iterdir()) == ["pruned", "stored"]
 
 
+def test_a_file_for_one_size_alone_is_told_of(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = onnx_export.save_program
+
+    def fussy(found: onnx_export.Portable, path: Path) -> Path:
+        if found.step:
+            raise CellError("torch cannot write model.pt2: no such operation")
+        return save(found, path)
+
+    monkeypatch.setattr(onnx_export, "save_program", fussy)
+    assert call(monkeypatch, "export", "ab", "--out", "pruned", "--no-onnx") == 0
+    assert "ab: model.pt2 is for images of the example's size alone: it could not be written for others" in (
+        capsys.readouterr().err
+    )
+    assert json.loads((stored / "pruned" / "card.json").read_text())["files"]["model.pt2"]["free"] == ["batch"]
+
+
 def test_an_export_that_fails_leaves_what_was_there(
     stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,7 +183,7 @@ def test_an_export_that_fails_leaves_what_was_there(
 
     assert call(monkeypatch, "export", "ab", "--out", "pruned", "--no-onnx", "--no-pt2") == 0
     before = {path.name: path.read_bytes() for path in (stored / "pruned").iterdir()}
-    monkeypatch.setattr("bench.structure.onnx_export.export_onnx", broken)
+    monkeypatch.setattr(onnx_export, "write_onnx", broken)
     assert call(monkeypatch, "export", "ab", "--out", "pruned") == 2
     assert "cannot be exported: the outputs differ" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in (stored / "pruned").iterdir()} == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,47 @@ def test_sizes_are_free_where_the_network_allows(
     sides = (2, 3, side + step, side + 2 * step)
     other = torch.randn(sides)
     assert torch.allclose(program(other), outputs(model.eval(), other), atol=1e-5)
+
+
+class Pyramid(nn.Module):
+    """Pools maps to 3 by 3 pixels and enlarges them again: in ONNX for one size alone, as torch writes it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = nn.functional.adaptive_avg_pool2d(x, 3)
+        return torch.cat([x, nn.functional.interpolate(pooled, size=x.shape[2:])], 1)
+
+
+class UpperHalf(nn.Module):
+    """Rounds a size up, which torch cannot write into a program."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :, : math.ceil(x.shape[2] / 2)]
+
+
+@pytest.mark.parametrize(("model", "name"), [(Pyramid(), "model.onnx"), (UpperHalf(), "model.pt2")])
+def test_what_cannot_be_written_for_other_sizes_is_written_for_the_examples(
+    model: nn.Module, name: str, tmp_path: Path
+) -> None:
+    x = torch.randn(1, 3, 64, 64)
+    found = portable(model, x)
+    path = tmp_path / name
+
+    def write(program: export.Portable) -> None:
+        export.write_onnx(model, x, path, program) if name.endswith("onnx") else export.save_program(program, path)
+
+    assert found.step
+    with pytest.raises(CellError, match=f"{name}"):
+        write(found)
+    assert list(tmp_path.iterdir()) == []
+    assert export.fitting(found, model, x, write).free == ("batch",)
+    batch = torch.randn(2, 3, 64, 64)
+    if name.endswith("onnx"):
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (got,) = session.run(None, {"input": batch.numpy()})
+        assert session.get_inputs()[0].shape == ["batch", 3, 64, 64]
+    else:
+        got = torch.export.load(path).module()(batch).numpy()
+    assert np.allclose(np.asarray(got), model(batch).numpy(), atol=1e-5)
 
 
 def test_a_network_that_cannot_be_traced_is_refused() -> None:

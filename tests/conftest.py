@@ -7,7 +7,7 @@ import gc
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Protocol
 
@@ -97,6 +97,15 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
     draw_nothing(monkeypatch.setattr)
     measure_briefly(monkeypatch.setattr)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collecting imports all that the tests need, of which nothing is garbage."""
+    from bench.processes import importing
+
+    with importing():
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,6 @@
-"""Reports with a dot in place of each figure, and brief latencies: both take most of the time of a small run."""
+"""Reports with a dot in place of each figure, or drawn by one process, and brief latencies: they take most of a small
+run's time.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,13 @@ def draw_nothing(replace: Callable[[Any, str, object], object] = setattr) -> Non
     dots.set_result(dict.fromkeys(FORMATS, DOT))
     replace(processes.Renderer, "submit", lambda self, figure: dots)
     replace(run, "save_widths", lambda record, path: path.write_bytes(DOT))
+
+
+def draw_here(replace: Callable[[Any, str, object], object]) -> None:
+    """This process draws its figures by itself from now on: others would have to import matplotlib first."""
+    from bench.report.figures import processes
+
+    replace(processes, "FEWEST", 1_000_000)
 
 
 def measure_briefly(replace: Callable[[Any, str, object], object] = setattr) -> None:

@@ -13,6 +13,7 @@ from bench.interface.record import Record
 from bench.report import write_report
 from tests.bench.report import synthetic
 from tests.conftest import OnceForAll
+from tests.undrawn import draw_here
 
 
 @pytest.fixture(scope="session")
@@ -53,14 +54,16 @@ def report(cells: tuple[list[Record], list[Cell]], once_for_all: OnceForAll) -> 
     records, missing = cells
 
     def write(out: Path) -> None:
-        write_report(
-            records,
-            out,
-            suite="demo",
-            missing=missing,
-            pictures=picture,
-            runs="http://127.0.0.1:5000/#/experiments/7/runs/",
-        )
+        with pytest.MonkeyPatch.context() as patched:
+            draw_here(patched.setattr)
+            write_report(
+                records,
+                out,
+                suite="demo",
+                missing=missing,
+                pictures=picture,
+                runs="http://127.0.0.1:5000/#/experiments/7/runs/",
+            )
 
     return once_for_all("report", write)
 

@@ -7,6 +7,7 @@ import pytest
 
 from bench.report import read_records, write_report
 from tests.bench.report import synthetic
+from tests.undrawn import draw_here
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -41,7 +42,8 @@ def test_results_have_the_promised_columns(report: Path):
     assert set(promised.split()) <= set(head)
 
 
-def test_the_same_records_give_the_same_bytes(tmp_path: Path):
+def test_the_same_records_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    draw_here(monkeypatch.setattr)
     records = synthetic.matrix(methods=("gdp", "random"), budgets=(0.5,), seeds=(0, 1))
     write_report(records, tmp_path / "a", suite="demo")
     write_report(read_records(tmp_path / "a")[::-1], tmp_path / "b", suite="demo")

@@ -19,6 +19,7 @@ from bench.report.figures.style import FORMATS, new_figure, render
 from bench.report.figures.write import writing_figures
 from bench.report.matrix import build
 from tests.bench.report import synthetic
+from tests.undrawn import draw_here
 
 
 def records() -> list[Record]:
@@ -37,6 +38,7 @@ def write(folder: Path, found: Sequence[Record], monkeypatch: pytest.MonkeyPatch
 
 
 def test_figures_that_did_not_change_are_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_here(monkeypatch.setattr)
     found = records()
     names = [drawing.name for drawing in all_figures(build(found, suite="s"))]
     assert write(tmp_path, found, monkeypatch) == len(names) >= 4

@@ -30,10 +30,10 @@ def write(folder: Path, found: Sequence[Record], monkeypatch: pytest.MonkeyPatch
     """How many figures are drawn for a report of these records."""
     drawn: list[Any] = []
     original = Renderer.submit
-    monkeypatch.setattr(Renderer, "submit", lambda self, figure: drawn.append(figure) or original(self, figure))
-    with writing_figures(build(found, suite="s"), None, folder) as written:
-        written()
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(Renderer, "submit", lambda self, figure: drawn.append(figure) or original(self, figure))
+        with writing_figures(build(found, suite="s"), None, folder) as written:
+            written()
     return len(drawn)
 
 

@@ -47,6 +47,9 @@ def importing() -> Iterator[None]:
     try:
         yield
     finally:
+        if not _kept:
+            with settled():
+                pass  # what was loaded counts as old now: the search that is due would go through all of it
         if collecting:
             gc.enable()
 

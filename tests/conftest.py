@@ -121,6 +121,5 @@ def pytest_collection_finish() -> None:
     """What the imports left is never garbage: looking through it again and again takes a tenth of the time."""
     from bench.processes import keep
 
-    gc.collect()
     keep()
     atexit.register(gc.unfreeze)  # extensions that count what is left at the end would call it leaked

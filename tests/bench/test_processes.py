@@ -76,6 +76,14 @@ def test_what_was_kept_stays_so_when_a_report_has_settled(before: str, kept: boo
     assert program(main, tmp_path).stdout == f"True\n{kept}\n"
 
 
+def test_what_was_imported_counts_as_old(tmp_path: Path) -> None:
+    main = (
+        "import gc\nfrom bench.processes import importing\nwith importing():\n    made = [[] for _ in range(10_000)]\n"
+        "print(gc.get_count()[0] < 1000, any(one is made for one in gc.get_objects(2)), gc.get_freeze_count())"
+    )
+    assert program(main, tmp_path).stdout == "True True 0\n"
+
+
 def test_a_program_of_the_users_keeps_its_own_settings() -> None:
     before, frozen = gc.get_threshold(), gc.get_freeze_count()
     with importing():

@@ -126,10 +126,9 @@ def _bring_up_to_date(path: Path) -> None:
         ) from error
 
 
-@functools.cache
-def _latest_version() -> str:
-    """Of the tables of this MLflow; it reads all its scripts to find out."""
-    return mlflow_database._get_latest_schema_revision()
+_latest_version = functools.cache(mlflow_database._get_latest_schema_revision)
+"""Of the tables of this MLflow, which reads all its scripts to find out: once, and not for each store that it opens."""
+mlflow_database._get_latest_schema_revision = _latest_version
 
 
 def _copied(path: Path, version: str) -> Path:

@@ -46,6 +46,17 @@ def test_a_store_lies_in_any_folder(
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
+def test_mlflows_scripts_are_read_once_a_process(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Tracker(store, "first")
+
+    def read(*_: Any) -> None:
+        raise AssertionError("they are read again")
+
+    monkeypatch.setattr(ScriptDirectory, "from_config", read)
+    shutil.copy(store.removeprefix("sqlite:///"), f"{store.removeprefix('sqlite:///')}.other.db")
+    Tracker(f"{store}.other.db", "second")
+
+
 def test_a_new_store_is_made_once_by_whoever_comes_first(
     _empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,15 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
+def package_version(package: str) -> str:
+    """Of an installed package; `absent` where it is not."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
 def environment(device: str, precision: str) -> dict[str, str]:
     """Versions, commit, machine, and how numbers were computed.
 
@@ -51,11 +60,7 @@ def environment(device: str, precision: str) -> dict[str, str]:
 
     packages = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "mlflow", "numpy")
     found = {"prunebench": __version__, "git_commit": git_commit(), "python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
+    found |= {package: package_version(package) for package in packages}
     found["system"] = f"{platform.system()} {platform.machine()}"
     found["processor"] = processor()
     found["cores"] = str(os.cpu_count())

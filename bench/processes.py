@@ -69,7 +69,9 @@ def settled() -> Iterator[None]:
 def keep() -> None:
     """Never again search for garbage among what is there now, which stays as long as this process."""
     global _kept
-    _kept = True
+    if not _kept:
+        _kept = True
+        atexit.register(gc.unfreeze)  # extensions that count what is left at the end would call it leaked
     gc.freeze()
 
 

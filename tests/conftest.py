@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
 import shutil
 import signal
@@ -122,4 +120,3 @@ def pytest_collection_finish() -> None:
     from bench.processes import keep
 
     keep()
-    atexit.register(gc.unfreeze)  # extensions that count what is left at the end would call it leaked

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
-
-from bench.processes import importing
+from bench.processes import importing, keep
 
 with importing():
     # Drawing a cell's picture and making the first optimiser would import these in every process.
@@ -14,5 +11,4 @@ with importing():
 
     from bench.runs import run_job as run_job
 
-gc.freeze()
-atexit.register(gc.unfreeze)  # extensions that count what is left at the end would call it leaked
+keep()

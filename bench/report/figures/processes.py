@@ -6,7 +6,6 @@ processes run a module of the project and not the script that asked for a report
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from bench.processes import cores
+from bench.processes import cores, keep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -116,7 +115,7 @@ def serve(descriptor: int) -> None:
 
     from bench.report.figures.style import render
 
-    gc.freeze()  # what is imported stays, and need not be looked at again
+    keep()  # what is imported stays, and need not be looked at again
     with Connection(descriptor) as pipe:
         while True:
             try:

@@ -65,8 +65,8 @@ def portable(model: nn.Module, example: torch.Tensor, *, fixed: bool = False) ->
         outputs = len(list(tensors_in(model(example.clone()))))
         for step in (0,) if fixed or example.ndim != 4 else (*STEPS, 0):
             try:
-                # A size that the network refuses is found out in a thousandth of the time that tracing it takes.
-                expected = [(x, model(x.clone())) for x in _trials(step, example)]
+                # A size that the network refuses is found out here, and not by tracing it, which takes seconds.
+                expected = [(x, model(x.clone())) for x in trials(step, example)]
                 pair = example.repeat(2, *[1] * (example.ndim - 1))
                 traced = torch.export.export(model, (pair,), dynamic_shapes=(_dimensions(step, example),))
                 program = traced.module()
@@ -87,12 +87,12 @@ def _dimensions(step: int, example: torch.Tensor) -> dict[int, Any]:
     return free
 
 
-def trials(found: Portable, example: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The example, a batch of three, and where sizes are free a batch of images that are larger and not square."""
-    return _trials(found.step, example)
+def trials(step: int, example: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The example, a batch of three, and where sizes are free a batch of images that are larger and not square.
 
-
-def _trials(step: int, example: torch.Tensor) -> Iterator[torch.Tensor]:
+    Args:
+        step: as of `Portable`.
+    """
     generator = torch.Generator().manual_seed(0)
     shapes = [tuple(example.shape), (3, *example.shape[1:])]
     if step:
@@ -197,15 +197,15 @@ def write_onnx(model: nn.Module, example: torch.Tensor, path: str | os.PathLike[
             session = onnxruntime.InferenceSession(draft.read_bytes(), providers=["CPUExecutionProvider"])
         except Exception as error:  # torch and onnxruntime have each many
             raise CellError(f"{target.name} cannot be written: {reason_of(error)}") from error
-        for x in trials(found, example):
+        for x in trials(found.step, example):
             size = "×".join(map(str, x.shape))
             try:
                 got = session.run(None, {INPUT: x.detach().cpu().numpy()})
             except Exception as error:
                 raise CellError(f"onnxruntime cannot run {target.name} at {size}: {reason_of(error)}") from error
-            error = _differ(model(x.clone()), list(got))
-            if not error <= TOLERANCE:
-                raise CellError(f"onnxruntime's output of {target.name} differs by {error:.1e} for an input of {size}")
+            off = _differ(model(x.clone()), list(got))
+            if not off <= TOLERANCE:
+                raise CellError(f"onnxruntime's output of {target.name} differs by {off:.1e} for an input of {size}")
         draft.replace(target)
 
 

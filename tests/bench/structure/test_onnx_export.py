@@ -139,7 +139,7 @@ def test_what_cannot_be_written_for_other_sizes_is_written_for_the_examples(
         export.write_onnx(model, x, path, program) if name.endswith("onnx") else export.save_program(program, path)
 
     assert found.step
-    with pytest.raises(CellError, match=f"{name}"):
+    with pytest.raises(CellError, match=name):
         write(found)
     assert list(tmp_path.iterdir()) == []
     assert export.fitting(found, model, x, write).free == ("batch",)

@@ -161,7 +161,7 @@ class IndicatorSearch:
 
     def E(self, I: Tensor) -> Tensor:
         """Expected MACs, a scalar."""
-        return self.graph.macs_at(self.units.by_group(I))
+        return self.graph.macs_at(self.units.sums(I))
 
     @no_grad
     def before(self, progress: float) -> None:

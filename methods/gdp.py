@@ -302,7 +302,7 @@ class Cost:
         return self.units.by_channel(values), self.units.by_block(values)
 
     def R(self, g: Tensor) -> Tensor:
-        return self.graph.macs_at(self.units.by_group(g), g[self.channels :])
+        return self.graph.macs_at(self.units.sums(g), g[self.channels :])
 
     def nonzero(self, phi: Tensor) -> int:
         """Multiply-adds of the gates that are not zero: of the network that extraction would make."""

@@ -33,7 +33,7 @@ class Units:
         parts = zip(self.graph.groups, self.parts(values), strict=True)
         return {g.name: part if g.bundle == 1 else part.repeat_interleave(g.bundle) for g, part in parts}
 
-    def by_group(self, values: Tensor) -> Tensor:
+    def sums(self, values: Tensor) -> Tensor:
         """The sum over each group's bundles: [groups]."""
         return torch.stack([part.sum() for part in self.parts(values)])
 

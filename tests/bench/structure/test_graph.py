@@ -148,6 +148,24 @@ def test_tensor_float_and_int_widths_agree() -> None:
     assert structure.macs(by_group) == exact
 
 
+@pytest.mark.parametrize("name", ["cifar-resnet20", "edsr-tiny-x2"])  # with blocks, and with bundles
+def test_widths_in_one_vector_cost_what_they_cost_by_name(name: str) -> None:
+    structure = graph(name)
+    assert structure.blocks or any(group.bundle > 1 for group in structure.groups)
+    units = torch.tensor([group.n_bundles * 0.6 for group in structure.groups], requires_grad=True)
+    present = torch.full((len(structure.blocks),), 0.7, requires_grad=True)
+    widths = {g.name: n * g.bundle for g, n in zip(structure.groups, units, strict=True)}
+    blocks = {b.name: share for b, share in zip(structure.blocks, present, strict=True)}
+    one, other = structure.macs_at(units, present), structure.macs(widths, blocks)
+    assert float(one) == pytest.approx(float(other), rel=1e-6)
+    for a, b in zip(
+        torch.autograd.grad(one, [units, present]), torch.autograd.grad(other, [units, present]), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=0)
+    whole = structure.macs_at(torch.tensor([float(group.n_bundles) for group in structure.groups]))
+    assert int(whole) == structure.macs()
+
+
 def test_wrong_widths_and_names_are_refused_in_words() -> None:
     structure = graph("edsr-tiny-x2")
     with pytest.raises(ValueError, match="unknown group 'conv9'; available: head"):

@@ -1,8 +1,8 @@
 """Signs of life of runs, sent by a process of their own: neither a long epoch nor a long call into C holds them up.
 
 The process is a child of the one that works. It hears on its standard input which runs are held, says on its standard
-output which of them are held no more, and ends with its parent. It imports no MLflow where the store is a SQLite file
-or a server.
+output which of them are held no more, and ends with its parent, or when no run is held for a while. What it does is in
+`beats`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,16 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import select
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
-from bench.errors import RequestError
-from bench.tracking.address import SERVERS, scheme, sqlite_path
-from bench.tracking.rest import ask_server
-from bench.tracking.sqlite_file import connected
+from bench.tracking import beats
+from bench.tracking.address import scheme, sqlite_path
 
-PROGRAM = "import sys; sys.path[:] = {path!r}; from bench.tracking.heart import main; main(*sys.argv[1:])"
+PROGRAM = "import sys; sys.path[:] = {path!r}; from bench.tracking.beats import main; main(*sys.argv[1:])"
+"""For stores that need more than Python's own modules."""
 
 
 class Lease:
@@ -53,6 +49,11 @@ class Heart:
     """
 
     def __init__(self, uri: str, tag: str, interval: float) -> None:
+        if scheme(uri) == "sqlite":
+            self._program = ["-S", "-P", beats.__file__]
+            uri = f"sqlite:{sqlite_path(uri).resolve().as_uri()}"
+        else:
+            self._program = ["-c", PROGRAM.format(path=sys.path)]
         self._arguments = (uri, tag, str(interval))
         self._leases: dict[str, Lease] = {}
         self._lock = threading.RLock()
@@ -98,7 +99,7 @@ class Heart:
     def _begin(self) -> None:
         """Start the process, and tell it of all that is held."""
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.format(path=sys.path), *self._arguments, str(os.getpid())],
+            [sys.executable, *self._program, *self._arguments, str(os.getpid())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             start_new_session=True,  # Ctrl-C is for the one that works
         )  # fmt: skip
@@ -134,80 +135,3 @@ def heart_of(uri: str, tag: str, interval: float) -> Heart:
         _hearts[key] = heart = Heart(uri, tag, interval)
         atexit.register(heart.stop)
     return _hearts[key]
-
-
-def heartbeat(count: object) -> str:
-    """The value of a run's heartbeat: the time of day, for people, and a count, so that no two are the same."""
-    return f"{time.time():.0f} {count}"
-
-
-def main(uri: str, tag: str, interval: str, parent: str) -> None:
-    """The process: changes the tag of the runs that its parent holds, until that one is gone."""
-    beat, held, due, count, rest = _beats(uri, tag), list[str](), time.monotonic() + float(interval), 0, b""
-    while os.getppid() == int(parent):
-        ready, _, _ = select.select([0], [], [], min(1.0, max(0.0, due - time.monotonic())))
-        if ready:
-            told = os.read(0, 65536)
-            if not told:
-                return
-            *lines, rest = (rest + told).split(b"\n")
-            for line in lines:
-                run_id = line[1:].decode()
-                held = [*held, run_id] if line[:1] == b"+" else [run for run in held if run != run_id]
-        if time.monotonic() < due:
-            continue
-        due, count = time.monotonic() + float(interval), count + 1
-        for run_id in list(held):
-            try:
-                ours = beat(run_id, heartbeat(f"{os.getpid()}.{count}"))
-            except Exception:  # the store is away: it is tried again at the next beat
-                continue
-            if not ours:
-                held.remove(run_id)
-                print(run_id, flush=True)
-
-
-def _beats(uri: str, tag: str) -> Callable[[str, str], bool]:
-    """How a run's tag is changed in this store: gives False where the run has ended, or was deleted."""
-    kind = scheme(uri)
-    if kind == "sqlite":
-        return lambda run_id, value: _beat_file(uri, tag, run_id, value)
-    if kind in SERVERS:
-        return lambda run_id, value: _beat_server(uri, tag, run_id, value)
-    from mlflow.tracking import MlflowClient
-
-    client = MlflowClient(uri)
-
-    def beat(run_id: str, value: str) -> bool:
-        info = client.get_run(run_id).info
-        if (info.status, info.lifecycle_stage) != ("RUNNING", "active"):
-            return False
-        client.set_tag(run_id, tag, value)
-        return True
-
-    return beat
-
-
-def _beat_file(uri: str, tag: str, run_id: str, value: str) -> bool:
-    update = """
-        UPDATE tags SET value = ? WHERE run_uuid = ? AND key = ? AND EXISTS (
-            SELECT 1 FROM runs WHERE run_uuid = ? AND status = 'RUNNING' AND lifecycle_stage = 'active')
-    """
-    with connected(sqlite_path(uri)) as database:
-        return database.execute(update, (value, run_id, tag, run_id)).rowcount == 1
-
-
-def _beat_server(uri: str, tag: str, run_id: str, value: str) -> bool:
-    try:
-        found: Any = ask_server(uri, f"runs/get?run_id={run_id}")
-        info = found["run"]["info"]
-        if (info["status"], info.get("lifecycle_stage", "active")) != ("RUNNING", "active"):
-            return False
-        ask_server(uri, "runs/set-tag", {"run_id": run_id, "key": tag, "value": value})
-    except FileNotFoundError:
-        return False
-    except RequestError as error:
-        if "INVALID_PARAMETER_VALUE" in str(error):  # it was deleted between the two questions
-            return False
-        raise
-    return True

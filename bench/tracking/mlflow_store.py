@@ -26,9 +26,10 @@ from mlflow.exceptions import MlflowException
 from bench.errors import RequestError
 from bench.interface.record import Record, RecordError, read_record
 from bench.tracking.address import SERVERS, absolute, redacted, scheme, server_address, sqlite_path
+from bench.tracking.beats import heartbeat
 from bench.tracking.connect import StoreError, all_runs, connect, download, gone, retry, sentences
 from bench.tracking.database import relocate
-from bench.tracking.heart import Heart, heart_of, heartbeat
+from bench.tracking.heart import Heart, heart_of
 from bench.tracking.liveness import BEAT, is_dead, is_gone, machine, process_start
 from bench.tracking.places import FILES, RECORD, artifact_root, current_folder, local_folder
 from bench.tracking.states import LOST, PARENT_TAG, STAGES, TAG, RunState, best_of, run_state

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.errors import RequestError
+from bench.tracking.beats import PATIENCE
 
-PATIENCE = 20.0
-"""Seconds to wait for a database that another process has locked, as MLflow does."""
 ELSEWHERE = "give another with --tracking-uri"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,34 @@ def test_a_heart_beats_until_the_run_is_taken_and_is_started_again_when_killed(s
         until(lambda: lease.is_lost)
     finally:
         heart.stop()
+
+
+def test_a_heart_ends_when_no_run_is_held_and_is_started_with_the_next(store: str) -> None:
+    run_id = Tracker(store, "s").claim("aaa", kind="cell", label="a").run_id
+    heart = Heart(store, BEAT, 0.05)
+    try:
+        heart.hold(run_id)
+        first, beat = heart.pid, other_beat(store, run_id, "")
+        heart.release(run_id)
+        until(lambda: heart.pid is None)
+        heart.hold(run_id)
+        assert heart.pid not in (None, first)
+        other_beat(store, run_id, other_beat(store, run_id, beat))
+    finally:
+        heart.stop()
+
+
+def test_a_heart_of_a_file_begins_with_few_of_pythons_own_modules(store: str) -> None:
+    heart = Heart(store, BEAT, 60.0)
+    try:
+        heart.hold("aaa")
+        command = Path(f"/proc/{heart.pid}/cmdline").read_text().rstrip("\0").split("\0")
+    finally:
+        heart.stop()
+    watched = [command[0], "-X", "importtime", *command[1:]]
+    done = subprocess.run(watched, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "select" in loaded and not loaded & {"bench", "site", "typing", "pathlib", "logging", "mlflow"}
 
 
 def test_a_heart_ends_with_the_process_that_it_beats_for(store: str) -> None:

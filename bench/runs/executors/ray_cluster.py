@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.errors import RequestError
 from bench.runs.events import Emit, ignore
+from bench.runs.executors.elsewhere import run_elsewhere
 from bench.runs.executors.extras import require_extra
 from bench.runs.executors.machines import require_any_device
 from bench.runs.job import Job, Outcome, Settings
@@ -40,8 +41,6 @@ class RayCluster:
 
     def start(self, settings: Settings, emit: Emit) -> Emit:
         require_any_device("ray", settings)
-        from bench.runs.run_job import run_job  # loads torch
-
         ray = _connected()
         own, there = settings.resources, ray.cluster_resources()
         cpus = own.cpus or max(1, int(there.get("CPU", 1)) // self._workers)
@@ -52,7 +51,7 @@ class RayCluster:
             gpus = part_of_gpus(there.get("GPU", 0), self._workers)
         _require_room(ray.nodes(), {"CPU": cpus, "GPU": gpus, "memory": own.memory_bytes or 0})
         memory = {"memory": own.memory_bytes} if own.memory_bytes else {}
-        self._task: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, **memory)(run_job)
+        self._task: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, **memory)(run_elsewhere)
         self._settings = replace(settings, threads=settings.threads or cpus)
         return emit
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.errors import RequestError
 from bench.runs.events import Emit, ignore
+from bench.runs.executors.elsewhere import run_elsewhere
 from bench.runs.executors.extras import require_extra
 from bench.runs.executors.machines import require_any_device
 from bench.runs.job import Job, Outcome, Settings
@@ -79,10 +80,8 @@ class SlurmCluster:
 
     def submit(self, jobs: Sequence[Job]) -> list[Future[Outcome]]:
         """Submit the jobs as one array."""
-        from bench.runs.run_job import run_job  # loads torch
-
         with self._executor.batch():
-            handles = [self._executor.submit(run_job, job, self._settings, ignore) for job in jobs]
+            handles = [self._executor.submit(run_elsewhere, job, self._settings, ignore) for job in jobs]
         futures: dict[Any, Future[Outcome]] = {handle: Future() for handle in handles}
         for handle in handles if _kind() == "local" else ():
             handle._results_timeout_s = 1  # local files are there at once; shared ones get 15 s to appear

@@ -60,7 +60,7 @@ def ray_with_gpus() -> Iterator[None]:
 
 
 def on_ray(chosen: Settings, workers: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    monkeypatch.setattr("bench.runs.run_job.run_job", pretended.run_job)
+    monkeypatch.setattr("bench.runs.executors.ray_cluster.run_elsewhere", pretended.run_job)
     executor = RayCluster(workers)
     executor.start(chosen, ignore)
     outcomes = [future.result(timeout=120) for future in executor.submit(JOBS[:workers])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Protocol
@@ -84,6 +85,15 @@ def tiny_run(_empty_store: Path, once_for_all: OnceForAll) -> Path:
         assert call("run", "tiny.toml", "--quiet", cwd=folder).wait() == 0
 
     return once_for_all("tiny_run", run)
+
+
+@pytest.fixture(autouse=True)
+def _no_heart_outlives_its_test() -> Generator[None]:
+    """Runs that a test has left open would be shown alive, by a process for each store, until all tests have ended."""
+    yield
+    if heart := sys.modules.get("bench.tracking.heart"):
+        for each in heart._hearts.values():
+            each.stop()
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from bench.errors import DataError, first_line
-from bench.processes import cores
 
 MEMORY_LIMIT = 12 * 2**30
 """Bytes of decoded images that a data set may come to: it is held in memory."""
@@ -194,13 +193,9 @@ def _refuse_altered(image: Any, source: Source) -> None:
             raise DataError(f"{source} is a mask with the largest value {highest}; 255, 65535 or a PNG is needed")
 
 
-def in_parallel(read: Callable[..., Read], *columns: Sequence[Any], waits: bool = True) -> list[Read]:
-    """`map` with threads: decoders release the interpreter's lock.
-
-    Args:
-        waits: whether `read` waits for files; else more threads than cores would wait for one another.
-    """
-    threads = 8 if waits else min(8, cores())
+def in_parallel(read: Callable[..., Read], *columns: Sequence[Any]) -> list[Read]:
+    """`map` with threads: files are waited for, and decoders release the interpreter's lock."""
+    threads = 8
     items = list(zip(*columns, strict=True))
     # Small images by the ten thousand: handing each to a thread of its own would take longer than decoding it.
     size = max(1, min(64, len(items) // (8 * threads)))

@@ -85,7 +85,8 @@ def test_a_heart_of_a_file_begins_with_few_of_pythons_own_modules(store: str) ->
     heart = Heart(store, BEAT, 60.0)
     try:
         heart.hold("aaa")
-        command = Path(f"/proc/{heart.pid}/cmdline").read_text().rstrip("\0").split("\0")
+        # Empty for a moment, while the process begins.
+        command = until(lambda: Path(f"/proc/{heart.pid}/cmdline").read_text().split("\0")[:-1])
     finally:
         heart.stop()
     watched = [command[0], "-X", "importtime", *command[1:]]

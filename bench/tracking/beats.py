@@ -11,7 +11,7 @@ import select
 import sys
 import time
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # as in `typing`, which is not loaded either
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any

@@ -120,7 +120,7 @@ class Heart:
             if process is not self._process:
                 return
             self._process = None
-            if self._leases:  # it was killed
+            if self._leases:  # it was killed, or ended just as a run was taken up
                 time.sleep(0.2)
                 self._begin()
 
